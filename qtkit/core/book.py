@@ -1,0 +1,382 @@
+"""What the desk remembers: a fold of its journal. The book changes through ``fold`` and in no other way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import assert_never
+
+from qtkit.core.model import E8, Key, Lots, Order, OrderStatus, Side
+from qtkit.core.plan import ExitPlan
+from qtkit.core.trail import TrailState
+
+
+class LegStatus(Enum):
+    """What is known of the last order sent for a leg. UNKNOWN is not failed; ACKED is not working."""
+
+    SENT = "SENT"
+    ACKED = "ACKED"
+    UNKNOWN = "UNKNOWN"
+    REFUSED = "REFUSED"
+    LIVE = "LIVE"
+    MISSING = "MISSING"
+    DONE = "DONE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """The last order of a leg: its revision, what was asked, and what is known of it."""
+
+    revision: int
+    order: Order
+    status: LegStatus
+    at_ms: int
+    code: int | None = None
+    refusals: int = 0
+    filled: Lots = Lots(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Episode:
+    """One position from leaving flat to being flat: its plan, its trail, its orders, its gap.
+
+    ``ladder`` holds the lots still to be closed by each target of the plan; ``expected`` is the size that our own fills explain,
+    so that a different size means that somebody else traded. ``opened`` is False while our own entry is on its way.
+    """
+
+    key: Key
+    side: Side
+    number: int
+    plan: ExitPlan
+    trail: TrailState
+    opened: bool
+    own: bool
+    since_ms: int
+    ladder: tuple[Lots, ...] = ()
+    expected: Lots = Lots(0)
+    entry: E8 = E8(0)
+    targets_done: int = 0
+    legs: Mapping[str, Leg] = field(default_factory=dict)
+    gap_since_ms: int | None = None
+    covered_since_ms: int | None = None
+    flat_since_ms: int | None = None
+    ended: bool = False
+    deadline_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Book:
+    """All living episodes of an account.
+
+    ``orphans`` are orders of ours on a flat slot, by client id, with the time (ms) they were first seen there; ``emergencies`` the
+    times at which the desk closed a position because it could not be protected.
+    """
+
+    episodes: Mapping[Key, Episode] = field(default_factory=dict)
+    orphans: Mapping[str, int] = field(default_factory=dict)
+    emergencies: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryBegun:
+    """We are about to open a position under this plan; it must be settled by ``deadline_ms`` (desk time)."""
+
+    plan: ExitPlan
+    trail: TrailState
+    at_ms: int
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryFailed:
+    """The entry did not open a position."""
+
+    key: Key
+    at_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeOpened:
+    """A position left flat, or was found open, and has a plan."""
+
+    plan: ExitPlan
+    trail: TrailState
+    ladder: tuple[Lots, ...]
+    lots: Lots
+    entry: E8
+    own: bool
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeClosed:
+    """The position is flat, confirmed."""
+
+    key: Key
+    at_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WentFlat:
+    """A complete snapshot shows no position; ``at_ms`` None takes it back."""
+
+    key: Key
+    at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratcheted:
+    """Trail state moved on."""
+
+    key: Key
+    trail: TrailState
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resized:
+    """The position's size is not what our own fills explain: the targets are cut anew."""
+
+    key: Key
+    lots: Lots
+    entry: E8
+    ladder: tuple[Lots, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentMade:
+    """We are about to send this order. Synced before it is sent."""
+
+    key: Key
+    leg: str
+    revision: int
+    order: Order
+    at_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelMade:
+    """We are about to cancel this order of ours."""
+
+    key: Key
+    client_id: str
+    at_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeSeen:
+    """What the exchange answered to an intent."""
+
+    key: Key
+    leg: str
+    client_id: str
+    status: LegStatus
+    at_ms: int
+    code: int | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegSeen:
+    """A snapshot listed the leg's order (LIVE), or no longer lists it (MISSING)."""
+
+    key: Key
+    leg: str
+    client_id: str
+    status: LegStatus
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegResolved:
+    """The exchange told what became of an order that no list shows: its final state and its filled lots."""
+
+    key: Key
+    leg: str
+    client_id: str
+    status: OrderStatus
+    filled: Lots
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapChanged:
+    """Cover fell below the position at ``since_ms``, or is whole again (None)."""
+
+    key: Key
+    since_ms: int | None
+    at_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrphansSeen:
+    """The orders of ours that rest on flat slots, by client id, and since when (ms)."""
+
+    orphans: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmergencyMade:
+    """The desk closes a position because it cannot be protected."""
+
+    key: Key
+    at_ms: int
+    reason: str
+
+
+EpisodeEvent = WentFlat | Ratcheted | Resized | IntentMade | CancelMade | OutcomeSeen | LegSeen | LegResolved | GapChanged
+
+Event = (
+    EntryBegun
+    | EntryFailed
+    | EpisodeOpened
+    | EpisodeClosed
+    | WentFlat
+    | Ratcheted
+    | Resized
+    | IntentMade
+    | CancelMade
+    | OutcomeSeen
+    | LegSeen
+    | LegResolved
+    | GapChanged
+    | OrphansSeen
+    | EmergencyMade
+)
+
+
+def fold(book: Book, event: Event) -> Book:
+    """The book after an event. An event for an episode that is not there changes nothing: late news of a closed position."""
+    match event:
+        case EntryBegun():
+            return _put(book, _entering(event))
+        case EpisodeOpened():
+            return _put(book, _opened(book.episodes.get(event.plan.key), event))
+        case EpisodeClosed() | EntryFailed():
+            return replace(book, episodes={key: episode for key, episode in book.episodes.items() if key != event.key})
+        case OrphansSeen():
+            return replace(book, orphans=event.orphans)
+        case EmergencyMade():
+            return replace(book, emergencies=(*book.emergencies, event.at_ms)[-10:])
+        case WentFlat() | Ratcheted() | Resized() | IntentMade() | CancelMade() | OutcomeSeen() | LegSeen() | LegResolved() | GapChanged():
+            episode = book.episodes.get(event.key)
+            return book if episode is None else _put(book, step(episode, event))
+        case _:
+            assert_never(event)
+
+
+def step(episode: Episode, event: EpisodeEvent) -> Episode:
+    """The episode after an event of its own."""
+    match event:
+        case WentFlat():
+            return replace(episode, flat_since_ms=event.at_ms)
+        case Ratcheted():
+            return replace(episode, trail=event.trail)
+        case Resized():
+            return replace(episode, ladder=event.ladder, expected=event.lots, entry=event.entry)
+        case IntentMade():
+            return _intended(episode, event)
+        case CancelMade():
+            return episode
+        case OutcomeSeen():
+            return _answered(episode, event)
+        case LegSeen():
+            return _with_leg(episode, event.leg, event.client_id, status=event.status, at_ms=event.at_ms)
+        case LegResolved():
+            return _resolved(episode, event)
+        case GapChanged():
+            covered = episode.covered_since_ms
+            if event.since_ms is None and covered is None:
+                covered = event.at_ms
+            return replace(episode, gap_since_ms=event.since_ms, covered_since_ms=covered)
+        case _:
+            assert_never(event)
+
+
+def _put(book: Book, episode: Episode) -> Book:
+    return replace(book, episodes={**book.episodes, episode.key: episode})
+
+
+def _entering(event: EntryBegun) -> Episode:
+    return Episode(
+        key=event.plan.key,
+        side=event.plan.side,
+        number=event.plan.episode,
+        plan=event.plan,
+        trail=event.trail,
+        opened=False,
+        own=True,
+        since_ms=event.at_ms,
+        deadline_ms=event.deadline_ms,
+    )
+
+
+def _opened(before: Episode | None, event: EpisodeOpened) -> Episode:
+    legs = before.legs if before is not None and before.plan.uid == event.plan.uid else {}
+    return Episode(
+        key=event.plan.key,
+        side=event.plan.side,
+        number=event.plan.episode,
+        plan=event.plan,
+        trail=event.trail,
+        opened=True,
+        own=event.own,
+        since_ms=event.at_ms,
+        ladder=event.ladder,
+        expected=event.lots,
+        entry=event.entry,
+        legs=legs,
+        gap_since_ms=event.at_ms,
+    )
+
+
+def _intended(episode: Episode, event: IntentMade) -> Episode:
+    before = episode.legs.get(event.leg)
+    same = before is not None and before.revision == event.revision
+    leg = Leg(
+        revision=event.revision,
+        order=event.order,
+        status=LegStatus.SENT,
+        at_ms=event.at_ms,
+        code=before.code if before is not None and same else None,
+        refusals=before.refusals if before is not None and same else 0,
+    )
+    return replace(episode, legs={**episode.legs, event.leg: leg})
+
+
+def _answered(episode: Episode, event: OutcomeSeen) -> Episode:
+    leg = episode.legs.get(event.leg)
+    if leg is None or leg.order.client_id != event.client_id:
+        return episode
+    refusals = leg.refusals + 1 if event.status is LegStatus.REFUSED and leg.code in (None, event.code) else int(event.status is LegStatus.REFUSED)
+    after = replace(leg, status=event.status, at_ms=event.at_ms, code=event.code, refusals=refusals)
+    return replace(episode, legs={**episode.legs, event.leg: after})
+
+
+def _with_leg(episode: Episode, name: str, client_id: str, *, status: LegStatus, at_ms: int) -> Episode:
+    leg = episode.legs.get(name)
+    if leg is None or leg.order.client_id != client_id:
+        return episode
+    return replace(episode, legs={**episode.legs, name: replace(leg, status=status, at_ms=at_ms)})
+
+
+def _resolved(episode: Episode, event: LegResolved) -> Episode:
+    """A filled target leaves the ladder; an expired floor or a filled stop is evidence that the position was closed."""
+    leg = episode.legs.get(event.leg)
+    if leg is None or leg.order.client_id != event.client_id:
+        return episode
+    legs = {**episode.legs, event.leg: replace(leg, status=LegStatus.DONE, at_ms=event.at_ms, filled=event.filled)}
+    ladder, expected, done = episode.ladder, episode.expected, episode.targets_done
+    if event.leg.startswith("t") and event.filled > 0:
+        index = int(event.leg[1:]) - 1
+        left = Lots(max(0, ladder[index] - event.filled))
+        ladder, done = (*ladder[:index], left, *ladder[index + 1 :]), done + (left == 0)
+    if event.leg[0] in "tsx" and event.filled > 0:
+        expected = Lots(max(0, expected - event.filled))
+    expired_floor = event.leg == "f0" and event.status is OrderStatus.EXPIRED
+    ended = episode.ended or expired_floor or (event.leg[0] in "sxf" and event.filled > 0 and expected == 0)
+    return replace(episode, legs=legs, ladder=ladder, expected=expected, targets_done=done, ended=ended)

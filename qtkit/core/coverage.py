@@ -1,0 +1,134 @@
+"""Cover: how much of a position the orders read back from the exchange would really close, and why the rest would not."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from qtkit.core import arithmetic
+from qtkit.core.model import E8, Instrument, Key, Lots, Order, OrderKind, Position, PositionSide, Ticks, TriggerBy
+
+LIQUIDATION_BUFFER = 200  # bps of the way back from liquidation to the mark: a stop nearer than this is no stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """The ledger line of a position. "Protected" is said of this and of nothing else.
+
+    ``covered`` and ``foreign`` are lots closed by our own and by other stops; ``gap`` what our own leave open; ``stop`` the tightest
+    level (ticks) at which the whole position is closed by our own orders; ``at_risk`` the loss (E8, quote) from the mark if every
+    own stop fills at its level, None while there is a gap; ``faults`` say why an order of ours does not count.
+    """
+
+    key: Key
+    needed: Lots
+    covered: Lots
+    foreign: Lots
+    gap: Lots
+    stop: Ticks | None
+    at_risk: E8 | None
+    since_ms: int | None
+    orders: tuple[str, ...]
+    foreign_orders: tuple[str, ...]
+    faults: tuple[str, ...] = ()
+
+    @property
+    def protected(self) -> bool:
+        """True if our own working orders close the whole position before it is liquidated."""
+        return self.gap == 0
+
+
+def fault(order: Order, position: Position, instrument: Instrument, floor: Ticks | None, *, trigger_by: TriggerBy | None = None) -> str | None:
+    """Why a stop does not count as cover, or None if it does. ``floor`` is the loosest level that the plan allows."""
+    if order.kind is OrderKind.TRAILING_STOP_MARKET:
+        if not order.activated:
+            return "trailing order is not activated yet"
+    elif order.kind is not OrderKind.STOP_MARKET:
+        return "not a stop-market order"
+    if order.side is not position.side.closing or order.position_side is not position.position_side:
+        return "wrong side"
+    if not (order.reduce_only or order.close_position or position.position_side is not PositionSide.BOTH):
+        return "neither reduce-only nor close-position"
+    if not order.status.working:
+        return f"order is {order.status.value}"
+    if order.price_protect:
+        return "priceProtect may refuse it in a crash"
+    if trigger_by is not None and order.trigger_by is not trigger_by:
+        return f"triggers on {order.trigger_by.value}, planned {trigger_by.value}"
+    if order.trigger is not None and arithmetic.stop_hit_e8(position.side.sign, position.mark, order.trigger, instrument.tick):
+        return "the price has passed its trigger"
+    if order.trigger is None:
+        return None if order.kind is OrderKind.TRAILING_STOP_MARKET else "no trigger price"
+    return _misplaced(order.trigger, position, instrument, floor)
+
+
+def _misplaced(trigger: Ticks, position: Position, instrument: Instrument, floor: Ticks | None) -> str | None:
+    sign = position.side.sign
+    if position.liquidation is not None and sign * (position.mark - position.liquidation) > 0:
+        last_safe = arithmetic.level_between(sign, position.liquidation, position.mark, LIQUIDATION_BUFFER, instrument.tick)
+        if sign * (trigger - last_safe) < 0:
+            return "beyond liquidation"
+    if floor is not None and sign * (trigger - floor) < 0:
+        return "looser than the plan's floor"
+    return None
+
+
+def lots_of(order: Order, position: Position) -> int:
+    """Lots of the position that an order closes: all of it for close-position."""
+    return position.lots if order.close_position else min(order.remaining, position.lots)
+
+
+def covering_level(stops: Iterable[Order], position: Position) -> Ticks | None:
+    """The tightest level (ticks) at or before which all of the position is closed, or None if the stops do not suffice."""
+    sign, left = position.side.sign, int(position.lots)
+    for order in sorted((o for o in stops if o.trigger is not None), key=lambda o: -sign * (o.trigger or 0)):
+        left -= lots_of(order, position)
+        if left <= 0:
+            return order.trigger
+    return None
+
+
+def assess(
+    key: Key,
+    position: Position,
+    instrument: Instrument,
+    own: Iterable[Order],
+    foreign: Iterable[Order],
+    *,
+    floor: Ticks | None,
+    trigger_by: TriggerBy | None,
+    since_ms: int | None,
+) -> Coverage:
+    """The ledger line of a position from the orders that were read back."""
+    good, faults = [], []
+    for order in own:
+        why = fault(order, position, instrument, floor, trigger_by=trigger_by)
+        if why is None:
+            good.append(order)
+        elif order.kind in (OrderKind.STOP_MARKET, OrderKind.TRAILING_STOP_MARKET):
+            faults.append(f"{order.client_id}: {why}")
+    others = [order for order in foreign if fault(order, position, instrument, None) is None]
+    covered = min(position.lots, sum(lots_of(order, position) for order in good))
+    stop = covering_level(good, position)
+    return Coverage(
+        key=key,
+        needed=position.lots,
+        covered=Lots(covered),
+        foreign=Lots(min(position.lots, sum(lots_of(order, position) for order in others))),
+        gap=Lots(position.lots - covered),
+        stop=stop,
+        at_risk=None if covered < position.lots else loss_at_stops(position, instrument, good),
+        since_ms=since_ms,
+        orders=tuple(order.client_id for order in good),
+        foreign_orders=tuple(order.client_id for order in others),
+        faults=tuple(faults),
+    )
+
+
+def loss_at_stops(position: Position, instrument: Instrument, stops: Iterable[Order]) -> E8:
+    """Loss from the mark (E8, quote; negative is a gain) if every stop fills at its level, tightest first."""
+    sign, left, loss = position.side.sign, int(position.lots), 0
+    for order in sorted((o for o in stops if o.trigger is not None), key=lambda o: -sign * (o.trigger or 0)):
+        lots = min(left, lots_of(order, position))
+        price = (order.trigger or 0) * instrument.tick
+        loss += sign * (position.mark - price) * lots * instrument.lot // 100_000_000
+        left -= lots
+    return E8(loss)

@@ -1,0 +1,307 @@
+"""The one decision: what was read, what is remembered and the time, in; what is remembered then, what to do and what is covered, out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from qtkit.core import arithmetic
+from qtkit.core.book import Book, EmergencyMade, Episode, EpisodeClosed, Event, GapChanged, LegStatus, Ratcheted, fold
+from qtkit.core.coverage import Coverage, assess, covering_level, fault
+from qtkit.core.desired import WORKING_WITHIN, Scope, Traits, Wanted, closing_market, safe_stop, wanted
+from qtkit.core.ids import parse_client_order_id
+from qtkit.core.model import Action, Cancel, Instrument, Key, Lookup, Lots, Order, Place, Position, Snapshot, Ticks
+from qtkit.core.reconcile import STOPS, Ranked, Situation, place_leg, reconcile
+from qtkit.core.roll import PlanFor, flat_events, leg_events, orphan_events, position_events, resize_events
+
+DAY_MS = 86_400_000
+LAST_FIFTH = 8_000  # bps of the way from the plan's start to liquidation
+NEAR = 50  # bps from the mark at which a stop rests when its own level has been passed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What a decision is made with: the account's settings. Times in ms.
+
+    ``grace_ms``: how long an acknowledgement counts before it is read back; ``flat_after_ms``: between two readings that prove flat;
+    ``patience_ms``: how long a position may be without cover before the desk closes its own.
+    """
+
+    account: str
+    tag: str
+    instruments: Mapping[str, Instrument]
+    scope: Scope = Scope.FULL
+    traits: Traits = field(default_factory=Traits)
+    grace_ms: int = 10_000
+    flat_after_ms: int = 4_000
+    patience_ms: int = 10_000
+    emergencies_a_day: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The book after the events, the actions in the order in which they must be sent, the ledger, and what must be told aloud."""
+
+    book: Book
+    events: tuple[Event, ...]
+    actions: tuple[Action, ...]
+    coverage: tuple[Coverage, ...]
+    alarms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Orders:
+    own: tuple[Order, ...]
+    foreign: tuple[Order, ...]
+    other_desks: tuple[Order, ...]
+
+
+def decide(
+    book: Book,
+    snapshots: Iterable[Snapshot],
+    desk: Desk,
+    now_ms: int,
+    plan_for: PlanFor,
+    *,
+    flat: frozenset[Key] = frozenset(),
+) -> Decision:
+    """Decide on the symbols of these snapshots. ``flat`` are slots that the exchange reported as empty: evidence, not absence."""
+    run = _Run(book, desk, now_ms, plan_for, flat)
+    readings = sorted(snapshots, key=lambda snapshot: snapshot.symbol)
+    for snapshot in readings:
+        run.symbol(snapshot)
+    blocked = any(run.split(snapshot.orders).other_desks for snapshot in readings)
+    if blocked:
+        run.alarms.append(f"{desk.account}: another desk's orders rest on this account; nothing is sent until one of the two is stopped")
+    silent = blocked or desk.scope is Scope.WATCH
+    room = desk.traits.max_conditional - sum(order.kind.conditional for snapshot in readings for order in snapshot.orders)
+    actions = () if silent else _in_order(run.ranked, room)
+    return Decision(
+        book=run.book, events=tuple(run.events), actions=actions, coverage=tuple(run.coverage), alarms=tuple(run.alarms)
+    )
+
+
+def _in_order(ranked: Sequence[Ranked], room: int) -> tuple[Action, ...]:
+    """Cover first, then closes, replacements, cancels, targets and questions; targets only where two order slots stay free."""
+    actions: list[Action] = []
+    for entry in sorted(ranked, key=lambda r: r.rank):
+        if isinstance(entry.action, Place) and entry.action.order.kind.conditional:
+            if entry.rank == 4 and room <= 2:
+                continue
+            room -= 1
+        actions.append(entry.action)
+    return tuple(actions)
+
+
+class _Run:
+    """One run of ``decide``: collects events, keeping the book their fold, and actions with their rank."""
+
+    def __init__(self, book: Book, desk: Desk, now_ms: int, plan_for: PlanFor, flat: frozenset[Key]) -> None:
+        self.book, self.desk, self.now_ms, self.plan_for, self.flat = book, desk, now_ms, plan_for, flat
+        self.events: list[Event] = []
+        self.ranked: list[Ranked] = []
+        self.coverage: list[Coverage] = []
+        self.alarms: list[str] = []
+
+    def happened(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self.events.append(event)
+            self.book = fold(self.book, event)
+
+    def split(self, orders: Iterable[Order]) -> _Orders:
+        own, foreign, others = [], [], []
+        for order in orders:
+            parsed = parse_client_order_id(order.client_id)
+            if parsed is None:
+                foreign.append(order)
+            elif parsed[0] == self.desk.tag:
+                own.append(order)
+            else:
+                others.append(order)
+        return _Orders(tuple(own), tuple(foreign), tuple(others))
+
+    def symbol(self, snapshot: Snapshot) -> None:
+        orders = self.split(snapshot.orders)
+        held = {Key(self.desk.account, p.symbol, p.position_side): p for p in snapshot.positions}
+        known = [key for key in self.book.episodes if key.symbol == snapshot.symbol]
+        for key in sorted({*held, *known}):
+            own = tuple(o for o in orders.own if o.position_side is key.position_side)
+            position = held.get(key)
+            if position is None:
+                self._without_position(snapshot, self.book.episodes[key], own)
+            else:
+                foreign = tuple(o for o in (*orders.foreign, *orders.other_desks) if o.position_side is key.position_side)
+                self._with_position(snapshot, key, position, own, foreign)
+        self._orphans(snapshot, orders.own)
+
+    def _without_position(self, snapshot: Snapshot, episode: Episode, own: tuple[Order, ...]) -> None:
+        self.happened(leg_events(episode, snapshot, own))
+        episode = self.book.episodes[episode.key]
+        evidence = episode.key in self.flat
+        if not episode.opened and self.now_ms >= (episode.deadline_ms or 0):
+            self._ask(episode, ("e0",))
+        self._ask(episode, [name for name, leg in episode.legs.items() if leg.status is LegStatus.MISSING])
+        events = flat_events(episode, snapshot, self.now_ms, flat_after_ms=self.desk.flat_after_ms, evidence=evidence)
+        self.happened(events)
+        if any(isinstance(event, EpisodeClosed) for event in events):
+            self.ranked += [Ranked(rank=3, action=Cancel(key=episode.key, order=o, reason="position is flat")) for o in own]
+
+    def _orphans(self, snapshot: Snapshot, own: tuple[Order, ...]) -> None:
+        held = {p.position_side for p in snapshot.positions} | {
+            k.position_side for k in self.book.episodes if k.symbol == snapshot.symbol
+        }
+        orphans = [order for order in own if order.position_side not in held]
+        self.happened(orphan_events(self.book, orphans, (order.client_id for order in own), snapshot.at_ms))
+        for order in orphans:
+            if snapshot.stable and snapshot.at_ms - self.book.orphans[order.client_id] >= self.desk.flat_after_ms:
+                key = Key(self.desk.account, order.symbol, order.position_side)
+                self.ranked.append(Ranked(rank=3, action=Cancel(key=key, order=order, reason="no position to protect")))
+
+    def _with_position(
+        self, snapshot: Snapshot, key: Key, position: Position, own: tuple[Order, ...], foreign: tuple[Order, ...]
+    ) -> None:
+        instrument = self.desk.instruments[snapshot.symbol]
+        self.happened(position_events(self.book, snapshot, key, position, self.plan_for))
+        self.happened(leg_events(self.book.episodes[key], snapshot, own))
+        self.happened(resize_events(self.book.episodes[key], position, stable=snapshot.stable))
+        self._keep_tight(key, position, instrument, own)
+        episode = self.book.episodes[key]
+        working = self._working_level(episode, position, instrument, own)
+        if snapshot.stable:
+            self._software_stop(snapshot, episode, position, instrument, own)
+        legs = wanted(
+            episode, position, instrument, scope=self.desk.scope, traits=self.desk.traits, working=working, foreign=foreign
+        )
+        self.ranked += reconcile(self._situation(episode, position, instrument, own, stable=snapshot.stable), legs)
+        self._ask(episode, [name for name, leg in episode.legs.items() if self._unexplained(name, leg.status)])
+        self._ledger(snapshot, key, position, instrument, own, foreign)
+
+    def _situation(
+        self, episode: Episode, position: Position, instrument: Instrument, own: tuple[Order, ...], *, stable: bool
+    ) -> Situation:
+        return Situation(
+            episode=episode,
+            position=position,
+            instrument=instrument,
+            own=own,
+            stable=stable,
+            now_ms=self.now_ms,
+            grace_ms=self.desk.grace_ms,
+            tag=self.desk.tag,
+            traits=self.desk.traits,
+        )
+
+    def _keep_tight(self, key: Key, position: Position, instrument: Instrument, own: tuple[Order, ...]) -> None:
+        """The stop is never looser than what already rests (a lost store), nor than liquidation allows."""
+        episode = self.book.episodes[key]
+        sign, level = episode.side.sign, episode.trail.stop
+        good = [o for o in own if fault(o, position, instrument, episode.plan.floor) is None]
+        resting = covering_level(good, position)
+        if resting is not None:
+            level = Ticks(arithmetic.tighter(sign, level, resting))
+        level = safe_stop(episode, position, instrument, WORKING_WITHIN, level)
+        if level != episode.trail.stop:
+            trail = replace(episode.trail, stop=level)
+            self.happened([Ratcheted(key=key, trail=trail, reason="a tighter stop rests" if level == resting else "liquidation")])
+
+    def _working_level(self, episode: Episode, position: Position, instrument: Instrument, own: tuple[Order, ...]) -> Ticks | None:
+        """Where the working stop can rest: its level, or, when the mark has passed that, where it rests already, or just behind the mark."""
+        sign, level = episode.side.sign, episode.trail.stop
+        if not arithmetic.stop_hit_e8(sign, position.mark, level, instrument.tick):
+            return level
+        resting = covering_level([o for o in own if o.kind in STOPS and not o.close_position and o.status.working], position)
+        if resting is not None:
+            return resting
+        near = Ticks(arithmetic.stop_level(sign, position.mark, NEAR, instrument.tick))
+        return near if arithmetic.reached(sign, near, episode.plan.floor) else None
+
+    def _software_stop(
+        self, snapshot: Snapshot, episode: Episode, position: Position, instrument: Instrument, own: tuple[Order, ...]
+    ) -> None:
+        """Close at the market what its stop should have closed, or what cannot be protected. An adopted position only once covered."""
+        reason = self._reason_to_close(snapshot, episode, position, instrument, own)
+        if reason is None:
+            return
+        self.alarms.append(f"{episode.key}: {reason}")
+        if self.desk.scope is not Scope.FULL:
+            return
+        lots = Lots(min(position.lots, instrument.market_max_lots))
+        want = Wanted(leg="x0", order=closing_market(position, lots))
+        leg = episode.legs.get("x0")
+        if leg is not None and leg.status not in (LegStatus.DONE, LegStatus.REFUSED):
+            return
+        place = place_leg(self._situation(episode, position, instrument, own, stable=snapshot.stable), want, reason)
+        if place is not None:
+            if reason.startswith("emergency"):
+                self.happened([EmergencyMade(key=episode.key, at_ms=self.now_ms, reason=reason)])
+            self.ranked.append(Ranked(rank=1, action=place))
+
+    def _reason_to_close(
+        self, snapshot: Snapshot, episode: Episode, position: Position, instrument: Instrument, own: tuple[Order, ...]
+    ) -> str | None:
+        if episode.plan.deadline_ms is not None and snapshot.time_ms >= episode.plan.deadline_ms:
+            return "the time stop of the plan has come"
+        sign, level = episode.side.sign, episode.trail.stop
+        gap_ms = 0 if episode.gap_since_ms is None else self.now_ms - episode.gap_since_ms
+        covered_once = episode.covered_since_ms is not None
+        if arithmetic.stop_hit_e8(sign, position.mark, level, instrument.tick) and (episode.own or covered_once):
+            at_level = any(o.kind in STOPS and o.trigger is not None and arithmetic.reached(sign, o.trigger, level) for o in own)
+            if not at_level or gap_ms >= self.desk.patience_ms:
+                return "the price is through the planned stop"
+        recent = [at for at in self.book.emergencies if self.now_ms - at < DAY_MS]
+        if not episode.own or gap_ms < self.desk.patience_ms or len(recent) >= self.desk.emergencies_a_day:
+            return None
+        if self._exchange_at_fault():
+            self.alarms.append(f"{self.desk.account}: stops are refused on several symbols; this is the exchange's fault, nothing is closed")
+            return None
+        if not covered_once:
+            return "emergency: our own entry could not be protected in time"
+        if position.liquidation is not None and self._in_last_fifth(episode, position, instrument):
+            return "emergency: without cover in the last fifth before liquidation"
+        return None
+
+    def _exchange_at_fault(self) -> bool:
+        refused = {
+            key.symbol
+            for key, episode in self.book.episodes.items()
+            if any(leg.status is LegStatus.REFUSED for name, leg in episode.legs.items() if name[0] in "fs")
+        }
+        return len(refused) > 1
+
+    @staticmethod
+    def _in_last_fifth(episode: Episode, position: Position, instrument: Instrument) -> bool:
+        if position.liquidation is None:
+            return False
+        start = episode.plan.start * instrument.tick
+        line = arithmetic.level_between(episode.side.sign, start, position.liquidation, LAST_FIFTH, instrument.tick)
+        return arithmetic.stop_hit_e8(episode.side.sign, position.mark, line, instrument.tick)
+
+    @staticmethod
+    def _unexplained(name: str, status: LegStatus) -> bool:
+        return status is LegStatus.MISSING or (name in ("x0", "e0") and status in (LegStatus.SENT, LegStatus.ACKED, LegStatus.UNKNOWN))
+
+    def _ask(self, episode: Episode, names: Iterable[str]) -> None:
+        for name in names:
+            leg = episode.legs.get(name)
+            if leg is not None and leg.status not in (LegStatus.DONE, LegStatus.REFUSED):
+                lookup = Lookup(key=episode.key, leg=name, client_id=leg.order.client_id, conditional=leg.order.kind.conditional)
+                self.ranked.append(Ranked(rank=5, action=lookup))
+
+    def _ledger(
+        self, snapshot: Snapshot, key: Key, position: Position, instrument: Instrument, own: tuple[Order, ...], foreign: tuple[Order, ...]
+    ) -> None:
+        """Assess cover: what is listed, and what was acknowledged within the grace."""
+        episode = self.book.episodes[key]
+        listed = {order.client_id for order in own}
+        acked = tuple(
+            leg.order
+            for name, leg in episode.legs.items()
+            if name[0] in "fs" and leg.status is LegStatus.ACKED and leg.order.client_id not in listed
+            and self.now_ms - leg.at_ms < self.desk.grace_ms
+        )
+        line = assess(
+            key, position, instrument, (*own, *acked), foreign,
+            floor=episode.plan.floor, trigger_by=episode.plan.trigger_by, since_ms=episode.gap_since_ms,
+        )  # fmt: skip
+        if (line.gap > 0) != (episode.gap_since_ms is not None) or (line.gap == 0 and episode.covered_since_ms is None):
+            since = snapshot.at_ms if line.gap > 0 else None
+            self.happened([GapChanged(key=key, since_ms=since, at_ms=self.now_ms, reason="; ".join(line.faults))])
+        self.coverage.append(line)

@@ -1,0 +1,163 @@
+"""The orders that the exchange should hold now for one position."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from qtkit.core import arithmetic
+from qtkit.core.book import Episode
+from qtkit.core.model import (
+    E8,
+    Instrument,
+    Lots,
+    Order,
+    OrderKind,
+    OrderStatus,
+    Position,
+    PositionSide,
+    Ticks,
+    TriggerBy,
+)
+
+WORKING_WITHIN = 6_000  # bps of the way from price to liquidation within which the working stop lies
+FLOOR_WITHIN = 7_500  # the same for the floor
+
+
+class Scope(Enum):
+    """How far the desk may go on an account."""
+
+    WATCH = "watch"
+    GUARD = "guard"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What the exchange allows where exchanges differ, or where its rules are not proven.
+
+    ``floor_beside_stop``: a close-position stop and quantity stops of one side coexist. ``conditional_reserves``: untriggered
+    reduce-only orders reserve quantity, so that two full-size stops cannot rest together. ``stop_while_flat``: a reduce-only stop is
+    accepted before there is a position. ``max_conditional``: conditional orders on the whole account.
+    """
+
+    floor_beside_stop: bool = True
+    conditional_reserves: bool = False
+    stop_while_flat: bool = True
+    max_conditional: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """An order the exchange should hold, under the name of its leg (f0 floor, s0.. working stop, t1.. targets)."""
+
+    leg: str
+    order: Order
+
+
+def safe_stop(episode: Episode, position: Position, instrument: Instrument, within: int, level: Ticks) -> Ticks:
+    """The level, moved before liquidation if it is not: within ``within`` bps of the way from the price to it.
+
+    The price is the less favourable of the plan's start and the mark, so that a rising price does not drag the stop along.
+    An unknown liquidation price moves nothing.
+    """
+    sign = episode.side.sign
+    start: int = episode.plan.start * instrument.tick
+    price = E8(arithmetic.looser(sign, start, position.mark))
+    if position.liquidation is None or sign * (price - position.liquidation) <= 0:
+        return level
+    safe = arithmetic.level_between(sign, price, position.liquidation, within, instrument.tick)
+    return Ticks(arithmetic.tighter(sign, level, safe))
+
+
+def floor_level(episode: Episode, position: Position, instrument: Instrument) -> Ticks:
+    """Where the floor lies now: the plan's, before liquidation, and never tighter than the working stop."""
+    safe = safe_stop(episode, position, instrument, FLOOR_WITHIN, episode.plan.floor)
+    return Ticks(arithmetic.looser(episode.side.sign, safe, episode.trail.stop))
+
+
+def wanted(
+    episode: Episode,
+    position: Position,
+    instrument: Instrument,
+    *,
+    scope: Scope,
+    traits: Traits,
+    working: Ticks | None,
+    foreign: Sequence[Order],
+) -> tuple[Wanted, ...]:
+    """Floor, working stop and targets. ``working`` is the level at which the stop can rest now (None: none can)."""
+    if scope is Scope.WATCH:
+        return ()
+    legs = [*_floor(episode, position, instrument, traits, foreign), *_stops(episode, position, instrument, working)]
+    if scope is Scope.FULL and not traits.conditional_reserves:
+        legs += _targets(episode, position)
+    return tuple(legs)
+
+
+def _floor(
+    episode: Episode, position: Position, instrument: Instrument, traits: Traits, foreign: Sequence[Order]
+) -> tuple[Wanted, ...]:
+    """The close-position stop, unless its slot is taken by somebody else's (Binance -4130) or it cannot rest beside the stop."""
+    taken = any(
+        o.close_position and o.kind in (OrderKind.STOP_MARKET, OrderKind.STOP) and o.side is position.side.closing
+        and o.position_side is position.position_side for o in foreign
+    )
+    level = floor_level(episode, position, instrument)
+    if taken or not traits.floor_beside_stop or arithmetic.stop_hit_e8(position.side.sign, position.mark, level, instrument.tick):
+        return ()
+    return (Wanted(leg="f0", order=_closing(episode, position, OrderKind.STOP_MARKET, lots=0, trigger=level)),)
+
+
+def _stops(episode: Episode, position: Position, instrument: Instrument, working: Ticks | None) -> tuple[Wanted, ...]:
+    """The working stop over the whole position, split by the maximum market lot."""
+    if working is None:
+        return ()
+    legs: list[Wanted] = []
+    left = int(position.lots)
+    while left > 0:
+        lots = min(left, instrument.market_max_lots)
+        legs.append(Wanted(leg=f"s{len(legs)}", order=_closing(episode, position, OrderKind.STOP_MARKET, lots=lots, trigger=working)))
+        left -= lots
+    return tuple(legs)
+
+
+def _targets(episode: Episode, position: Position) -> tuple[Wanted, ...]:
+    legs = []
+    for index, (target, lots) in enumerate(zip(episode.plan.targets, episode.ladder, strict=True), start=1):
+        if lots > 0:
+            legs.append(
+                Wanted(leg=f"t{index}", order=_closing(episode, position, OrderKind.TAKE_PROFIT_MARKET, lots=lots, trigger=target.price))
+            )
+    return tuple(legs)
+
+
+def _closing(episode: Episode, position: Position, kind: OrderKind, *, lots: int, trigger: Ticks) -> Order:
+    """A conditional order that can only reduce. Hedge mode takes no reduceOnly (Binance -1106): the position side does it."""
+    whole = lots == 0
+    return Order(
+        symbol=position.symbol,
+        client_id="",
+        kind=kind,
+        side=position.side.closing,
+        position_side=position.position_side,
+        lots=Lots(lots),
+        trigger=trigger,
+        trigger_by=TriggerBy.LAST if kind is OrderKind.TAKE_PROFIT_MARKET else episode.plan.trigger_by,
+        reduce_only=not whole and position.position_side is PositionSide.BOTH,
+        close_position=whole,
+        price_protect=False,
+        status=OrderStatus.NEW,
+    )
+
+
+def closing_market(position: Position, lots: Lots) -> Order:
+    """A market order that reduces the position by ``lots``."""
+    return Order(
+        symbol=position.symbol,
+        client_id="",
+        kind=OrderKind.MARKET,
+        side=position.side.closing,
+        position_side=position.position_side,
+        lots=lots,
+        reduce_only=position.position_side is PositionSide.BOTH,
+    )

@@ -1,0 +1,27 @@
+"""The nearest right name, for error texts: edit distance, so that core needs no text library."""
+
+from collections.abc import Iterable
+
+
+def _edits(left: str, right: str) -> int:
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, 1):
+        previous, row[0] = row[0], i
+        for j, b in enumerate(right, 1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
+    return row[-1]
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that ``word`` most likely meant, or None when nothing is near (more than half of it is wrong)."""
+    ranked = sorted((_edits(word.lower(), name.lower()), name) for name in known)
+    if not ranked or ranked[0][0] * 2 > max(len(word), 2):
+        return None
+    return ranked[0][1]
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """The tail of an error text: the nearest right name, or the list of all."""
+    names = tuple(known)
+    near = nearest(word, names)
+    return f"did you mean '{near}'?" if near else f"known: {', '.join(sorted(names))}"

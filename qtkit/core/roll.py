@@ -1,0 +1,118 @@
+"""From one reading to the next: which episodes began and ended, which orders were seen, which sizes are not explained."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from qtkit.core.book import (
+    Book,
+    EntryFailed,
+    Episode,
+    EpisodeClosed,
+    EpisodeOpened,
+    Event,
+    LegSeen,
+    LegStatus,
+    OrphansSeen,
+    Resized,
+    WentFlat,
+)
+from qtkit.core.ladder import split
+from qtkit.core.model import Bps, Key, Lots, Order, Position, Snapshot
+from qtkit.core.plan import WHOLE, ExitPlan
+from qtkit.core.trail import begin
+
+PlanFor = Callable[[Key, Position], ExitPlan]
+
+
+def cut(plan: ExitPlan, lots: Lots, closed: Sequence[bool]) -> tuple[Lots, ...]:
+    """Lots of each target: the position cut by the shares of the targets not yet filled and of what runs on."""
+    weights = [0 if done else int(target.share) for target, done in zip(plan.targets, closed, strict=True)]
+    rest = WHOLE - sum(target.share for target in plan.targets)
+    total = sum(weights) + rest
+    if total == 0:
+        return tuple(Lots(0) for _ in weights)
+    shares = [Bps(weight * WHOLE // total) for weight in weights]
+    if rest > 0:
+        return split(lots, (*shares, Bps(WHOLE - sum(shares))))[:-1]
+    last = max(index for index, weight in enumerate(weights) if weight > 0)
+    shares[last] = Bps(WHOLE - sum(share for index, share in enumerate(shares) if index != last))
+    return split(lots, tuple(shares))
+
+
+def position_events(book: Book, snapshot: Snapshot, key: Key, position: Position, plan_for: PlanFor) -> list[Event]:
+    """Events of an open position: its episode begins, flips, or goes on."""
+    episode = book.episodes.get(key)
+    events: list[Event] = []
+    if episode is not None and _another(episode, position):
+        reason = "flipped" if episode.side is not position.side else "closed and opened again"
+        events.append(EpisodeClosed(key=key, at_ms=snapshot.at_ms, reason=reason))
+        episode = None
+    if episode is None or not episode.opened:
+        plan = plan_for(key, position) if episode is None else episode.plan
+        trail = begin(plan) if episode is None else episode.trail
+        ladder = cut(plan, position.lots, [False] * len(plan.targets))
+        own = episode is not None or not plan.adopted
+        events.append(
+            EpisodeOpened(plan=plan, trail=trail, ladder=ladder, lots=position.lots, entry=position.entry, own=own, at_ms=snapshot.at_ms)
+        )
+        return events
+    if episode.flat_since_ms is not None:
+        events.append(WentFlat(key=key, at_ms=None))
+    return events
+
+
+def _another(episode: Episode, position: Position) -> bool:
+    """True if the position is not the one of the episode: the other side, or the old one ended on evidence and the entry is new."""
+    return episode.side is not position.side or (episode.ended and episode.entry != position.entry)
+
+
+def leg_events(episode: Episode, snapshot: Snapshot, listed: Iterable[Order]) -> list[Event]:
+    """Which of our legs' orders the snapshot lists, and which it no longer does. Absence counts only in a later reading."""
+    ids = {order.client_id for order in listed}
+    events: list[Event] = []
+    for name, leg in episode.legs.items():
+        client_id = leg.order.client_id
+        if client_id in ids:
+            if leg.status is not LegStatus.LIVE:
+                events.append(LegSeen(key=episode.key, leg=name, client_id=client_id, status=LegStatus.LIVE, at_ms=snapshot.at_ms))
+        elif leg.status is LegStatus.LIVE and snapshot.at_ms > leg.at_ms:
+            events.append(LegSeen(key=episode.key, leg=name, client_id=client_id, status=LegStatus.MISSING, at_ms=snapshot.at_ms))
+    return events
+
+
+def resize_events(episode: Episode, position: Position, *, stable: bool) -> list[Event]:
+    """The size is not what our fills explain, and no fill of ours is still to be told: cut the targets anew."""
+    waiting = any(leg.status is LegStatus.MISSING for leg in episode.legs.values())
+    if position.lots == episode.expected or waiting or not stable:
+        return []
+    closed = [lots == 0 for lots in episode.ladder]
+    ladder = cut(episode.plan, position.lots, closed)
+    return [Resized(key=episode.key, lots=position.lots, entry=position.entry, ladder=ladder)]
+
+
+def flat_events(episode: Episode, snapshot: Snapshot, now_ms: int, *, flat_after_ms: int, evidence: bool) -> list[Event]:
+    """A slot without a position: flat is believed on a second reading ``flat_after_ms`` later, or on evidence."""
+    key = episode.key
+    if not episode.opened:
+        entry = episode.legs.get("e0")
+        settled = entry is None or entry.status in (LegStatus.DONE, LegStatus.REFUSED)
+        if settled and episode.deadline_ms is not None and now_ms >= episode.deadline_ms:
+            return [EntryFailed(key=key, at_ms=now_ms, reason="no position came of the entry")]
+        return []
+    if not snapshot.stable:
+        return []
+    if evidence or episode.ended:
+        return [EpisodeClosed(key=key, at_ms=snapshot.at_ms, reason="flat, told by the exchange")]
+    if episode.flat_since_ms is None:
+        return [WentFlat(key=key, at_ms=snapshot.at_ms)]
+    if snapshot.at_ms - episode.flat_since_ms >= flat_after_ms:
+        return [EpisodeClosed(key=key, at_ms=snapshot.at_ms, reason="flat in two readings")]
+    return []
+
+
+def orphan_events(book: Book, orphans: Sequence[Order], symbol_ids: Iterable[str], at_ms: int) -> list[Event]:
+    """Orders of ours on a flat slot, first seen now or before; ids of the symbol that are gone are forgotten."""
+    here = {order.client_id: book.orphans.get(order.client_id, at_ms) for order in orphans}
+    known = set(symbol_ids)
+    kept = {client_id: since for client_id, since in book.orphans.items() if client_id not in known}
+    after = {**kept, **here}
+    return [] if after == book.orphans else [OrphansSeen(orphans=after)]

@@ -1,0 +1,71 @@
+"""Trail state: a fold over the prices of an episode. It needs no memory of its own and never loosens the stop."""
+
+from dataclasses import dataclass
+
+from qtkit.core import arithmetic
+from qtkit.core.model import Bps, Ticks
+from qtkit.core.plan import ExitPlan, Trail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrailState:
+    """Where a plan stands: best price so far (ticks), effective stop (ticks), stages passed, whether the trail is armed.
+
+    ``at_ms`` is the exchange time up to which prices were folded in.
+    """
+
+    best: Ticks
+    stop: Ticks
+    stage: int = 0
+    armed: bool = False
+    at_ms: int = 0
+
+
+def begin(plan: ExitPlan) -> TrailState:
+    """The state before any price: the plan's own stop, measured from the plan's starting price."""
+    return fold(plan, TrailState(best=plan.start, stop=plan.stop, at_ms=plan.created_ms), plan.start, plan.created_ms, price=plan.start)
+
+
+def callback_at(plan: ExitPlan, trail: Trail, best: Ticks) -> Bps:
+    """Callback in force at the best price: the tightest of the curve that was reached."""
+    callback = trail.callback
+    for step in trail.tightening:
+        if arithmetic.reached(plan.side.sign, best, step.at):
+            callback = min(callback, step.callback)
+    return callback
+
+
+def fold(
+    plan: ExitPlan, state: TrailState, extreme: Ticks, at_ms: int, *, targets_done: int = 0, price: Ticks | None = None
+) -> TrailState:
+    """The state after a bar (its favourable extreme) or a tick.
+
+    With ``price`` the prices are being caught up after an outage or at adoption: a level that the price has passed meanwhile is
+    clamped to the price less the callback, so that a missed moment never sells at once. Without it the level stands, and a price
+    beyond it means that the stop was hit.
+    """
+    sign = plan.side.sign
+    best = Ticks(arithmetic.tighter(sign, state.best, extreme))
+    stop, stage = state.stop, state.stage
+    while stage < len(plan.stages) and arithmetic.reached(sign, best, plan.stages[stage].at):
+        stop = _raise(sign, stop, plan.stages[stage].to, price)
+        stage += 1
+    if plan.break_even_after is not None and targets_done >= plan.break_even_after:
+        stop = _raise(sign, stop, plan.break_even, price)
+    armed = state.armed
+    trail = plan.trail
+    if trail is not None and (armed or arithmetic.reached(sign, best, trail.activation)):
+        armed = True
+        callback = callback_at(plan, trail, best)
+        level = Ticks(arithmetic.trail_level(sign, best, callback))
+        if price is not None and arithmetic.stop_hit(sign, price, level):
+            level = Ticks(arithmetic.trail_level(sign, price, callback))
+        if arithmetic.improves(sign, stop, level, trail.min_step):
+            stop = level
+    return TrailState(best=best, stop=stop, stage=stage, armed=armed, at_ms=max(at_ms, state.at_ms))
+
+
+def _raise(sign: int, stop: Ticks, level: Ticks, price: Ticks | None) -> Ticks:
+    if price is not None and arithmetic.stop_hit(sign, price, level):
+        return stop
+    return Ticks(arithmetic.tighter(sign, stop, level))

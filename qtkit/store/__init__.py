@@ -1,0 +1,1 @@
+"""What is remembered: journal, register of plans, lease, and the tape of what was seen."""
