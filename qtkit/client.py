@@ -1,0 +1,137 @@
+"""Talking to the running desk from another process; where none runs, taking its place for one act."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from qtkit.core.book import Book, Event, fold
+from qtkit.core.context import MarketData
+from qtkit.core.model import Instrument, PolicyError, TriggerBy
+from qtkit.core.names import suggestion
+from qtkit.core.plan import ExitPlan
+from qtkit.desk import EVENT_TYPES, Desk, account_of, gateway_of, identity, opened
+from qtkit.home import PaperKeys, Paths, searched
+from qtkit.market import market_data
+from qtkit.settings import Settings
+from qtkit.signals import Execution, Signal
+from qtkit.store import codec
+from qtkit.store.journal import Journal, JournalReader
+from qtkit.store.lease import holder
+
+TIMEOUT_S = 30
+
+
+class NoDesk(Exception):
+    """No desk runs from this home."""
+
+
+async def call(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """Ask the desk of this home. Raises ``NoDesk`` if none answers, ``PolicyError`` with the desk's own sentence if it refuses."""
+    import aiohttp
+
+    paths = Paths.here()
+    try:
+        door = json.loads(paths.endpoint_token.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        raise NoDesk from None
+    headers = {"Authorization": f"Bearer {door['token']}"}
+    try:
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        async with (
+            aiohttp.ClientSession(headers=headers, timeout=timeout) as session,
+            session.request(method, door["url"] + path, json=body) as answer,
+        ):
+            said = await answer.json()
+    except aiohttp.ClientConnectionError:
+        raise NoDesk from None
+    if answer.status != 200:
+        raise PolicyError(said["error"])
+    return said
+
+
+@asynccontextmanager
+async def stand_in() -> AsyncIterator[Desk]:
+    """A desk of this process for one act, when none runs: it takes the lease, passes once, acts, and leaves the orders resting."""
+    async with opened() as desk:
+        await desk.monitor.pass_once()
+        yield desk
+
+
+async def send_signal(signal: Signal, *, dry_run: bool) -> Execution:
+    """Carry a signal out through the running desk, or in its place."""
+    try:
+        return codec.decode(Execution, await call("POST", "/signal", {**signal.to_dict(), "dry_run": dry_run}))
+    except NoDesk:
+        async with stand_in() as desk:
+            return await desk.executor.execute(signal, dry_run=dry_run)
+
+
+async def adjust(plan: ExitPlan) -> bool:
+    """Make the orders of a plan's position what it wants; True if they were not."""
+    body = {"symbol": plan.key.symbol, "position_side": plan.key.position_side.value}
+    try:
+        return bool((await call("POST", "/adjust", body))["adjusted"])
+    except NoDesk:
+        async with opened() as desk:
+            return await desk.monitor.adjust(plan.key)
+
+
+class ExchangeFacts:
+    """Trading rules and market of a symbol: from the running desk, else from the exchange itself."""
+
+    def __init__(self, account: str) -> None:
+        self._account = account
+        self._known: dict[str, tuple[Instrument, MarketData]] = {}
+
+    async def instrument(self, symbol: str) -> Instrument:
+        """Trading rules. Raises ``PolicyError`` for an unknown symbol."""
+        return (await self._learn(symbol))[0]
+
+    async def market(self, symbol: str) -> MarketData:
+        """Volatility, trend, ATR and regime."""
+        return (await self._learn(symbol))[1]
+
+    async def _learn(self, symbol: str) -> tuple[Instrument, MarketData]:
+        if symbol not in self._known:
+            try:
+                said = await call("GET", f"/facts/{symbol}")
+                self._known[symbol] = codec.decode(Instrument, said["instrument"]), codec.decode(MarketData, said["market"])
+            except NoDesk:
+                self._known[symbol] = await self._ask_exchange(symbol)
+        return self._known[symbol]
+
+    async def _ask_exchange(self, symbol: str) -> tuple[Instrument, MarketData]:
+        paths = Paths.here()
+        settings = Settings.load(paths.home)
+        account = account_of(settings, self._account)
+        gateway = gateway_of(account, PaperKeys.read(paths.paper_keys(account.name)), settings)
+        try:
+            await gateway.start()
+            if symbol not in gateway.instruments:
+                raise PolicyError(f"there is no symbol '{symbol}': {suggestion(symbol, gateway.instruments)}")
+            instrument = gateway.instruments[symbol]
+            bars = await gateway.bars(symbol, limit=48, by=TriggerBy.LAST, minutes=60)
+            return instrument, market_data(bars, instrument.tick)
+        finally:
+            await gateway.close()
+
+
+def read_book(journal: Path | None = None) -> Book:
+    """The book as the journal of this home tells it. Raises ``JournalMissing`` naming the places that were searched."""
+    book = Book()
+    path = journal or Paths.here().journal
+    reader: JournalReader[Event] = Journal.read(path, EVENT_TYPES, searched=searched())
+    with reader:
+        for row in reader.events():
+            book = fold(book, row.event)
+    return book
+
+
+def running(account: str = "paper") -> bool:
+    """True if a desk owns the account now."""
+    paths = Paths.here()
+    settings = Settings.load(paths.home)
+    held = account_of(settings, account)
+    return holder(identity(held, PaperKeys.read(paths.paper_keys(held.name)))) is not None

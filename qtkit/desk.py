@@ -1,0 +1,183 @@
+"""The desk: one process that owns an account, composed of gateway, journal, register, monitor and executor."""
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from qtkit.apply import Applier, wall_ms
+from qtkit.core import book as events
+from qtkit.core.decide import Desk as DeskSettings
+from qtkit.core.desired import Scope, Traits
+from qtkit.core.model import ONE, E8, Key, PolicyError
+from qtkit.core.policy import GUARD, ExitPolicy, named
+from qtkit.executor import EventDrivenExecutor, Sizing
+from qtkit.home import PaperKeys, Paths
+from qtkit.monitor import Health, PositionMonitor, Rhythm, ledger_line
+from qtkit.router import ExitRouter, Planning
+from qtkit.settings import Account, BarMode, Settings
+from qtkit.store.journal import Journal
+from qtkit.store.lease import Lease, LeaseLost
+from qtkit.store.register import PlanRegister
+from qtkit.store.tape import Tape
+from qtkit.venue.budget import Budget
+from qtkit.venue.capabilities import capabilities
+from qtkit.venue.gateway import Gateway
+
+log = structlog.get_logger("qtkit.desk")
+
+VENUE = "binanceusdm"
+EVENT_TYPES: tuple[type, ...] = events.Event.__args__
+
+
+def account_of(settings: Settings, name: str) -> Account:
+    """The account of that name. Raises ``PolicyError`` naming the nearest."""
+    from qtkit.core.names import suggestion
+
+    if name not in settings.accounts:
+        raise PolicyError(f"there is no account '{name}': {suggestion(name, settings.accounts)}")
+    return settings.accounts[name]
+
+
+def gateway_of(account: Account, keys: PaperKeys, settings: Settings) -> Gateway:
+    """The exchange of an account, through ccxt."""
+    from qtkit.venue.ccxt_gateway import CcxtGateway
+
+    budget = Budget(percent=settings.budget_share_bps // 100)
+    return CcxtGateway(account.name, base_url=account.base_url, api_key=keys.api_key, secret=keys.secret.reveal(), budget=budget)
+
+
+def traits_of(venue: str) -> Traits:
+    """What a decision must know of a venue, from the capability table."""
+    row = capabilities(venue)
+    return Traits(
+        floor_beside_stop=row.floor_beside_stop, conditional_reserves=row.conditional_reserves, stop_while_flat=row.stop_while_flat,
+        max_conditional=row.max_conditional,
+    )  # fmt: skip
+
+
+def identity(account: Account, keys: PaperKeys) -> str:
+    """What the lease is taken on: the account itself, whatever home it is run from."""
+    return f"{account.name}-{hashlib.blake2b(keys.api_key.encode(), digest_size=6).hexdigest()}"
+
+
+def policy_of(account: Account) -> ExitPolicy | None:
+    """The policy of adopted positions: the account's, the guard in scope guard, or None for what the profiles choose."""
+    if account.guard_policy:
+        return named(account.guard_policy)
+    return GUARD if account.scope is Scope.GUARD else None
+
+
+@dataclass(slots=True)
+class Desk:
+    """A running desk. Use ``opened``: it takes the lease, reads the journal and starts the gateway, in this order."""
+
+    settings: Settings
+    account: Account
+    paths: Paths
+    lease: Lease
+    applier: Applier
+    router: ExitRouter
+    monitor: PositionMonitor
+    executor: EventDrivenExecutor
+    journal: Journal[events.Event]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Passes until told to stop. A process that was halted too long takes a new epoch and reads everything anew."""
+        while not stop.is_set():
+            try:
+                await self.monitor.run(stop)
+            except LeaseLost as lost:
+                log.warning("lease", lost=str(lost))
+                self.lease.renew()
+                self.monitor.forget_readings()
+
+    def heartbeat(self, health: Health) -> None:
+        """What readers see of this desk, written after every pass; a beat older than three ticks is a stopped desk."""
+        book = self.applier.book.episodes
+        now_ms = self.applier.clock_ms()
+        beat = {
+            "account": self.account.name, "scope": self.account.scope.value, "pid": os.getpid(), "tick_s": self.settings.tick_seconds,
+            "at_ms": now_ms, "passes": health.passes, "fault": health.fault, "alarms": list(health.alarms),
+            "positions": [ledger_line(line, book[line.key], now_ms) for line in health.coverage if line.key in book],
+        }  # fmt: skip
+        draft = self.paths.heartbeat.with_suffix(".new")
+        with suppress(OSError):  # a full disk must not stop protection; readers then see an old beat, which is an alarm
+            draft.write_text(json.dumps(beat, default=str))
+            os.replace(draft, self.paths.heartbeat)
+
+    async def flatten(self, keys: tuple[Key, ...], *, within_s: float = 20.0) -> tuple[Key, ...]:
+        """Close these positions at the market, reduce-only, stops last. Returns the slots that are still open when time is up."""
+        end = asyncio.get_running_loop().time() + within_s
+        left = keys
+        while left and asyncio.get_running_loop().time() < end:
+            await self.monitor.close_now(left)
+            left = tuple(key for key in left if (episode := self.applier.book.episodes.get(key)) is not None and episode.opened)
+            if left:
+                await asyncio.sleep(0.2)
+        return left
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings | None = None, account: str = "paper", *, gateway: Gateway | None = None, traits: Traits | None = None,
+    clock_ms: Callable[[], int] = wall_ms,
+) -> AsyncIterator[Desk]:  # fmt: skip
+    """The desk of an account, closed in the end; resting orders stay. Raises ``LeaseHeld``, ``JournalError``, ``PolicyError``."""
+    paths = Paths.here()
+    settings = settings or Settings.load(paths.home)
+    held = account_of(settings, account)
+    keys = PaperKeys.read(paths.paper_keys(held.name))
+    with Lease.acquire(identity(held, keys), home=paths.home) as lease:
+        journal: Journal[events.Event] = Journal.open(paths.journal, EVENT_TYPES, account=held.name)
+        register = PlanRegister(paths.register)
+        tape = Tape(paths.tape)
+        gateway = gateway or gateway_of(held, keys, settings)
+        try:
+            await gateway.start()
+            yield _compose(settings, held, paths, lease, journal, register, tape, gateway, traits, clock_ms)
+        finally:
+            await gateway.close()
+            tape.close()
+            register.disconnect()
+            journal.close()
+
+
+def _compose(
+    settings: Settings, held: Account, paths: Paths, lease: Lease, journal: Journal[events.Event], register: PlanRegister, tape: Tape,
+    gateway: Gateway, traits: Traits | None, clock_ms: Callable[[], int],
+) -> Desk:  # fmt: skip
+    tick_ms = int(settings.tick_seconds * 1000)
+    decisions = DeskSettings(
+        account=held.name, tag=settings.desk, instruments=gateway.instruments, scope=held.scope, traits=traits or traits_of(VENUE),
+        grace_ms=5 * tick_ms, flat_after_ms=2 * tick_ms, patience_ms=settings.emergency.patience_seconds * 1000,
+        emergencies_a_day=settings.emergency.closes_per_day,
+    )  # fmt: skip
+    applier = Applier(gateway, journal, fence=lease.check, clock_ms=clock_ms)
+    router = ExitRouter(register, account=held.name, planning=Planning(adopted=policy_of(held)))
+    rhythm = Rhythm(
+        tick_s=settings.tick_seconds, closed_bars=settings.bar_mode is BarMode.CLOSED, series=settings.trigger_series.trigger_by
+    )
+    monitor = PositionMonitor(decisions, applier, router, rhythm=rhythm, tape=tape)
+    sizing = Sizing(
+        risk=held.risk_per_trade_bps, max_notional=E8(int(held.max_notional * ONE)), leverage=held.leverage,
+        policy=named(held.policy) if held.policy else None,
+    )  # fmt: skip
+    desk = Desk(settings, held, paths, lease, applier, router, monitor, EventDrivenExecutor(monitor, sizing), journal)
+    monitor.on_pass = desk.heartbeat
+    return desk
+
+
+def read_heartbeat(paths: Paths) -> dict[str, object] | None:
+    """The desk's last beat, or None if there was never one."""
+    try:
+        beat: dict[str, object] = json.loads(Path(paths.heartbeat).read_text())
+        return beat
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None

@@ -1,0 +1,147 @@
+"""The desk's door on loopback: signals, flattening and questions, for those who can read its token."""
+
+import asyncio
+import hmac
+import json
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any
+
+from aiohttp import web
+
+from qtkit.core.context import MarketData
+from qtkit.core.decide import Decision
+from qtkit.core.model import Cancel, Instrument, Key, Place, PolicyError, PositionSide
+from qtkit.core.names import suggestion
+from qtkit.desk import Desk
+from qtkit.home import Paths
+from qtkit.signals import Signal
+from qtkit.store import codec
+from qtkit.venue.gateway import GatewayError
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def served(desk: Desk) -> AsyncIterator[str]:
+    """Serve the desk on loopback while open; its URL and token lie in a file that only the owner can read."""
+    token = secrets.token_urlsafe(32)
+    runner = web.AppRunner(application(desk, token), access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", desk.settings.endpoint_port)
+    try:
+        await site.start()
+    except OSError:
+        await runner.cleanup()
+        raise PolicyError(f"port {desk.settings.endpoint_port} is in use; set endpoint_port = 0 in qtkit.toml, or end what uses it") from None
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    _publish(desk.paths, url, token)
+    desk.lease.announce(url)
+    try:
+        yield url
+    finally:
+        desk.paths.endpoint_token.unlink(missing_ok=True)
+        await runner.cleanup()
+
+
+def _publish(paths: Paths, url: str, token: str) -> None:
+    draft = paths.endpoint_token.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump({"url": url, "token": token}, file)
+    os.replace(draft, paths.endpoint_token)
+
+
+def application(desk: Desk, token: str) -> web.Application:
+    """All routes behind the token; what people asked wrongly is answered with 400 and one sentence."""
+
+    @web.middleware
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), token.encode()):
+            return web.json_response({"error": "the token is wrong; it lies in endpoint.token in the desk's home"}, status=401)
+        try:
+            return await handler(request)
+        except PolicyError as error:
+            return web.json_response({"error": str(error)}, status=400)
+        except GatewayError as error:
+            return web.json_response({"error": str(error)}, status=502)
+
+    door = _Door(desk)
+    app = web.Application(middlewares=[guarded])
+    app.add_routes(
+        [
+            web.post("/signal", door.signal),
+            web.post("/flatten", door.flatten),
+            web.post("/adjust", door.adjust),
+            web.get("/preview", door.preview),
+            web.get("/facts/{symbol}", door.facts),
+        ]
+    )
+    return app
+
+
+class _Door:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def signal(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        dry_run = bool(body.pop("dry_run", False))
+        execution = await self._desk.executor.execute(Signal.from_dict(body), dry_run=dry_run)
+        return web.json_response(asdict(execution))
+
+    async def flatten(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        keys = chosen(self._desk, body.get("symbol"))
+        left = await self._desk.flatten(keys)
+        return web.json_response({"closed": [str(key) for key in keys if key not in left], "open": [str(key) for key in left]})
+
+    async def adjust(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        key = Key(self._desk.account.name, body["symbol"], PositionSide(body["position_side"]))
+        return web.json_response({"adjusted": await self._desk.monitor.adjust(key)})
+
+    async def preview(self, request: web.Request) -> web.Response:
+        return web.json_response(listed(await self._desk.monitor.preview()))
+
+    async def facts(self, request: web.Request) -> web.Response:
+        symbol = request.match_info["symbol"]
+        instruments = self._desk.monitor.gateway.instruments
+        if symbol not in instruments:
+            raise PolicyError(f"there is no symbol '{symbol}': {suggestion(symbol, instruments)}")
+        market = await asyncio.wait_for(self._desk.monitor.market(symbol), 5)
+        return web.json_response(
+            {"instrument": codec.encode(Instrument, instruments[symbol]), "market": codec.encode(MarketData, market)}
+        )
+
+
+def chosen(desk: Desk, symbol: str | None) -> tuple[Key, ...]:
+    """Open positions of a symbol, or all. Raises ``PolicyError`` naming the nearest open one."""
+    held = tuple(key for key, episode in desk.applier.book.episodes.items() if episode.opened)
+    found = tuple(key for key in held if symbol in (None, key.symbol))
+    if not found and symbol is not None:
+        raise PolicyError(f"no position is open in {symbol}: {suggestion(symbol, {key.symbol for key in held}) if held else 'nothing is open'}")
+    return found
+
+
+def listed(decision: Decision) -> list[dict[str, Any]]:
+    """Actions as rows: what is created, what is cancelled, why. What stays is in the ledger's orders."""
+    rows: list[dict[str, Any]] = []
+    for action in decision.actions:
+        if isinstance(action, Place | Cancel):
+            order = action.order
+            rows.append(
+                {
+                    "do": "create" if isinstance(action, Place) else "cancel", "key": str(action.key), "kind": order.kind.value,
+                    "side": order.side.value, "lots": order.lots, "trigger": order.trigger, "id": order.client_id, "why": action.reason,
+                }
+            )  # fmt: skip
+    for line in decision.coverage:
+        for client_id in line.orders:
+            if not any(row["id"] == client_id for row in rows):
+                rows.append({"do": "keep", "key": str(line.key), "kind": "", "side": "", "lots": 0, "trigger": None, "id": client_id, "why": "covers"})
+    return rows

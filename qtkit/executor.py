@@ -1,0 +1,198 @@
+"""The event-driven executor: signal -> validation -> risk gate -> size by risk -> entry together with its stop.
+
+No call here opens a position without a policy. Where the exchange takes a stop before there is a position, it rests before the entry is
+sent; elsewhere it is placed on the fill, by the same pass that protects everything else.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+from decimal import ROUND_DOWN, Decimal
+
+import structlog
+
+from qtkit.core.book import EntryBegun, EntryFailed, LegStatus
+from qtkit.core.context import ExitContext
+from qtkit.core.desired import Scope
+from qtkit.core.ids import client_order_id
+from qtkit.core.model import (
+    E8, ONE, Cancel, Instrument, Key, Lots, Order, OrderKind, Place, PolicyError, Position, PositionSide,
+)  # fmt: skip
+from qtkit.core.names import suggestion
+from qtkit.core.plan import ExitPlan
+from qtkit.core.policy import ExitPolicy
+from qtkit.core.trail import begin
+from qtkit.monitor import PositionMonitor
+from qtkit.signals import Execution, Gate, Signal
+from qtkit.venue.gateway import Balance, Refused
+
+log = structlog.get_logger("qtkit.executor")
+
+ENTRY_WITHIN_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizing:
+    """How large an entry may be. ``risk`` is bps of the equity lost at the stop, ``max_notional`` quote (E8), ``leverage`` set before it."""
+
+    risk: int = 25
+    max_notional: E8 = E8(10_000 * ONE)
+    leverage: int = 5
+    policy: ExitPolicy | None = None
+
+
+class EventDrivenExecutor:
+    """Opens positions on signals, each with its plan and its stop. Without arguments it is the running desk's client."""
+
+    def __init__(self, monitor: PositionMonitor | None = None, sizing: Sizing | None = None, *, gate: Gate | None = None) -> None:
+        self._monitor = monitor
+        self.sizing = sizing or Sizing()
+        self.gate = gate or Gate()
+
+    async def place_order(self, symbol: str, side: str, quantity: str | int | float | Decimal, *, policy: str | None = None) -> Execution:
+        """Open ``quantity`` coins of a symbol at the market, side BUY or SELL, with its plan and its stop."""
+        return await self.execute(Signal(symbol=symbol, side=side, quantity=Decimal(str(quantity)), policy=policy))
+
+    async def execute(self, signal: Signal, *, dry_run: bool = False) -> Execution:
+        """Carry a signal out, or say what would be done. Raises ``PolicyError`` when the signal, the gate or the policy forbids it."""
+        if self._monitor is None:
+            from qtkit.client import send_signal
+
+            return await send_signal(signal, dry_run=dry_run)
+        return await self._enter(self._monitor, signal, dry_run=dry_run)
+
+    async def _enter(self, monitor: PositionMonitor, signal: Signal, *, dry_run: bool) -> Execution:
+        instrument = self._allowed(monitor, signal)
+        slot = PositionSide[signal.direction.name] if monitor.gateway.hedge else PositionSide.BOTH
+        key = Key(monitor.desk.account, instrument.symbol, slot)
+        if key in monitor.applier.book.episodes:
+            raise PolicyError(f"{key} is open already; the desk manages it, and a second entry would change its risk")
+        plan, lots = await self._planned(monitor, signal, instrument, slot, dry_run=dry_run)
+        if dry_run:
+            return _execution(plan, lots, instrument, "dry run: nothing was sent")
+        return await self._send(monitor, plan, lots, instrument)
+
+    def _allowed(self, monitor: PositionMonitor, signal: Signal) -> Instrument:
+        """Validation and the risk gate. It stands before entries only; what is open is never held back by it."""
+        instruments = monitor.gateway.instruments
+        instrument = instruments.get(signal.symbol.upper())
+        if instrument is None:
+            raise PolicyError(f"there is no symbol '{signal.symbol}': {suggestion(signal.symbol.upper(), instruments)}")
+        if monitor.desk.scope is not Scope.FULL:
+            raise PolicyError(f"account {monitor.desk.account} is in scope {monitor.desk.scope.value}: it opens no positions")
+        if monitor.applier.fault is not None:
+            raise PolicyError(f"no entry while the journal cannot be written: {monitor.applier.fault}")
+        uncovered = [str(line.key) for line in monitor.health.coverage if line.gap > 0]
+        if uncovered:
+            raise PolicyError(f"no entry while a position is not covered: {', '.join(uncovered)}")
+        free = monitor.desk.traits.max_conditional - monitor.open_conditional
+        if free < 8:
+            raise PolicyError(f"no entry: only {free} conditional orders are left on the account, and a plan needs up to 8")
+        self.gate.check(signal, open_positions=len(monitor.applier.book.episodes))
+        return instrument
+
+    async def _planned(
+        self, monitor: PositionMonitor, signal: Signal, instrument: Instrument, slot: PositionSide, *, dry_run: bool
+    ) -> tuple[ExitPlan, Lots]:
+        quote, balance = await asyncio.gather(monitor.gateway.prices(instrument.symbol), monitor.gateway.balance())
+        if quote.mark is None or quote.last is None:
+            raise PolicyError(f"{instrument.symbol} has no price yet; try again when it trades")
+        entry = E8(quote.last * instrument.tick)
+        one = Position(symbol=instrument.symbol, position_side=slot, side=signal.direction, lots=Lots(1), entry=entry, mark=quote.mark)
+        context = ExitContext(
+            account=monitor.desk.account, instrument=instrument, position=one, now_ms=quote.time_ms,
+            policy=signal.exit_policy(self.sizing.policy), hints=signal.hints, risk=self.gate.risk,
+            market=await monitor.market(instrument.symbol),
+        )  # fmt: skip
+        draft = monitor.router.draft(context, for_entry=True)
+        lots = self._size(signal, instrument, draft, balance)
+        context = replace(context, position=replace(one, lots=lots))
+        plan = monitor.router.draft(context, for_entry=True) if dry_run else monitor.router.plan_entry(context)
+        return plan, lots
+
+    def _size(self, signal: Signal, instrument: Instrument, plan: ExitPlan, balance: Balance) -> Lots:
+        """Lots whose loss at the stop is the risk, within the largest notional and the free margin; the exchange's limits hold."""
+        value = plan.entry * instrument.lot // ONE  # of one lot
+        if signal.quantity is not None:
+            lots = int((signal.quantity * ONE / instrument.lot).to_integral_value(rounding=ROUND_DOWN))
+        else:
+            loss = max(1, abs(plan.entry - plan.stop * instrument.tick) * instrument.lot // ONE)
+            risk = balance.equity * (signal.risk_bps or self.sizing.risk) // 10_000
+            lots = min(risk // loss, self.sizing.max_notional // value)
+        coins = f"{instrument.symbol}: {_coins(lots, instrument)} coins, {lots * value / ONE:,.2f} USDT,"
+        if lots < instrument.min_lots or lots * value < instrument.min_notional:
+            raise PolicyError(f"{coins} are below the exchange's minimum of {instrument.min_notional / ONE:g} USDT; ask for more, or risk more")
+        if lots * value > self.sizing.max_notional:
+            raise PolicyError(f"{coins} are above max_notional {self.sizing.max_notional / ONE:,.2f}; ask for less, or raise it in qtkit.toml")
+        if lots > instrument.market_max_lots:
+            raise PolicyError(f"{coins} are above the largest market order, {_coins(instrument.market_max_lots, instrument)} coins")
+        if lots * value > balance.available * self.sizing.leverage * 9 // 10:
+            raise PolicyError(f"{coins} need more margin than is free at {self.sizing.leverage}x: {balance.available / ONE:,.2f} USDT")
+        return Lots(lots)
+
+    async def _send(self, monitor: PositionMonitor, plan: ExitPlan, lots: Lots, instrument: Instrument) -> Execution:
+        """Stop first where it may rest while flat, then the entry; the pass after it protects the actual fill."""
+        applier, key = monitor.applier, plan.key
+        await self._set_leverage(monitor, instrument.symbol)
+        now_ms = applier.clock_ms()
+        applier.record([EntryBegun(plan=plan, trail=begin(plan), at_ms=now_ms, deadline_ms=now_ms + ENTRY_WITHIN_MS)])
+        if monitor.desk.traits.stop_while_flat:
+            await applier.apply(_armed(monitor.desk.tag, plan, lots, instrument))
+            episode = applier.book.episodes[key]
+            if any(leg.status is LegStatus.REFUSED for name, leg in episode.legs.items() if name[0] == "s"):
+                await self._give_up(monitor, plan, "the exchange refused its stop")
+        await applier.apply(_entry(monitor.desk.tag, plan, lots, instrument))
+        leg = applier.book.episodes[key].legs["e0"]
+        if leg.status is LegStatus.REFUSED:
+            await self._give_up(monitor, plan, f"the exchange refused it with {leg.code}")
+        await monitor.protect(key)
+        return _execution(plan, lots, instrument, f"entry {leg.status.value.lower()}")
+
+    async def _set_leverage(self, monitor: PositionMonitor, symbol: str) -> None:
+        try:
+            await monitor.gateway.set_leverage(symbol, self.sizing.leverage)
+        except Refused as refusal:  # with an open position or order on the symbol the exchange keeps what is set; the entry goes on
+            log.warning("leverage", symbol=symbol, kept=True, why=str(refusal))
+
+    async def _give_up(self, monitor: PositionMonitor, plan: ExitPlan, why: str) -> None:
+        applier, key = monitor.applier, plan.key
+        legs = applier.book.episodes[key].legs
+        resting = [leg.order for name, leg in legs.items() if name[0] == "s" and leg.status is not LegStatus.REFUSED]
+        await applier.apply([Cancel(key=key, order=order, reason="its entry was given up") for order in resting])
+        applier.record([EntryFailed(key=key, at_ms=applier.clock_ms(), reason=why)])
+        monitor.router.register.close(key, plan.episode, applier.clock_ms(), f"entry given up: {why}")
+        raise PolicyError(f"{key}: no position was opened, {why}")
+
+
+def _entry(tag: str, plan: ExitPlan, lots: Lots, instrument: Instrument) -> list[Place]:
+    """The entry, at the market."""
+    order = Order(
+        symbol=instrument.symbol, client_id=client_order_id(tag, plan.uid, "e0", 1), kind=OrderKind.MARKET, side=plan.side.opening,
+        position_side=plan.key.position_side, lots=lots,
+    )  # fmt: skip
+    return [Place(key=plan.key, leg="e0", revision=1, order=order, reason="signal")]
+
+
+def _armed(tag: str, plan: ExitPlan, lots: Lots, instrument: Instrument) -> list[Place]:
+    """The working stop of the position to come."""
+    order = Order(
+        symbol=instrument.symbol, client_id=client_order_id(tag, plan.uid, "s0", 1), kind=OrderKind.STOP_MARKET, side=plan.side.closing,
+        position_side=plan.key.position_side, lots=Lots(min(lots, instrument.market_max_lots)), trigger=begin(plan).stop,
+        trigger_by=plan.trigger_by, reduce_only=plan.key.position_side is PositionSide.BOTH,
+    )  # fmt: skip
+    return [Place(key=plan.key, leg="s0", revision=1, order=order, reason="armed before its entry")]
+
+
+def _execution(plan: ExitPlan, lots: Lots, instrument: Instrument, outcome: str) -> Execution:
+    risk = abs(plan.entry - plan.stop * instrument.tick) * lots * instrument.lot // ONE
+    return Execution(
+        symbol=plan.key.symbol, side=plan.side.name, quantity=_coins(lots, instrument), stop=_price(plan.stop, instrument),
+        risk=f"{Decimal(risk) / ONE:.2f}", plan=plan.uid, strategy=plan.strategy_id, outcome=outcome, warnings=plan.warnings,
+    )  # fmt: skip
+
+
+def _coins(lots: int, instrument: Instrument) -> str:
+    return f"{(Decimal(lots) * instrument.lot / ONE).normalize():f}"
+
+
+def _price(ticks: int, instrument: Instrument) -> str:
+    return f"{(Decimal(ticks) * instrument.tick / ONE).normalize():f}"

@@ -1,0 +1,155 @@
+"""Where things are: the home folder, the files under it, and the keys of the paper exchange."""
+
+import hmac
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from qtkit.core.model import PolicyError
+from qtkit.store.disk import state_folder
+
+FILE = "qtkit.toml"
+FOLDER = ".qtkit"
+
+
+def home() -> Path:
+    """Folder of journal, register and runs: QTKIT_HOME, else the nearest `.qtkit/` (or `qtkit.toml`) upward, else the user's state folder."""
+    chosen = os.environ.get("QTKIT_HOME", "")
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    for folder in _upward():
+        if (folder / FOLDER).is_dir() or (folder / FILE).is_file():
+            return folder / FOLDER
+    return state_folder()
+
+
+def searched() -> list[Path]:
+    """The places `home()` looks at, in its order: for the message of an error."""
+    chosen = os.environ.get("QTKIT_HOME", "")
+    if chosen:
+        return [Path(chosen).expanduser().resolve()]
+    return [folder / FOLDER for folder in _upward()] + [state_folder()]
+
+
+def _upward() -> list[Path]:
+    here = Path.cwd()
+    return [here, *here.parents]
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """What lies where under a home."""
+
+    home: Path
+
+    @classmethod
+    def here(cls) -> "Paths":
+        """Paths of `home()`, the folder created (only its owner may enter) if it was missing."""
+        place = home()
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(place)
+
+    @property
+    def journal(self) -> Path:
+        """SQLite file of intents, outcomes and plan revisions."""
+        return self.home / "journal.sqlite"
+
+    @property
+    def register(self) -> Path:
+        """SQLite file of exit plans, shared by all processes."""
+        return self.home / "register.sqlite"
+
+    @property
+    def tape(self) -> Path:
+        """Folder of what was seen: rotating, unsynced."""
+        return self.home / "tape"
+
+    @property
+    def runs(self) -> Path:
+        """Folder of notebook runs, one folder each."""
+        return self.home / "runs"
+
+    @property
+    def endpoint_token(self) -> Path:
+        """File (0600) by which local clients find and enter the running desk."""
+        return self.home / "endpoint.token"
+
+    @property
+    def heartbeat(self) -> Path:
+        """The desk's last beat: its ledger and the time of its last pass."""
+        return self.home / "heartbeat.json"
+
+    @property
+    def keys(self) -> Path:
+        """Folder of the paper exchange's key files."""
+        return self.home / "keys"
+
+    def paper_keys(self, account: str = "paper") -> Path:
+        """Key file (0600) of one paper account."""
+        return self.keys / f"{account}.json"
+
+
+class Secret:
+    """A string that shows itself only when asked: `repr`, `str` and formatting are constant, pickling is refused."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    __hash__ = None  # type: ignore[assignment]  # a hash of a secret is a trace of it
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class PaperKeys:
+    """Key pair of an account on the paper exchange."""
+
+    api_key: str
+    secret: Secret
+
+    @classmethod
+    def read(cls, path: Path) -> "PaperKeys":
+        """Read a key file. Raises `PolicyError` if it is missing, damaged, or readable by anybody but its owner."""
+        try:
+            mode = path.stat().st_mode
+            if mode & 0o077:
+                raise PolicyError(f"{path}: others than its owner can read these keys; run `chmod 600 {path}`, or delete them for new ones")
+            row = json.loads(path.read_text())
+            return cls(str(row["api_key"]), Secret(str(row["secret"])))
+        except FileNotFoundError:
+            raise PolicyError(f"{path}: no keys here; `qtkit paper` makes them") from None
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise PolicyError(f"{path}: not a key file (api_key and secret as JSON); delete it for new keys") from None
+
+    @classmethod
+    def create(cls, path: Path) -> "PaperKeys":
+        """The keys in this file, made on first use. Of several processes that create at once, all get the same keys."""
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+            row = {"api_key": secrets.token_hex(16), "secret": secrets.token_hex(32)}
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                json.dump(row, file)
+            try:
+                os.link(draft, path)  # appears whole or not at all, and never over another one's keys
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        return cls.read(path)

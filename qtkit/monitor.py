@@ -1,0 +1,496 @@
+"""The position monitor: the pass. Observe, decide, apply, read back; adopt what has no plan; tell what is not covered.
+
+Events only bring a pass forward. Who opened a position, when, and whether we were alive does not matter: the position is the trigger.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+
+from qtkit.apply import Applier
+from qtkit.core import arithmetic
+from qtkit.core.book import Episode, EpisodeClosed, Event, Ratcheted
+from qtkit.core.context import MarketData
+from qtkit.core.coverage import Coverage
+from qtkit.core.decide import Decision, Desk, decide
+from qtkit.core.desired import closing_market
+from qtkit.core.ids import client_order_id
+from qtkit.core.model import Bar, Key, Lots, Order, Place, Position, Snapshot, TriggerBy
+from qtkit.core.plan import ExitPlan
+from qtkit.core.trail import fold
+from qtkit.market import market_data
+from qtkit.router import ExitRouter
+from qtkit.store.tape import PriceSeen, Tape
+from qtkit.trailing import PriceWatch, phrases
+from qtkit.venue.gateway import BarClosed, Gateway, GatewayError, Nudge, Quote, Unavailable
+
+log = structlog.get_logger("qtkit.monitor")
+
+LISTS_EVERY_MS = 10_000
+SWEEP_EVERY_MS = 60_000
+MARKET_WITHIN_S = 1.5  # a plan does not wait longer for its market data
+COMFORTABLE_SYMBOLS = 20  # above this the tick lengthens, to stay within the request budget
+MINUTE_MS = 60_000
+PASS_AGAIN_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rhythm:
+    """How often, and on what. ``tick_s`` seconds between passes; trails fold ``closed_bars`` or every price, of mark or last."""
+
+    tick_s: float = 2.0
+    closed_bars: bool = True
+    series: TriggerBy = TriggerBy.MARK
+
+
+@dataclass(slots=True)
+class _Read:
+    """The newest reading of a symbol's orders, and when they were asked for."""
+
+    orders: tuple[Order, ...]
+    positions: tuple[Position, ...]
+    at_ms: int
+    stable: bool = True
+
+
+@dataclass(slots=True)
+class Health:
+    """The heartbeat: computed from what was read, never set by hand. Times in ms."""
+
+    passes: int = 0
+    last_pass_ms: int = 0
+    coverage: tuple[Coverage, ...] = ()
+    alarms: tuple[str, ...] = ()
+    fault: str | None = None
+    since_ms: Mapping[Key, int] = field(default_factory=dict)
+
+
+class PositionMonitor:
+    """Keeps every open position of an account covered. Without arguments it is the running desk's client."""
+
+    def __init__(
+        self,
+        desk: Desk | None = None,
+        applier: Applier | None = None,
+        router: ExitRouter | None = None,
+        *,
+        rhythm: Rhythm | None = None,
+        tape: Tape | None = None,
+        on_pass: Callable[[Health], None] = lambda health: None,
+    ) -> None:
+        self._desk, self._applier, self._router = desk, applier, router
+        self.rhythm = rhythm or Rhythm()
+        self.tape = tape
+        self.on_pass = on_pass
+        self.watch = PriceWatch()
+        self.health = Health()
+        self._reads: dict[str, _Read] = {}
+        self._due: set[str] = set()
+        self._sweep_ms = 0
+        self._flat: set[Key] = set()
+        self._markets: dict[str, MarketData] = {}
+        self._tightened: set[Key] = set()
+        self._stale = True  # trails must be caught up with the bars of an outage
+        self._time_ms = 0
+        self._wake = asyncio.Event()
+        self._lock = asyncio.Lock()
+
+    @property
+    def desk(self) -> Desk:
+        """The account's settings for a decision."""
+        if self._desk is None:
+            raise RuntimeError("this monitor is the client of a desk; only the desk itself runs passes")
+        return self._desk
+
+    @property
+    def applier(self) -> Applier:
+        """The account's writer."""
+        if self._applier is None:
+            raise RuntimeError("this monitor is the client of a desk; only the desk itself runs passes")
+        return self._applier
+
+    @property
+    def router(self) -> ExitRouter:
+        """The register of plans."""
+        if self._router is None:
+            self._router = ExitRouter()
+        return self._router
+
+    @property
+    def gateway(self) -> Gateway:
+        """The exchange."""
+        return self.applier.gateway
+
+    # -- the pass ---------------------------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Passes until told to stop; prices and nudges are heard all the while. Resting orders stay."""
+        listener = asyncio.create_task(self._listen())
+        try:
+            while not stop.is_set():
+                await self._pass_or_tell()
+                await self._rest(stop)
+        finally:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
+
+    async def _pass_or_tell(self) -> None:
+        try:
+            await self.pass_once()
+        except Unavailable as error:
+            self.health.fault = str(error)
+            log.warning("pass", outcome="could not see", why=str(error))
+            self.on_pass(self.health)
+
+    async def _rest(self, stop: asyncio.Event) -> None:
+        held = sum(1 for read in self._reads.values() if read.positions)
+        seconds = self.rhythm.tick_s * max(1, -(-held // COMFORTABLE_SYMBOLS))
+        waits = [asyncio.create_task(self._wake.wait()), asyncio.create_task(stop.wait())]
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        self._wake.clear()
+
+    async def pass_once(self) -> tuple[Coverage, ...]:
+        """One pass: observe, decide, apply. Raises ``Unavailable`` when the exchange could not be read; then nothing was concluded."""
+        async with self._lock:
+            snapshots = await self._observe()
+            await self._prepare(snapshots)
+            self._record_prices()
+            self._end_invalidated()
+            now_ms = self.applier.clock_ms()
+            flat, self._flat = frozenset(self._flat), set()
+            decision = decide(self.applier.book, snapshots, self.desk, now_ms, self._plan_for, flat=flat)
+            self._adopted(decision)
+            self.applier.record(decision.events)
+            self._close_plans(decision)
+            changed = await self.applier.apply(decision.actions)
+            if changed:
+                self._due |= {action.key.symbol for action in decision.actions}
+                self._wake.set()
+            self._tell(decision, now_ms)
+            self.watch.follow(self.applier.book.episodes.values())
+            return decision.coverage
+
+    async def preview(self) -> Decision:
+        """What a pass would do now. Nothing is sent and nothing is remembered."""
+        async with self._lock:
+            snapshots = await self._observe()
+            await self._prepare(snapshots)
+            return decide(self.applier.book, snapshots, self.desk, self.applier.clock_ms(), self._plan_without_keeping)
+
+    async def _observe(self) -> list[Snapshot]:
+        """Positions always; order lists of a symbol when something happened there or ten seconds have passed; all of it every minute."""
+        at_ms = self.applier.clock_ms()
+        positions = _by_symbol(await self.gateway.positions())
+        if not 0 <= at_ms - self._sweep_ms < SWEEP_EVERY_MS:
+            await self._read_all(at_ms)
+        symbols = set(positions) | {key.symbol for key in self.applier.book.episodes} | {s for s, r in self._reads.items() if r.orders}
+        due = {symbol for symbol in symbols if self._is_due(symbol, positions.get(symbol, ()), at_ms)}
+        if due:
+            asked_ms = self.applier.clock_ms()
+            lists = await asyncio.gather(*(self.gateway.orders(symbol) for symbol in sorted(due)))
+            after = _by_symbol(await self.gateway.positions())
+            for symbol, orders in zip(sorted(due), lists, strict=True):
+                before = positions.get(symbol, ())
+                now = after.get(symbol, ())
+                self._reads[symbol] = _Read(orders, now, asked_ms, stable=_sizes(before) == _sizes(now))
+            positions = {symbol: held for symbol, held in positions.items() if symbol not in due} | {
+                symbol: after[symbol] for symbol in after if symbol in due
+            }
+            self._due -= due
+        self.gateway.watch(frozenset(symbols), by=self.rhythm.series)
+        return [self._snapshot(symbol, positions.get(symbol, ())) for symbol in sorted(symbols) if symbol in self._reads]
+
+    async def _read_all(self, at_ms: int) -> None:
+        for symbol, orders in _orders_by_symbol(await self.gateway.orders()).items():
+            self._reads.setdefault(symbol, _Read(orders, (), at_ms))
+            self._due.add(symbol)
+        self._sweep_ms = at_ms
+
+    def _is_due(self, symbol: str, held: tuple[Position, ...], at_ms: int) -> bool:
+        read = self._reads.get(symbol)
+        if read is None or symbol in self._due or not read.stable:
+            return True
+        return not 0 <= at_ms - read.at_ms < LISTS_EVERY_MS or _sizes(held) != _sizes(read.positions)
+
+    def _snapshot(self, symbol: str, held: tuple[Position, ...]) -> Snapshot:
+        read = self._reads[symbol]
+        snapshot = Snapshot(
+            account=self.desk.account, symbol=symbol, at_ms=read.at_ms, positions=held, orders=read.orders, stable=read.stable,
+            time_ms=self._time_ms or self.applier.clock_ms(),
+        )  # fmt: skip
+        if self.tape is not None:
+            self.tape.write(snapshot, self.applier.clock_ms())
+        return snapshot
+
+    @property
+    def open_conditional(self) -> int:
+        """Conditional orders that rest on the account, of anybody, by the newest readings."""
+        return sum(order.kind.conditional for read in self._reads.values() for order in read.orders)
+
+    async def protect(self, key: Key) -> None:
+        """Pass until the position is covered and read back, or the desk's patience is over; the loop goes on with it then."""
+        deadline = asyncio.get_running_loop().time() + self.desk.patience_ms / 1000
+        while asyncio.get_running_loop().time() < deadline:
+            self._due.add(key.symbol)
+            lines = await self.pass_once()
+            if any(line.key == key and line.gap == 0 for line in lines):
+                return
+            await asyncio.sleep(PASS_AGAIN_S)
+
+    # -- plans ------------------------------------------------------------------------------------------------------------------
+
+    async def _prepare(self, snapshots: Iterable[Snapshot]) -> None:
+        """What the decision needs and cannot fetch itself: market data of positions without a plan, bars missed in an outage."""
+        new = {
+            position.symbol
+            for snapshot in snapshots
+            for position in snapshot.positions
+            if not (episode := self._episode(position)) or episode.side is not position.side
+        }
+        await asyncio.gather(*(self._learn_market(symbol) for symbol in sorted(new)))
+        if self._stale:
+            await self._catch_up()
+
+    def _episode(self, position: Position) -> Episode | None:
+        return self.applier.book.episodes.get(Key(self.desk.account, position.symbol, position.position_side))
+
+    async def _learn_market(self, symbol: str) -> None:
+        try:
+            self._markets[symbol] = await asyncio.wait_for(self.market(symbol), MARKET_WITHIN_S)
+        except (GatewayError, TimeoutError) as error:
+            self._markets[symbol] = MarketData()
+            log.warning("market", symbol=symbol, outcome="unknown", why=str(error) or "no answer in time")
+
+    async def market(self, symbol: str) -> MarketData:
+        """Volatility, trend, ATR and regime of a symbol from the exchange's hourly bars."""
+        bars = await self.gateway.bars(symbol, limit=48, by=TriggerBy.LAST, minutes=60)
+        return market_data(bars, self.gateway.instruments[symbol].tick)
+
+    def _plan_for(self, key: Key, position: Position) -> ExitPlan:
+        instrument = self.gateway.instruments[key.symbol]
+        market = self._markets.get(key.symbol, MarketData())
+        return self.router.plan_for(key, position, instrument, market=market, time_ms=self._now_on_exchange())
+
+    def _plan_without_keeping(self, key: Key, position: Position) -> ExitPlan:
+        instrument, market = self.gateway.instruments[key.symbol], self._markets.get(key.symbol, MarketData())
+        now_ms = self._now_on_exchange()
+        active = self.router.register.active(key, now_ms)
+        if active is not None and active.side is position.side:
+            return active
+        return self.router.draft(self.router.adoption(position, instrument, market=market, time_ms=now_ms))
+
+    def _now_on_exchange(self) -> int:
+        return self._time_ms or self.applier.clock_ms()
+
+    def _end_invalidated(self) -> None:
+        """An episode whose plan somebody ended gets a new one; what rests keeps it from loosening."""
+        ended = [
+            EpisodeClosed(key=key, at_ms=self.applier.clock_ms(), reason="plan invalidated")
+            for key, episode in self.applier.book.episodes.items()
+            if episode.opened and self.router.register.active(key, self._now_on_exchange()) is None
+        ]
+        self.applier.record(ended)
+
+    def _close_plans(self, decision: Decision) -> None:
+        for event in decision.events:
+            if isinstance(event, EpisodeClosed):
+                for plan in self.router.register.active_for(
+                    event.key.symbol, event.key.position_side, event.key.account, now_ms=self._now_on_exchange()
+                ):
+                    if self.applier.book.episodes.get(event.key) is None or self.applier.book.episodes[event.key].plan.uid != plan.uid:
+                        self.router.register.close(event.key, plan.episode, event.at_ms, event.reason)
+
+    def _adopted(self, decision: Decision) -> None:
+        known = self.applier.book.episodes
+        for key, episode in decision.book.episodes.items():
+            if episode.opened and (key not in known or not known[key].opened or known[key].plan.uid != episode.plan.uid):
+                who = "own entry" if episode.own else "adopted"
+                log.info("position", key=str(key), who=who, side=episode.side.name, plan=episode.plan.uid, strategy=episode.plan.strategy_id)
+                for warning in episode.plan.warnings:
+                    log.warning("plan", key=str(key), says=warning)
+
+    # -- prices -----------------------------------------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        async for event in self.gateway.events():
+            match event:
+                case Quote():
+                    self.on_quote(event)
+                case BarClosed():
+                    self.on_bar(event.symbol, event.bar)
+                case Nudge():
+                    self.on_nudge(event)
+
+    def on_nudge(self, nudge: Nudge) -> None:
+        """Something happened: read it now."""
+        if nudge.symbol is None:
+            self._due |= set(self._reads)
+            self._sweep_ms, self._stale = 0, True
+        else:
+            self._due.add(nudge.symbol)
+            if nudge.flat is not None:
+                self._flat.add(Key(self.desk.account, nudge.symbol, nudge.flat))
+        self._wake.set()
+
+    def on_quote(self, quote: Quote) -> None:
+        """A price. Trails that follow every price may tighten; the pass that places the new stop is woken."""
+        self._time_ms = max(self._time_ms, quote.time_ms)
+        if self.tape is not None:
+            seen = PriceSeen(account=self.desk.account, symbol=quote.symbol, mark=quote.mark, last=quote.last)
+            self.tape.write(seen, quote.time_ms)
+        if self.rhythm.closed_bars:
+            return
+        price = self._followed(quote)
+        if price is None:
+            return
+        moves = self.watch.on_price(quote.symbol, price, quote.time_ms)
+        if moves:
+            self._tightened |= {move.key for move in moves}
+            self._due.add(quote.symbol)
+            self._wake.set()
+
+    def _followed(self, quote: Quote) -> int | None:
+        if self.rhythm.series is TriggerBy.LAST:
+            return quote.last
+        instrument = self.gateway.instruments.get(quote.symbol)
+        return None if quote.mark is None or instrument is None else quote.mark // instrument.tick
+
+    def on_bar(self, symbol: str, bar: Bar) -> None:
+        """A bar closed: trails that follow closed bars fold its favourable extreme."""
+        self._time_ms = max(self._time_ms, bar.time_ms + MINUTE_MS)
+        if not self.rhythm.closed_bars:
+            return
+        for key, episode in list(self.applier.book.episodes.items()):
+            if key.symbol == symbol and episode.opened:
+                self._fold(key, episode, bar, catching_up=False)
+
+    def _fold(self, key: Key, episode: Episode, bar: Bar, *, catching_up: bool) -> None:
+        if bar.time_ms + MINUTE_MS <= episode.trail.at_ms:
+            return
+        extreme = bar.high if episode.side.sign > 0 else bar.low
+        after = fold(
+            episode.plan, episode.trail, extreme, bar.time_ms + MINUTE_MS, targets_done=episode.targets_done,
+            price=bar.close if catching_up else None,
+        )  # fmt: skip
+        for line in phrases(episode.trail, after, episode.plan, extreme):
+            log.info(line)
+        moved = after.stop != episode.trail.stop
+        self.applier.record([Ratcheted(key=key, trail=after, reason="bars missed" if catching_up else "bar closed")])
+        if moved:
+            self._due.add(key.symbol)
+            self._wake.set()
+
+    def _record_prices(self) -> None:
+        """Write down what prices have decided since the last pass."""
+        keys, self._tightened = self._tightened, set()
+        events: list[Event] = []
+        for key in keys:
+            state, episode = self.watch.state(key), self.applier.book.episodes.get(key)
+            if state is not None and episode is not None and arithmetic.improves(episode.side.sign, episode.trail.stop, state.stop, 0):
+                for line in phrases(episode.trail, state, episode.plan, state.best):
+                    log.info(line)
+                events.append(Ratcheted(key=key, trail=state, reason="price"))
+        self.applier.record(events)
+
+    async def _catch_up(self) -> None:
+        """Fold the bars of an outage, clamped to the price, so that the stop is where it would have been."""
+        for key, episode in list(self.applier.book.episodes.items()):
+            if not episode.opened:
+                continue
+            bars = await self.gateway.bars(key.symbol, limit=1000, by=self.rhythm.series, since_ms=episode.trail.at_ms - MINUTE_MS)
+            now = bars[-1].close if bars else None
+            for bar in bars:
+                if bar.closed and now is not None:
+                    self._fold(key, self.applier.book.episodes[key], replace(bar, close=now), catching_up=True)
+        self._stale = False
+
+    # -- what is told -----------------------------------------------------------------------------------------------------------
+
+    def _tell(self, decision: Decision, now_ms: int) -> None:
+        """One line per position with the same keys always, and the heartbeat."""
+        seen = {line.key: line for line in decision.coverage}
+        kept = [line for line in self.health.coverage if line.key not in seen and line.key in self.applier.book.episodes]
+        self.health.coverage = tuple(sorted((*seen.values(), *kept), key=lambda line: line.key))
+        for line in decision.coverage:
+            episode = self.applier.book.episodes[line.key]
+            log.info("cover", **ledger_line(line, episode, now_ms))
+        for alarm in decision.alarms:
+            log.error("alarm", says=alarm)
+        self.health.alarms = decision.alarms
+        self.health.fault = self.applier.fault
+        self.health.passes += 1
+        self.health.last_pass_ms = now_ms
+        self.health.since_ms = {key: episode.since_ms for key, episode in self.applier.book.episodes.items()}
+        self.on_pass(self.health)
+
+    async def should_adjust_tpsl(self, position: Mapping[str, Any]) -> bool:
+        """The one inherited question that acts: make sure the position has a plan, and its orders on the way if it is real.
+
+        True if its orders were not as its plan wants them, False if nothing had to be done.
+        """
+        from qtkit.client import adjust
+
+        plan = await self.router.get_or_create_plan(position)
+        return await adjust(plan) if self._applier is None else await self.adjust(plan.key)
+
+    async def adjust(self, key: Key) -> bool:
+        """Read the slot anew and make its orders what its plan wants. True if they were not."""
+        self._due.add(key.symbol)
+        wanted = await self.preview()
+        await self.pass_once()
+        return any(action.key == key for action in wanted.actions)
+
+    async def close_now(self, keys: Iterable[Key]) -> None:
+        """Send a reduce-only market order for each of these positions, and read them back."""
+        places = []
+        for key in keys:
+            episode, read = self.applier.book.episodes.get(key), self._reads.get(key.symbol)
+            held = next((p for p in read.positions if p.position_side is key.position_side), None) if read is not None else None
+            if episode is not None and held is not None:
+                leg = episode.legs.get("x0")
+                lots = Lots(min(held.lots, self.gateway.instruments[key.symbol].market_max_lots))
+                revision = 1 if leg is None else leg.revision + 1
+                client_id = client_order_id(self.desk.tag, episode.plan.uid, "x0", revision)
+                order = replace(closing_market(held, lots), client_id=client_id)
+                places.append(Place(key=key, leg="x0", revision=revision, order=order, reason="flattened by the operator"))
+        async with self._lock:
+            await self.applier.apply(places)
+        self._due |= {place.key.symbol for place in places}
+        await self.pass_once()
+
+    def forget_readings(self) -> None:
+        """Believe nothing that was read before: the process was halted."""
+        self._reads.clear()
+        self._sweep_ms, self._stale = 0, True
+
+
+def ledger_line(line: Coverage, episode: Episode, now_ms: int) -> dict[str, object]:
+    """The fixed keys of a position's line."""
+    gap_s = 0.0 if episode.gap_since_ms is None else max(0, now_ms - episode.gap_since_ms) / 1000
+    return {
+        "key": str(line.key), "side": episode.side.name, "lots": line.needed, "covered": line.covered, "foreign": line.foreign,
+        "gap": line.gap, "gap_s": round(gap_s, 3), "stop": line.stop, "plan": episode.plan.uid, "faults": list(line.faults),
+    }  # fmt: skip
+
+
+def _by_symbol(positions: Iterable[Position]) -> dict[str, tuple[Position, ...]]:
+    found: dict[str, tuple[Position, ...]] = {}
+    for position in positions:
+        found[position.symbol] = (*found.get(position.symbol, ()), position)
+    return found
+
+
+def _orders_by_symbol(orders: Iterable[Order]) -> dict[str, tuple[Order, ...]]:
+    found: dict[str, tuple[Order, ...]] = {}
+    for order in orders:
+        found[order.symbol] = (*found.get(order.symbol, ()), order)
+    return found
+
+
+def _sizes(positions: Iterable[Position]) -> dict[object, tuple[object, int]]:
+    return {position.position_side: (position.side, position.lots) for position in positions}

@@ -1,0 +1,205 @@
+"""The exit router: the durable register of exit plans, one per position episode, shared by all processes."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import structlog
+
+from qtkit.core import arithmetic
+from qtkit.core.context import ExitContext, MarketData, RiskContext, RLHints
+from qtkit.core.ids import plan_uid
+from qtkit.core.model import Instrument, Key, PolicyError, Position, PositionSide
+from qtkit.core.plan import ExitPlan
+from qtkit.core.planner import ExitPlanner
+from qtkit.core.policy import HYBRID, ExitPolicy
+from qtkit.home import Paths
+from qtkit.inputs import exchange_symbol, hints_from_dict, market_from_dict, position_from_dict, risk_from_dict
+from qtkit.store.register import PlanRegister
+
+log = structlog.get_logger("qtkit.router")
+
+SAME_ENTRY = 50  # bps between the entry that was told and the entry that is
+PROVISIONAL_MS = 24 * 3_600_000  # a plan made from a caller's word ends after a day, as the original's did
+
+
+class Facts(Protocol):
+    """Where a router learns what a caller's dict does not say: trading rules of a symbol, and its market now."""
+
+    async def instrument(self, symbol: str) -> Instrument:
+        """Trading rules. Raises ``PolicyError`` for an unknown symbol, naming the nearest."""
+        ...
+
+    async def market(self, symbol: str) -> MarketData:
+        """Volatility, trend, ATR and regime from bars; unknown where they are too few."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planning:
+    """How an account's positions are planned: policies by name (None lets the profiles choose), the desk's scope decides which."""
+
+    adopted: ExitPolicy | None = None
+
+
+class ExitRouter:
+    """Plans by position: made once, kept, found again by every process. An object made without arguments uses this home's register."""
+
+    def __init__(
+        self,
+        register: PlanRegister | None = None,
+        facts: Facts | None = None,
+        *,
+        account: str = "paper",
+        planner: ExitPlanner | None = None,
+        planning: Planning | None = None,
+    ) -> None:
+        self._register = register
+        self._facts = facts
+        self.account = account
+        self.planner = planner or ExitPlanner()
+        self.planning = planning or Planning()
+
+    @property
+    def register(self) -> PlanRegister:
+        """The register, opened at first use."""
+        if self._register is None:
+            self._register = PlanRegister(Paths.here().register)
+        return self._register
+
+    @property
+    def facts(self) -> Facts:
+        """Where trading rules and markets come from; without a desk's own, the configured exchange is asked."""
+        if self._facts is None:
+            from qtkit.client import ExchangeFacts
+
+            self._facts = ExchangeFacts(self.account)
+        return self._facts
+
+    async def get_or_create_plan(
+        self,
+        position: Mapping[str, Any] | Position,
+        rl_hints: Mapping[str, Any] | RLHints | None = None,
+        risk_context: Mapping[str, Any] | RiskContext | None = None,
+        market_data: Mapping[str, Any] | MarketData | None = None,
+    ) -> ExitPlan:
+        """The plan of a position: the active one, or a new one made from these inputs.
+
+        Takes Binance's raw position dicts and ccxt's unified ones. Missing inputs are unknown, except market data, which are computed
+        from the exchange's bars. A plan made from a caller's dict is provisional until a snapshot shows the position. Raises
+        ``PolicyError`` for unknown keys, wrong values or a flat position.
+        """
+        if isinstance(position, Position):
+            instrument, held = await self.facts.instrument(position.symbol), position
+        else:
+            instrument = await self.facts.instrument(_symbol(position))
+            held = position_from_dict(position, instrument)
+        key = Key(self.account, held.symbol, held.position_side)
+        context = ExitContext(
+            account=self.account,
+            instrument=instrument,
+            position=held,
+            now_ms=now_ms(),
+            hints=hints_from_dict(rl_hints),
+            risk=risk_from_dict(risk_context),
+            provisional=True,
+            expires_ms=now_ms() + PROVISIONAL_MS,
+        )
+        active = self.register.active(key, context.now_ms)
+        if active is not None and active.side is held.side:
+            return active
+        market = await self.facts.market(held.symbol) if market_data is None else market_from_dict(market_data)
+        return self._planned(replace(context, market=market), provisional=True)
+
+    def get_active_plan(
+        self, symbol: str, position_side: PositionSide | str | None = None, account: str | None = None
+    ) -> ExitPlan | None:
+        """The active plan of a symbol, or None. In hedge mode name the side when both are open, else ``PolicyError``."""
+        slot = None if position_side is None else PositionSide(position_side)
+        plans = self.register.active_for(symbol, slot, account or self.account, now_ms=now_ms())
+        if len(plans) > 1:
+            raise PolicyError(f"{symbol} has a long and a short plan; say which: position_side='LONG' or 'SHORT'")
+        return plans[0] if plans else None
+
+    def invalidate_plan(self, symbol: str, position_side: PositionSide | str | None = None, account: str | None = None) -> bool:
+        """End the active plan: an open position gets a new one in the next pass, its resting stop stays and never loosens."""
+        plan = self.get_active_plan(symbol, position_side, account)
+        return plan is not None and self.register.close(plan.key, plan.episode, now_ms(), "invalidated")
+
+    def plan_for(self, key: Key, position: Position, instrument: Instrument, *, market: MarketData, time_ms: int) -> ExitPlan:
+        """The plan of a position that a snapshot shows. Total: there is always one. A provisional plan is confirmed by this."""
+        active = self.register.active(key, time_ms)
+        if active is not None and active.side is position.side:
+            if not active.provisional:
+                return active
+            if _fits(active, position, instrument):
+                return self.register.confirm(key, active.uid)
+            self.register.close(key, active.episode, time_ms, "made for a position that is not this one")
+        return self._planned(self.adoption(position, instrument, market=market, time_ms=time_ms), provisional=False)
+
+    def adoption(self, position: Position, instrument: Instrument, *, market: MarketData, time_ms: int) -> ExitContext:
+        """The context in which somebody else's position is planned."""
+        return ExitContext(
+            account=self.account, instrument=instrument, position=position, now_ms=time_ms, policy=self.planning.adopted, adopted=True,
+            market=market,
+        )  # fmt: skip
+
+    def draft(self, context: ExitContext, *, for_entry: bool = False) -> ExitPlan:
+        """The plan of a context, not kept. With ``for_entry``, ``PolicyError`` refuses an unsafe policy.
+
+        A planner that fails (not one that refuses) is replaced by the hybrid policy of our own planner: that plan rests orders too.
+        """
+        try:
+            return self.planner.plan(context, for_entry=for_entry)
+        except PolicyError:
+            raise
+        except Exception:  # a planner may be a strategy's code: whatever it raises, the position must have an exit
+            log.exception(f"[EXIT BRAIN V3] {context.position.symbol}: Failed to create plan. Falling back to hybrid")
+            return ExitPlanner().plan(replace(context, policy=HYBRID), for_entry=for_entry)
+
+    def plan_entry(self, context: ExitContext) -> ExitPlan:
+        """The plan of a position about to be opened, kept. Raises ``PolicyError`` if the policy would be unsafe for it."""
+        before = self.register.active(context.key, context.now_ms)
+        if before is not None:
+            self.register.close(context.key, before.episode, context.now_ms, "an entry was planned anew")
+        return self._planned(context, provisional=True, for_entry=True)
+
+    def _planned(self, context: ExitContext, *, provisional: bool, for_entry: bool = False) -> ExitPlan:
+        first = self.draft(context, for_entry=for_entry)
+
+        def make(episode: int) -> ExitPlan:
+            uid = plan_uid_of(context, episode)
+            return replace(first, episode=episode, uid=uid)
+
+        plan, created = self.register.get_or_create(context.key, context.position.side, make, context.now_ms, provisional=provisional)
+        if created:
+            log.info(f"[EXIT BRAIN V3] {plan.key.symbol}: Created exit plan with {len(plan.legs)} legs (strategy={plan.strategy_id})")
+        return plan
+
+
+def plan_uid_of(context: ExitContext, episode: int) -> str:
+    """The name of the plan of this context in this episode."""
+    position = context.position
+    return plan_uid(
+        account=context.account, symbol=position.symbol, position_side=position.position_side, side=position.side, episode=episode,
+        created_ms=context.now_ms,
+    )  # fmt: skip
+
+
+def _fits(plan: ExitPlan, position: Position, instrument: Instrument) -> bool:
+    """True if a plan made from somebody's word fits the position that is there: its entry, and a stop that can rest."""
+    near = arithmetic.distance_bps(position.entry, plan.entry) <= SAME_ENTRY
+    return near and not arithmetic.stop_hit_e8(position.side.sign, position.mark, plan.stop, instrument.tick)
+
+
+def now_ms() -> int:
+    """Wall-clock time in ms."""
+    return time.time_ns() // 1_000_000
+
+
+def _symbol(position: Mapping[str, Any]) -> str:
+    symbol = position.get("symbol")
+    if not isinstance(symbol, str) or not symbol:
+        raise PolicyError("the position has no 'symbol'; give Binance's raw position dict or ccxt's unified one")
+    return exchange_symbol(symbol)

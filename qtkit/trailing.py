@@ -1,0 +1,219 @@
+"""The trailing stop manager: trailing state of every position against prices, and why a trail has or has not armed.
+
+A price is compared with two numbers of its symbol: between them nothing can happen, however many positions there are. Only beyond them
+are positions touched, and only those whose own threshold was passed. A price can tighten a stop, never loosen it; what it decides is
+recorded and placed by the next pass, which it wakes.
+"""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from qtkit.core import arithmetic
+from qtkit.core.book import Book, Episode
+from qtkit.core.context import to_trailing_config
+from qtkit.core.model import Key, PolicyError, PositionSide, Ticks
+from qtkit.core.names import suggestion
+from qtkit.core.plan import ExitPlan
+from qtkit.core.trail import TrailState, callback_at, fold
+from qtkit.router import ExitRouter
+
+log = structlog.get_logger("qtkit.trailing")
+
+FAR = 1 << 62
+
+
+class Tighten(NamedTuple):
+    """A decision of a price: the stop of a position moves to ``stop`` (ticks)."""
+
+    key: Key
+    stop: int
+
+
+class _Watched:
+    """A position under watch: its plan and the running numbers of its trail, plain ints."""
+
+    __slots__ = ("at_ms", "done", "key", "plan", "state")
+
+    def __init__(self, key: Key, plan: ExitPlan, state: TrailState, done: int) -> None:
+        self.key, self.plan, self.state, self.done = key, plan, state, done
+        self.at_ms = state.at_ms
+
+
+class _Band:
+    """The positions on one symbol. ``high`` and ``low`` bound the prices at which nothing happens to any of them."""
+
+    __slots__ = ("falling", "high", "low", "order", "rising")
+
+    def __init__(self) -> None:
+        self.high, self.low = FAR, -FAR
+        self.rising: list[tuple[int, int, _Watched]] = []  # next favourable price of longs, lowest first
+        self.falling: list[tuple[int, int, _Watched]] = []  # of shorts, highest first (negated)
+        self.order = 0
+
+    def add(self, watched: _Watched, threshold: int) -> None:
+        self.order += 1
+        if watched.plan.side.sign > 0:
+            heappush(self.rising, (threshold, self.order, watched))
+            self.high = self.rising[0][0]
+        else:
+            heappush(self.falling, (-threshold, self.order, watched))
+            self.low = -self.falling[0][0]
+
+    def bound(self) -> None:
+        self.high = self.rising[0][0] if self.rising else FAR
+        self.low = -self.falling[0][0] if self.falling else -FAR
+
+
+class PriceWatch:
+    """All trails of all accounts against prices."""
+
+    def __init__(self) -> None:
+        self._bands: dict[str, _Band] = {}
+        self._watched: dict[Key, _Watched] = {}
+
+    def follow(self, episodes: Iterable[Episode]) -> None:
+        """Watch exactly these episodes, keeping the running state of those already watched."""
+        wanted = {episode.key: episode for episode in episodes if episode.opened}
+        kept = {key: watched for key, watched in self._watched.items() if key in wanted and watched.plan is wanted[key].plan}
+        self._watched, self._bands = {}, {}
+        for key, episode in wanted.items():
+            state, before = episode.trail, kept.get(key)
+            if before is not None and arithmetic.reached(episode.side.sign, before.state.best, state.best):
+                stop = Ticks(arithmetic.tighter(episode.side.sign, before.state.stop, state.stop))
+                state = TrailState(best=before.state.best, stop=stop, stage=max(before.state.stage, state.stage), armed=before.state.armed or state.armed, at_ms=before.at_ms)  # fmt: skip
+            watched = _Watched(key, episode.plan, state, episode.targets_done)
+            self._watched[key] = watched
+            self._bands.setdefault(key.symbol, _Band()).add(watched, next_move(watched.plan, state))
+
+    def state(self, key: Key) -> TrailState | None:
+        """The running trail state of a watched position."""
+        watched = self._watched.get(key)
+        return None if watched is None else watched.state
+
+    def on_price(self, symbol: str, price: int, at_ms: int = 0) -> list[Tighten] | tuple[()]:
+        """What this price (ticks) changes: an empty tuple nearly always."""
+        band = self._bands.get(symbol)
+        if band is None or band.low < price < band.high:
+            return ()
+        return self._beyond(band, price, at_ms)
+
+    @staticmethod
+    def _beyond(band: _Band, price: int, at_ms: int) -> list[Tighten]:
+        moves: list[Tighten] = []
+        again: list[tuple[list[tuple[int, int, _Watched]], tuple[int, int, _Watched]]] = []
+        for heap, sign in ((band.rising, 1), (band.falling, -1)):
+            while heap and heap[0][0] <= sign * price:
+                _, order, watched = heappop(heap)
+                before = watched.state.stop
+                watched.state = fold(watched.plan, watched.state, Ticks(price), at_ms, targets_done=watched.done)
+                if watched.state.stop != before:
+                    moves.append(Tighten(watched.key, watched.state.stop))
+                again.append((heap, (sign * next_move(watched.plan, watched.state), order, watched)))
+        for heap, entry in again:
+            heappush(heap, entry)
+        band.bound()
+        return moves
+
+
+def next_move(plan: ExitPlan, state: TrailState) -> int:
+    """The nearest favourable price (ticks) at which the stop moves: the next stage, or the trail's next step."""
+    sign = plan.side.sign
+    nearest = sign * FAR
+    if state.stage < len(plan.stages):
+        nearest = plan.stages[state.stage].at
+    trail = plan.trail
+    if trail is None:
+        return nearest
+    gain = max(1, -(-trail.min_step * state.stop // arithmetic.BPS))
+    level = state.stop + sign * gain
+    step = _price_for(sign, level, callback_at(plan, trail, state.best))
+    if not state.armed:
+        step = arithmetic.tighter(sign, step, trail.activation)
+    for curve in trail.tightening:
+        if sign * (curve.at - state.best) > 0:
+            step = arithmetic.looser(sign, step, arithmetic.tighter(sign, curve.at, _price_for(sign, level, curve.callback)))
+    return arithmetic.looser(sign, nearest, arithmetic.tighter(sign, step, state.best + sign))
+
+
+def _price_for(sign: int, level: int, callback: int) -> int:
+    """The nearest price whose trail level is ``level`` or better: at most one tick early, never late."""
+    return sign * (sign * level * arithmetic.BPS // (arithmetic.BPS - sign * callback))
+
+
+class TrailingStopManager:
+    """What trails, where it stands and why. An object made without arguments reads this home's register and journal."""
+
+    def __init__(self, router: ExitRouter | None = None, *, book: Mapping[Key, Episode] | None = None, journal: Path | None = None) -> None:
+        self.router = router or ExitRouter()
+        self._book = book
+        self._journal = journal
+
+    def get_trail_config_from_plan(self, symbol: str, position_side: PositionSide | str | None = None) -> dict[str, float | bool]:
+        """Trail of the active plan: ``enabled``, ``callback_pct``, ``activation_pct``, ``size_pct`` (fractions of price and size).
+
+        A plan without a trail says ``enabled`` False with zeros. Raises ``PolicyError`` if there is no plan.
+        """
+        plan = self.router.get_active_plan(symbol, position_side)
+        if plan is None:
+            raise PolicyError(f"{symbol} has no exit plan: no desk has seen a position in it; `qtkit check` shows what is open")
+        off: dict[str, float | bool] = {"enabled": False, "callback_pct": 0.0, "activation_pct": 0.0, "size_pct": 0.0}
+        return to_trailing_config(plan) or off
+
+    def episodes(self) -> Mapping[Key, Episode]:
+        """Living episodes: the desk's own, or those of this home's journal."""
+        if self._book is not None:
+            return self._book
+        from qtkit.client import read_book
+
+        book: Book = read_book(self._journal)
+        return book.episodes
+
+    def explain(self, symbol: str) -> str:
+        """In plain words: where the stop is, what has happened to it, and which price moves it next."""
+        found = [episode for key, episode in sorted(self.episodes().items()) if key.symbol == symbol]
+        if not found:
+            known = {key.symbol for key in self.episodes()}
+            raise PolicyError(f"{symbol} has no open position here: {suggestion(symbol, known) if known else 'nothing is open'}")
+        return "\n".join(told(episode) for episode in found)
+
+
+def told(episode: Episode) -> str:
+    """One position's trail in plain words."""
+    plan, state = episode.plan, episode.trail
+    name = f"{plan.key.symbol} {plan.side.name.lower()}"
+    stop = f"{name}: stop at {_price(plan, state.stop)}, planned at {_price(plan, plan.stop)}, entry {_price(plan, plan.entry // plan.tick)}."
+    if plan.trail is None:
+        moves = f"Plan {plan.strategy_id} ({plan.profile or 'no profile'}) does not trail by choice of policy."
+    elif state.armed:
+        callback = callback_at(plan, plan.trail, state.best) / 100
+        moves = f"The trail is armed: {callback:g} % behind the best price {_price(plan, state.best)}."
+    else:
+        left = abs(plan.trail.activation - state.best) * 100 / state.best
+        moves = f"The trail is not armed: it begins at {_price(plan, plan.trail.activation)}, {left:.2f} % beyond the best price {_price(plan, state.best)}."
+    step = next_move(plan, state)
+    after = "No further price moves the stop." if abs(step) >= FAR else f"The stop moves next at {_price(plan, step)}."
+    passed = f"Stages passed: {state.stage} of {len(plan.stages)}." if plan.stages else ""
+    return " ".join(part for part in (stop, moves, passed, after) if part)
+
+
+def _price(plan: ExitPlan, ticks: int) -> str:
+    return f"{Decimal(ticks * plan.tick) / 100_000_000:f}"
+
+
+def phrases(before: TrailState, after: TrailState, plan: ExitPlan, price: int) -> list[str]:
+    """The log lines that people know from the original, for what has just happened to a trail."""
+    profit = plan.side.sign * (price * plan.tick - plan.entry) * 100 / plan.entry
+    lines = []
+    for stage in plan.stages[before.stage : after.stage]:
+        goal = "BREAKEVEN" if stage.to == plan.break_even else _price(plan, stage.to)
+        lines.append(f"{plan.key.symbol}: {profit:+.2f}% profit -> Moving SL to {goal}")
+    if after.armed and not before.armed and plan.trail is not None:
+        lines.append(f"{plan.key.symbol}: {profit:+.2f}% profit -> ACTIVATING TRAILING STOP ({plan.trail.callback / 100:g}% trail)")
+    if plan.break_even_after is not None and after.stop == plan.break_even != before.stop and after.stage == before.stage:
+        lines.append(f"{plan.key.symbol}: {profit:+.2f}% profit -> Moving SL to BREAKEVEN")
+    return lines
