@@ -96,8 +96,12 @@ def round_trip_cost(sign: int, entry_e8: int, fee_e8: int) -> int:
 
 
 def break_even_level(sign: int, entry_e8: int, fee_e8: int, funding_e8: int, tick_e8: int) -> int:
-    """First tick at which leaving loses nothing: entry, fees of both ways and ``funding_e8`` paid per unit of size."""
-    price_e8 = entry_e8 + sign * (round_trip_cost(sign, entry_e8, fee_e8) + funding_e8)
+    """First tick at which leaving loses nothing: entry, fees of both ways and ``funding_e8`` paid per unit of size.
+
+    The fee of the way out is also paid on what makes good for the funding; a short saves it, which is not counted.
+    """
+    fee_on_funding_e8 = -((-funding_e8 * fee_e8) // (100_000_000 - fee_e8)) if sign > 0 else 0
+    price_e8 = entry_e8 + sign * (round_trip_cost(sign, entry_e8, fee_e8) + funding_e8 + fee_on_funding_e8)
     return sign * -((-sign * price_e8) // tick_e8)
 
 

@@ -66,7 +66,7 @@ class TrailRule:
         if widest >= WHOLE or self.min_step < 0:
             raise PolicyError(f"trail: callback must be below 100 % and the step not negative, got {widest} and {self.min_step} bps")
         callbacks = [widest, *(step.callback for step in self.tightening)]
-        if any(later >= earlier or later <= 0 for earlier, later in zip(callbacks[:-1], callbacks[1:], strict=True)):
+        if any(callbacks[i] >= callbacks[i - 1] or callbacks[i] <= 0 for i in range(1, len(callbacks))):
             raise PolicyError(f"trail: the callbacks of the tightening curve must fall and stay above zero, got {callbacks} bps")
         _ascending("the tightening curve of the trail", [step.at for step in self.tightening])
 
@@ -133,8 +133,8 @@ class ExitPolicy:
 
 def _ascending(what: str, distances: Sequence[Distance]) -> None:
     """Refuse a list out of order; distances of different units cannot be compared before they are prices."""
-    for earlier, later in zip(distances[:-1], distances[1:], strict=True):
-        match earlier, later:
+    for index in range(1, len(distances)):
+        match distances[index - 1], distances[index]:
             case (InBps(a), InBps(b)) | (InR(a), InR(b)) | (InAtr(a), InAtr(b)):
                 if a >= b:
                     raise PolicyError(f"{what} must be listed from the nearest to the farthest")

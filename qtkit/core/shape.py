@@ -80,11 +80,9 @@ class Notes:
 
 def shape_of(policy: ExitPolicy, context: ExitContext, notes: Notes) -> Shape:
     """The policy for one position. Raises ``PolicyError`` only for an entry."""
-    if policy.name == "hybrid":
+    hinted = policy.name != "hybrid"  # whose bands have used the hints already
+    if not hinted:
         policy = _hybrid_by_hints(policy, context)
-        hinted = False
-    else:
-        hinted = True
     atr = _plausible_atr(context, notes)
     part = _risk_part(context)
     unit = _unit(policy, context, atr, part, notes, hinted=hinted)
@@ -126,7 +124,7 @@ def _risk_part(context: ExitContext) -> int:
 
 
 def _floor_of_stops(context: ExitContext) -> Bps:
-    return Bps(max(NARROWEST_STOP, COSTS * arithmetic.round_trip_bps(context.instrument.taker_fee)) + 1)
+    return Bps(max(NARROWEST_STOP, COSTS * arithmetic.round_trip_bps(context.instrument.taker_fee)))
 
 
 def _measured(stop: InBps | InAtr | AtPrice, context: ExitContext, atr: E8 | None, notes: Notes) -> Bps:
@@ -144,23 +142,25 @@ def _unit(policy: ExitPolicy, context: ExitContext, atr: E8 | None, part: int, n
     """R: the distance of the policy's own stop, by the model's hint where there is one, narrowed by the risk mode."""
     unit: int = _measured(policy.stop, context, atr, notes)
     shaped = part != RISK_PARTS[None]
+    most = None if context.adopted or context.revision > 0 else context.risk.max_loss
+    if isinstance(policy.stop, AtPrice):
+        if most is not None and unit > most:
+            notes.mend(f"stop @{decimal(policy.stop.price, 8)} loses more than the {pct(most)} that the risk service allows", "kept")
+        return Bps(unit or _floor_of_stops(context))
     if hinted and context.hints.sl is not None:
         unit, shaped = context.hints.sl, True
-    if shaped and not isinstance(policy.stop, AtPrice):
+    if shaped:
         unit = min(max(unit * part // 10_000, STOP_CLAMP[0]), STOP_CLAMP[1])
-    most = context.risk.max_loss
-    if most is not None and unit > most and not context.adopted and context.revision == 0:
+    if most is not None and unit > most:
         notes.tell(f"stop {pct(unit)} narrowed to the {pct(most)} that the risk service allows")
         unit = most
-    if isinstance(policy.stop, AtPrice) and unit == 0:
-        return Bps(_floor_of_stops(context))
     return Bps(unit)
 
 
 def _stop(policy: ExitPolicy, context: ExitContext, atr: E8 | None, unit: Bps, notes: Notes) -> tuple[Bps, E8 | None]:
     """Distance of the initial stop and its fixed price; never narrower than costs and noise allow."""
     wish = policy.adopted_stop if context.adopted and policy.adopted_stop is not None else policy.stop
-    distance = unit if wish is policy.stop or (context.adopted and context.hints.sl is not None) else _measured(wish, context, atr, notes)
+    distance = unit if wish is policy.stop or context.hints.sl is not None else _measured(wish, context, atr, notes)
     least = _floor_of_stops(context)
     if isinstance(wish, AtPrice):
         if notes.for_entry and _measured(wish, context, atr, notes) < least:
@@ -188,7 +188,8 @@ def _rungs(
         wanted = min(max(aim * part // 10_000, TARGET_CLAMP[0]), TARGET_CLAMP[1])
         rungs = [_moved(rung, wanted, max(measured)) for rung in rungs]
     elif part != RISK_PARTS[None]:
-        rungs = [_moved(rung, part, 10_000) if isinstance(target.at, InBps) else rung for rung, target in zip(rungs, policy.targets, strict=True)]
+        fixed = [isinstance(target.at, InBps) for target in policy.targets]  # those in R shrink with the stop
+        rungs = [_moved(rung, part, 10_000) if bps else rung for rung, bps in zip(rungs, fixed, strict=True)]
     cost = COSTS * arithmetic.round_trip_bps(context.instrument.taker_fee)
     for rung in rungs:
         if isinstance(rung.at, InBps) and rung.at.bps < cost:
@@ -209,13 +210,13 @@ def _moved(rung: Rung, wanted: int, of: int) -> Rung:
 
 def _trail(rule: TrailRule, context: ExitContext, atr: E8 | None, unit: Bps, notes: Notes, *, hinted: bool) -> TrailShape | None:
     """Trail in bps; its callback is wider than a tick and than the cost of a round trip."""
-    position, instrument = context.position, context.instrument
+    position = context.position
+    if isinstance(rule.callback, InAtr) and atr is None:
+        notes.tell(f"ATR is not known: the trail's fixed {pct(rule.callback.fallback)} instead")
     callback = bps_of(rule.callback, unit=unit, atr=atr, price=position.entry)
     if hinted and context.hints.trail is not None:
         callback = context.hints.trail
-    lowest = min(position.entry, position.mark)
-    tick = -(-instrument.tick * 10_000 // lowest)
-    least = Bps(max(tick, arithmetic.round_trip_bps(instrument.taker_fee)) + 1)
+    least = narrowest_callback(context)
     if least > WIDEST_CALLBACK:
         notes.mend("a tick is too large a part of the price for a trail", "no trail")
         return None
@@ -226,6 +227,13 @@ def _trail(rule: TrailRule, context: ExitContext, atr: E8 | None, unit: Bps, not
     kept = tuple(step for step in curve if step[1] < callback)
     activation = bps_of(rule.activation, unit=unit, atr=atr, price=position.entry)
     return TrailShape(activation=activation, callback=callback, share=rule.share, min_step=rule.min_step, tightening=kept)
+
+
+def narrowest_callback(context: ExitContext) -> Bps:
+    """A trail is at least one tick wide and pays for a round trip."""
+    position, instrument = context.position, context.instrument
+    tick = -(-instrument.tick * 10_000 // min(position.entry, position.mark))
+    return Bps(max(tick, arithmetic.round_trip_bps(instrument.taker_fee)))
 
 
 def funding_per_unit(context: ExitContext) -> int:

@@ -1,0 +1,129 @@
+"""What the conditional book asks of an order before it rests: shape, filters, position, and the orders already there."""
+
+from qtkit.core.matching import notional, reached, reducible, rises
+from qtkit.core.model import E8, Bps, OrderKind, OrderSide
+from qtkit.paper import filters, margin
+from qtkit.paper.account import Account, Family
+from qtkit.paper.market import Market
+from qtkit.paper.regular import RegularBook
+from qtkit.paper.rows import AlgoRow as Row
+from qtkit.paper.rows import AlgoStatus, ExchangeError, NewOrder, TimeInForce
+
+TAKE_PROFITS = (OrderKind.TAKE_PROFIT, OrderKind.TAKE_PROFIT_MARKET)
+LIMITS = (OrderKind.STOP, OrderKind.TAKE_PROFIT)
+TRAILING = OrderKind.TRAILING_STOP_MARKET
+CALLBACK_MIN = 10  # bps; Binance, 2026-10
+
+
+class Admission(RegularBook):
+    """Refusals of ``POST /fapi/v1/algoOrder``; ``ConditionalBook`` places what passes."""
+
+    def _algo_draft(self, account: Account, market: Market, new: NewOrder) -> Row:
+        """The conditional order that a request asks for, or what its shape and the filters refuse."""
+        if not new.kind.conditional:
+            raise ExchangeError(-1116, "Invalid orderType.")
+        filters.close_position(new, account.hedge)
+        position_side = filters.position_side(new, account.hedge)
+        filters.client_id(new)
+        self._require_new_algo_id(account, new.client_id)
+        market.require_price()
+        facts, limit = market.facts, new.kind in LIMITS
+        quantity = 0 if new.close_position else filters.quantity(facts, new.quantity, market=not limit)
+        callback, activation = self._trailing(market, new) if new.kind is TRAILING else (None, 0)
+        trigger = 0 if new.kind is TRAILING else self._trigger(market, new)
+        return Row(
+            account=account.name,
+            algo_id=0,
+            client_id=new.client_id,
+            symbol=new.symbol,
+            side=new.side,
+            position_side=position_side,
+            kind=new.kind,
+            time_in_force=self.rules.close_position_tif if new.close_position else new.time_in_force or TimeInForce.GTC,
+            quantity=E8(quantity),
+            trigger=E8(trigger),
+            price=E8(filters.price(facts, new.price, "price") if limit else 0),
+            trigger_by=new.trigger_by,
+            reduce_only=bool(new.reduce_only),
+            close_position=new.close_position,
+            price_protect=new.price_protect,
+            callback=callback,
+            activation=E8(activation),
+            created_ms=self.now_ms,
+            updated_ms=self.now_ms,
+            visible_ms=self.now_ms + self.rules.algo_read_lag_ms,
+        )
+
+    def _require_new_algo_id(self, account: Account, client_id: str) -> None:
+        held = account.algos.get(account.algo_ids.get(client_id, 0))
+        if held is not None and (held.status.open or held.status is AlgoStatus.TRIGGERED):
+            raise ExchangeError(-4116, "ClientOrderId is duplicated.")
+
+    def _trigger(self, market: Market, new: NewOrder) -> int:
+        """A trigger price on the grid that is not true yet (-2021)."""
+        trigger = filters.price(market.facts, new.trigger, "triggerprice")
+        if reached(market.price(new.trigger_by), trigger, rising=rises(new.kind, new.side)):
+            raise ExchangeError(-2021, "Order would immediately trigger.")
+        return trigger
+
+    def _trailing(self, market: Market, new: NewOrder) -> tuple[Bps, int]:
+        """Callback and activation price of a trailing stop; without an activation it is the price at placement."""
+        if new.callback is None:
+            raise filters.missing("callbackrate")
+        if not CALLBACK_MIN <= new.callback <= self.rules.callback_max or new.callback % self.rules.callback_step:
+            raise ExchangeError(-2007, "Invalid callBack rate.")
+        if new.trigger is not None:
+            raise ExchangeError(-2021, "Order would immediately trigger.")
+        price = market.price(new.trigger_by)
+        if new.activation is None:
+            return new.callback, price
+        activation = filters.price(market.facts, new.activation, "activateprice")
+        if reached(price, activation, rising=new.side is OrderSide.SELL):
+            raise ExchangeError(-2021, "Order would immediately trigger.")
+        return new.callback, activation
+
+    def _admit(self, account: Account, row: Row) -> None:
+        """What the other orders and the position refuse: -4045, -4164, -4509, -4130, -4118."""
+        if len(account.open_algos) >= self.rules.max_conditional:
+            raise ExchangeError(-4045, "Reach max stop order limit.")
+        if not self._lowers(account, row):
+            market = self._markets[row.symbol]
+            filters.min_notional(market.facts, notional(row.price or row.trigger or market.mark, row.quantity))
+        held = reducible(account.amount(row.symbol, row.position_side), row.side)
+        if not held and self._needs_position(row):
+            raise ExchangeError(
+                -4509, "Time in Force (TIF) GTE can only be used with open positions. Please ensure that positions are available."
+            )
+        if self._slot_taken(account, row):
+            raise ExchangeError(-4130, "An open stop or take profit order with GTE and closePosition in the direction is existing.")
+        if self.rules.conditional_reserves and held and row.reduce_only:
+            kin = family(row)
+            reserved = sum(each.quantity for each in account.waiting(row.symbol) if each.reduce_only and family(each) == kin)
+            if reserved + row.quantity > held:
+                raise ExchangeError(-4118, "ReduceOnly Order Failed. Please check your existing position and open orders.")
+
+    def _lowers(self, account: Account, row: Row) -> bool:
+        return row.reduce_only or row.close_position or margin.closes_leg(account.hedge, row.position_side, row.side)
+
+    def _needs_position(self, row: Row) -> bool:
+        if row.close_position:
+            return not self.rules.close_position_while_flat
+        if row.time_in_force is TimeInForce.GTE_GTC:
+            return True
+        return row.reduce_only and not self.rules.stop_while_flat
+
+    def _slot_taken(self, account: Account, row: Row) -> bool:
+        kin = family(row)
+        if row.close_position and (kin in account.slots or account.released.get(kin, 0) > self.now_ms):
+            return True
+        if self.rules.floor_beside_stop or row.kind is TRAILING:
+            return False
+        if row.close_position:
+            rest = (each for each in account.waiting(row.symbol) if self._lowers(account, each) and each.kind is not TRAILING)
+            return any(family(each) == kin for each in rest)
+        return self._lowers(account, row) and kin in account.slots
+
+
+def family(row: Row) -> Family:
+    """One close-position order may be open per family."""
+    return row.symbol, row.position_side, row.side, row.kind in TAKE_PROFITS

@@ -1,0 +1,116 @@
+"""Refusals that need no book: symbol filters and the shape of a request, with Binance's codes and messages."""
+
+import re
+
+from qtkit.core.model import E8, ONE, OrderKind, OrderSide, PositionSide
+from qtkit.paper.facts import Facts
+from qtkit.paper.rows import ExchangeError, NewOrder
+
+CLIENT_ID = re.compile(r"[.A-Z:/a-z0-9_-]{1,36}")
+
+
+def text(value: int) -> str:
+    """An E8 integer as the shortest decimal string."""
+    whole, rest = divmod(abs(value), ONE)
+    digits = f"{rest:08d}".rstrip("0")
+    return f"{'-' if value < 0 else ''}{whole}{'.' + digits if digits else ''}"
+
+
+def missing(parameter: str) -> ExchangeError:
+    """The refusal of a request without a parameter it needs."""
+    return ExchangeError(-1102, f"Mandatory parameter '{parameter}' was not sent, was empty/null, or malformed.")
+
+
+def unneeded(parameter: str) -> ExchangeError:
+    """The refusal of a request with a parameter that its kind does not take."""
+    return ExchangeError(-1106, f"Parameter '{parameter}' sent when not required.")
+
+
+def client_id(new: NewOrder) -> None:
+    """An id given must be well formed: -4015."""
+    if new.client_id and not CLIENT_ID.fullmatch(new.client_id):
+        raise ExchangeError(-4015, "Client order id is not valid.")
+
+
+def position_side(new: NewOrder, hedge: bool) -> PositionSide:
+    """The position slot that the request means; -4061 if it does not fit the account's mode, -1106 for reduceOnly in hedge mode."""
+    side = new.position_side or PositionSide.BOTH
+    if hedge is (side is PositionSide.BOTH):
+        raise ExchangeError(-4061, "Order's position side does not match user's setting.")
+    if hedge and new.reduce_only is not None:
+        raise unneeded("reduceonly")
+    return side
+
+
+def quantity(facts: Facts, amount: E8 | None, *, market: bool) -> int:
+    """Quantity on the lot grid within LOT_SIZE or MARKET_LOT_SIZE: -1102, -4003, -1111, -4023, -4004, -4005."""
+    if amount is None:
+        raise missing("quantity")
+    if amount <= 0:
+        raise ExchangeError(-4003, "Quantity less than or equal to zero.")
+    rules = facts.instrument
+    if amount % rules.lot:
+        _precision(amount, facts.quantity_precision)
+        raise ExchangeError(-4023, "Quantity not increased by step size.")
+    lots = amount // rules.lot
+    if lots < rules.min_lots:
+        raise ExchangeError(-4004, "Quantity less than min quantity.")
+    if lots > (rules.market_max_lots if market else rules.max_lots):
+        raise ExchangeError(-4005, "Quantity greater than max quantity.")
+    return amount
+
+
+def price(facts: Facts, value: E8 | None, parameter: str) -> int:
+    """Price on the tick grid within PRICE_FILTER: -1102, -4001, -1111, -4014, -4013, -4002."""
+    if value is None:
+        raise missing(parameter)
+    if value <= 0:
+        raise ExchangeError(-4001, "Price less than 0.")
+    rules = facts.instrument
+    if value % rules.tick:
+        _precision(value, facts.price_precision)
+        raise ExchangeError(-4014, "Price not increased by tick size.")
+    ticks = value // rules.tick
+    if ticks < rules.min_price:
+        raise ExchangeError(-4013, "Price less than min price.")
+    if ticks > rules.max_price:
+        raise ExchangeError(-4002, "Price greater than max price.")
+    return value
+
+
+def percent_price(facts: Facts, side: OrderSide, limit: int, mark: int) -> None:
+    """PERCENT_PRICE of a limit price against the mark: -4016 for a buy too high, -4024 for a sell too low."""
+    rules = facts.instrument
+    cap, bottom = mark * rules.percent_up // 10_000, -(-mark * rules.percent_down // 10_000)
+    if side is OrderSide.BUY and limit > cap:
+        raise ExchangeError(-4016, f"Limit price can't be higher than {text(cap // rules.tick * rules.tick)}.")
+    if side is OrderSide.SELL and limit < bottom:
+        raise ExchangeError(-4024, f"Limit price can't be lower than {text(-(-bottom // rules.tick) * rules.tick)}.")
+
+
+def min_notional(facts: Facts, quote: int) -> None:
+    """MIN_NOTIONAL: -4164; reducing orders are exempt and do not ask."""
+    least = facts.instrument.min_notional
+    if quote < least:
+        raise ExchangeError(-4164, f"Order's notional must be no smaller than {text(least)} (unless you choose reduce only).")
+
+
+def close_position(new: NewOrder, hedge: bool) -> None:
+    """Shape of a close-position request: -4136, -4137, -4138, -1106."""
+    if not new.close_position:
+        return
+    if new.kind not in (OrderKind.STOP_MARKET, OrderKind.TAKE_PROFIT_MARKET):
+        raise ExchangeError(-4136, f"Target strategy invalid for orderType '{new.kind.value}',closePosition 'true'.")
+    if new.quantity:
+        raise ExchangeError(-4137, "Quantity must be zero with closePosition equals true.")
+    if new.reduce_only is True:
+        raise unneeded("reduceonly")
+    if new.reduce_only is False:
+        raise ExchangeError(-4138, "Reduce only must be true with closePosition equals true.")
+    if hedge and (new.position_side is PositionSide.LONG) is not (new.side is OrderSide.SELL):
+        raise ExchangeError(-2022, "ReduceOnly Order is rejected.")
+
+
+def _precision(value: int, digits: int) -> None:
+    if value % (ONE // 10**digits):
+        raise ExchangeError(-1111, "Precision is over the maximum defined for this asset.")

@@ -1,0 +1,118 @@
+"""Orders as clients write them -> ``NewOrder``; ids and pages of the lists."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from qtkit.core.model import E8, ONE, Bps, OrderKind, OrderSide, PositionSide, TriggerBy
+from qtkit.paper.params import Params, invalid, missing
+from qtkit.paper.route import Desk
+from qtkit.paper.rows import ExchangeError, NewOrder, TimeInForce
+
+LONGEST_WINDOW_MS = 7 * 24 * 3_600_000
+_AT_BID = {"QUEUE": 0, "QUEUE_5": 5, "QUEUE_10": 10, "QUEUE_20": 20}
+_AT_ASK = {"OPPONENT": 0, "OPPONENT_5": 5, "OPPONENT_10": 10, "OPPONENT_20": 20}
+_T = TypeVar("_T")
+
+
+def e8(params: Params, name: str) -> E8 | None:
+    """A decimal parameter, None if it was not sent."""
+    value = params.e8(name)
+    return None if value is None else E8(value)
+
+
+def matched_price(desk: Desk, params: Params, symbol: str, side: OrderSide) -> E8 | None:
+    """``price``, or the price that ``priceMatch`` takes from the book. Both: -1130; it is read once, at placement."""
+    match = params.text("priceMatch", "NONE")
+    if match == "NONE":
+        return e8(params, "price")
+    level = _AT_BID.get(match, _AT_ASK.get(match))
+    if level is None or params.has("price"):
+        raise invalid("priceMatch")
+    book, tick = desk.exchange.book(symbol), desk.facts(symbol).instrument.tick
+    buys_deeper = (match in _AT_ASK) == (side is OrderSide.BUY)
+    return E8(book.ask + level * tick if buys_deeper else book.bid - level * tick)
+
+
+def new_order(desk: Desk, params: Params) -> NewOrder:
+    """The order that POST order, order/test and an element of batchOrders ask for."""
+    symbol = desk.facts(params.required("symbol")).symbol
+    side, kind = params.choice("side", OrderSide), params.choice("type", OrderKind)
+    price = matched_price(desk, params, symbol, side)
+    if kind is OrderKind.LIMIT and not params.has("timeInForce"):
+        raise missing("timeInForce")
+    if kind is OrderKind.LIMIT and price is None:
+        raise missing("price")
+    return NewOrder(
+        symbol=symbol,
+        side=side,
+        kind=kind,
+        quantity=e8(params, "quantity"),
+        price=price,
+        trigger=e8(params, "stopPrice"),
+        position_side=params.choice("positionSide", PositionSide) if params.has("positionSide") else None,
+        time_in_force=params.choice("timeInForce", TimeInForce) if params.has("timeInForce") else None,
+        reduce_only=params.flag("reduceOnly") if params.has("reduceOnly") else None,
+        close_position=params.flag("closePosition"),
+        client_id=params.text("newClientOrderId"),
+    )
+
+
+def new_algo(desk: Desk, params: Params) -> NewOrder:
+    """The conditional order that POST algoOrder asks for."""
+    if params.required("algoType") != "CONDITIONAL":
+        raise invalid("algoType")
+    symbol = desk.facts(params.required("symbol")).symbol
+    side = params.choice("side", OrderSide)
+    return NewOrder(
+        symbol=symbol,
+        side=side,
+        kind=params.choice("type", OrderKind),
+        quantity=e8(params, "quantity"),
+        price=matched_price(desk, params, symbol, side),
+        trigger=e8(params, "triggerPrice"),
+        trigger_by=params.choice("workingType", TriggerBy, TriggerBy.LAST),
+        activation=e8(params, "activatePrice"),
+        callback=_callback(params),
+        position_side=params.choice("positionSide", PositionSide) if params.has("positionSide") else None,
+        time_in_force=params.choice("timeInForce", TimeInForce) if params.has("timeInForce") else None,
+        reduce_only=params.flag("reduceOnly") if params.has("reduceOnly") else None,
+        close_position=params.flag("closePosition"),
+        price_protect=params.flag("priceProtect"),
+        client_id=params.text("clientAlgoId"),
+    )
+
+
+def _callback(params: Params) -> Bps | None:
+    """``callbackRate`` percent -> bps; -2007 for a hundredth of a basis point."""
+    rate = params.e8("callbackRate")
+    if rate is None:
+        return None
+    bps, rest = divmod(rate, ONE // 100)
+    if rest:
+        raise ExchangeError(-2007, "Invalid callBack rate.")
+    return Bps(bps)
+
+
+def ids(params: Params, number: str, text: str) -> tuple[int | None, str | None]:
+    """One of the two ids; -1102 without either."""
+    order_id = params.integer(number)
+    client_id = params.text(text) or None
+    if order_id is None and client_id is None:
+        raise ExchangeError(-1102, f"Param '{text}' or '{number}' must be sent, but both were empty/null!")
+    return order_id, client_id
+
+
+def window(params: Params, rows: Sequence[_T], time: Callable[[_T], int], number: Callable[[_T], int], first: str) -> Sequence[_T]:
+    """A page of a history, oldest first: from an id or a time on, else the newest."""
+    start, end, from_id = params.integer("startTime"), params.integer("endTime"), params.integer(first)
+    if start is not None and end is not None and end - start > LONGEST_WINDOW_MS:
+        raise ExchangeError(-1127, "Lookup interval is too big. More than 168 hours between startTime and endTime.")
+    chosen = [
+        row
+        for row in rows
+        if (from_id is None or number(row) >= from_id)
+        and (start is None or time(row) >= start)
+        and (end is None or time(row) <= end)
+    ]
+    limit = params.limit(500, 1_000)
+    return chosen[:limit] if from_id is not None or start is not None else chosen[-limit:]

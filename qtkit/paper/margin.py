@@ -1,0 +1,158 @@
+"""Margin of an account: what is set aside, what is free, where it is liquidated. Functions that answer, changing nothing."""
+
+from collections.abc import Mapping
+
+from qtkit.core import matching
+from qtkit.core.matching import maintenance, notional, reducible
+from qtkit.core.model import E8, ONE, OrderSide, PositionSide
+from qtkit.paper.account import Account, Leg
+from qtkit.paper.market import Market
+from qtkit.paper.rows import OrderRow, PositionRow, Wallet
+
+Markets = Mapping[str, Market]
+
+
+def initial(quote: int, leverage: int) -> int:
+    """Initial margin of a notional, rounded up."""
+    return -(-abs(quote) // leverage)
+
+
+def unrealised(leg: Leg, markets: Markets) -> int:
+    """Unrealised profit of a position at the mark price."""
+    return matching.unrealised(leg.amount, leg.cost, markets[leg.symbol].mark)
+
+
+def upkeep(leg: Leg, markets: Markets) -> int:
+    """Maintenance margin of a position at the mark price."""
+    market = markets[leg.symbol]
+    return maintenance(notional(market.mark, leg.amount), market.facts.brackets)
+
+
+def order_margin(account: Account) -> int:
+    """What resting orders reserve: of every position slot the dearer side, less what only closes the position."""
+    sides: dict[tuple[str, PositionSide, OrderSide], int] = {}
+    free: dict[tuple[str, PositionSide, OrderSide], int] = {}
+    for row in account.resting():
+        if row.reduce_only or row.close_position:
+            continue
+        slot = (row.symbol, row.position_side, row.side)
+        closing = min(free.setdefault(slot, reducible(account.amount(row.symbol, row.position_side), row.side)), row.remaining)
+        free[slot] -= closing
+        opening = notional(row.price, row.remaining - closing)
+        sides[slot] = sides.get(slot, 0) + initial(opening, account.setting(row.symbol).leverage)
+    best: dict[tuple[str, PositionSide], int] = {}
+    for (symbol, position_side, _), margin in sides.items():
+        best[symbol, position_side] = max(best.get((symbol, position_side), 0), margin)
+    return sum(best.values())
+
+
+def position_margin(account: Account, leg: Leg, markets: Markets) -> int:
+    """Initial margin of a position at the mark price."""
+    return initial(notional(markets[leg.symbol].mark, leg.amount), account.setting(leg.symbol).leverage)
+
+
+def available(account: Account, markets: Markets) -> int:
+    """Free for new margin: cross wallet and cross profit less what positions and orders hold; never negative."""
+    free = account.cross_wallet - order_margin(account)
+    for leg in account.open_legs():
+        if not leg.isolated:
+            free += unrealised(leg, markets) - position_margin(account, leg, markets)
+    return max(free, 0)
+
+
+def wallet(account: Account, markets: Markets) -> Wallet:
+    """The account's money in one row."""
+    legs = list(account.open_legs())
+    profit = sum(unrealised(leg, markets) for leg in legs)
+    return Wallet(
+        wallet=E8(account.wallet),
+        cross_wallet=E8(account.cross_wallet),
+        unrealised=E8(profit),
+        equity=E8(account.wallet + profit),
+        available=E8(available(account, markets)),
+        position_margin=E8(sum(position_margin(account, leg, markets) for leg in legs)),
+        order_margin=E8(order_margin(account)),
+        maintenance_margin=E8(sum(upkeep(leg, markets) for leg in legs)),
+        updated_ms=account.updated_ms,
+    )
+
+
+def cross_legs(account: Account) -> list[Leg]:
+    """Positions that share the cross wallet."""
+    return [leg for leg in account.open_legs() if not leg.isolated]
+
+
+def isolated_buffer(leg: Leg, markets: Markets) -> int:
+    """Isolated wallet and profit above the maintenance margin; at or below 0 the position is liquidated."""
+    return leg.isolated_wallet + unrealised(leg, markets) - upkeep(leg, markets)
+
+
+def cross_buffer(account: Account, markets: Markets) -> int:
+    """Cross wallet and cross profit above the maintenance margin; at or below 0 cross positions are liquidated."""
+    return account.cross_wallet + sum(unrealised(leg, markets) - upkeep(leg, markets) for leg in cross_legs(account))
+
+
+def liquidation(account: Account, leg: Leg, markets: Markets) -> int:
+    """Mark price (E8) at which the position is liquidated, other symbols standing still; 0 if there is none."""
+    market = markets[leg.symbol]
+    if leg.isolated:
+        legs, collateral = [leg], leg.isolated_wallet
+    else:
+        cross = cross_legs(account)
+        legs = [other for other in cross if other.symbol == leg.symbol]
+        others = (other for other in cross if other.symbol != leg.symbol)
+        collateral = account.cross_wallet + sum(unrealised(other, markets) - upkeep(other, markets) for other in others)
+    price = matching.liquidation_price([(x.amount, x.cost) for x in legs], collateral, market.facts.brackets, market.mark)
+    return price or 0
+
+
+def guard(leg: Leg, buffer: int, sharers: int, market: Market) -> tuple[int, bool]:
+    """(key, rising): while the mark has not reached the key, this position eats at most its share of the buffer.
+
+    As long as no sharer's mark has reached its key there can be no liquidation, so a tick need not look. A long loses its amount per
+    unit of price, a short that and the growing maintenance, at most doubling it. Two units a sharer are kept for rounding.
+    """
+    share = max(buffer - 4 * sharers, 0) * ONE // sharers
+    if leg.amount > 0:
+        return market.mark - share // leg.amount, False
+    return market.mark + share // (-2 * leg.amount), True
+
+
+def position_row(account: Account, leg: Leg, markets: Markets) -> PositionRow:
+    """One position slot as told to the client."""
+    market = markets[leg.symbol]
+    setting = account.setting(leg.symbol)
+    profit = unrealised(leg, markets)
+    isolated = leg.isolated if leg.amount else setting.isolated
+    return PositionRow(
+        symbol=leg.symbol,
+        position_side=leg.position_side,
+        amount=E8(leg.amount),
+        entry=E8(leg.entry),
+        break_even=E8((leg.cost + leg.paid) * ONE // leg.amount if leg.amount else 0),
+        mark=E8(market.mark),
+        liquidation=E8(liquidation(account, leg, markets) if leg.amount else 0),
+        unrealised=E8(profit),
+        notional=E8(notional(market.mark, leg.amount)),
+        isolated=isolated,
+        isolated_wallet=E8(leg.isolated_wallet),
+        isolated_margin=E8(leg.isolated_wallet + profit if isolated else 0),
+        leverage=setting.leverage,
+        max_notional=market.facts.max_notional(setting.leverage),
+        initial_margin=E8(position_margin(account, leg, markets)),
+        maintenance_margin=E8(upkeep(leg, markets)),
+        realised_total=E8(leg.realised_total),
+        updated_ms=leg.updated_ms,
+    )
+
+
+def opening(account: Account, row: OrderRow) -> int:
+    """How much of an order's remaining quantity would add to the position."""
+    if row.reduce_only or row.close_position or closes_leg(account.hedge, row.position_side, row.side):
+        return 0
+    return max(row.remaining - reducible(account.amount(row.symbol, row.position_side), row.side), 0)
+
+
+def closes_leg(hedge: bool, position_side: PositionSide, side: OrderSide) -> bool:
+    """True in hedge mode for an order that can only close its slot: SELL of LONG, BUY of SHORT."""
+    return hedge and (position_side is PositionSide.LONG) is (side is OrderSide.SELL)

@@ -1,0 +1,204 @@
+"""One symbol's market: prices, one-minute bars, funding schedule, and the orders that wait for a price."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from qtkit.core.model import E8, Bar, TriggerBy
+from qtkit.paper.facts import Facts
+from qtkit.paper.rows import Book, Candle, ExchangeError, FundingRow
+from qtkit.paper.rules import Rules
+from qtkit.paper.triggers import TriggerIndex
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+MAX_CANDLES = 100_000  # 69 days of minutes
+MAX_GAP = 1_440  # a longer gap of minutes without prices is left open instead of being filled with flat candles
+
+Token = tuple[str, str, int]  # "order", "algo" or "peak"; account; id
+Guard = tuple[str, str, str]  # account, symbol, position side
+
+
+class Series:
+    """One-minute candles of one price series; the running one is ``minute, open, high, low, close, count``."""
+
+    __slots__ = ("close", "closed", "count", "high", "low", "minute", "open")
+
+    def __init__(self) -> None:
+        self.closed: deque[Candle] = deque(maxlen=MAX_CANDLES)
+        self.minute = -1
+        self.open = self.high = self.low = self.close = self.count = 0
+
+    def running(self) -> Candle | None:
+        """The candle that is not closed yet; None before the first price."""
+        if self.minute < 0:
+            return None
+        return Candle(
+            time_ms=self.minute * MINUTE_MS,
+            open=E8(self.open),
+            high=E8(self.high),
+            low=E8(self.low),
+            close=E8(self.close),
+            ticks=self.count,
+        )
+
+    def roll(self, minute: int) -> Iterator[Candle]:
+        """Close the running candle and fill the minutes without prices before ``minute``; yields what closed."""
+        candle = self.running()
+        if candle is None or minute <= self.minute:
+            return
+        self.closed.append(candle)
+        yield candle
+        gap = range(self.minute + 1, minute)
+        for empty in gap if len(gap) <= MAX_GAP else ():
+            flat = Candle(time_ms=empty * MINUTE_MS, open=candle.close, high=candle.close, low=candle.close, close=candle.close)
+            self.closed.append(flat)
+            yield flat
+        self.start(minute, candle.close)
+
+    def start(self, minute: int, price: int) -> None:
+        """Open the candle of a minute at a price."""
+        self.minute = minute
+        self.open = self.high = self.low = self.close = price
+        self.count = 0
+
+    def clone(self) -> "Series":
+        """An independent copy."""
+        twin = Series()
+        twin.closed = self.closed.copy()
+        twin.minute, twin.count = self.minute, self.count
+        twin.open, twin.high, twin.low, twin.close = self.open, self.high, self.low, self.close
+        return twin
+
+
+class Market:
+    """State of one symbol. ``last`` and ``mark`` are E8 and 0 before the first tick; ``wake_ms`` is the next minute or funding."""
+
+    __slots__ = (
+        "depth", "facts", "funding_hours", "funding_ms", "funding_rate", "fundings", "guards", "last", "last_series", "last_waits",
+        "mark", "mark_series", "mark_waits", "symbol", "tick", "time_ms", "wake_ms",
+    )  # fmt: skip
+
+    def __init__(self, facts: Facts, rules: Rules, start_ms: int) -> None:
+        self.facts = facts
+        self.symbol = facts.symbol
+        self.tick: int = facts.instrument.tick
+        self.last = self.mark = 0
+        self.time_ms = start_ms
+        self.wake_ms = 0
+        self.depth: int | None = None
+        self.last_series, self.mark_series = Series(), Series()
+        self.last_waits: TriggerIndex[Token] = TriggerIndex()
+        self.mark_waits: TriggerIndex[Token] = TriggerIndex()
+        self.guards: TriggerIndex[Guard] = TriggerIndex()
+        self.funding_hours = rules.funding_hours
+        self.funding_rate = 0
+        period = rules.funding_hours * HOUR_MS
+        self.funding_ms = (start_ms // period + 1) * period
+        self.fundings: list[FundingRow] = []
+
+    def waits(self, by: TriggerBy) -> TriggerIndex[Token]:
+        """The index of the series that an order triggers by."""
+        return self.mark_waits if by is TriggerBy.MARK else self.last_waits
+
+    def price(self, by: TriggerBy) -> int:
+        """Present price (E8) of a series."""
+        return self.mark if by is TriggerBy.MARK else self.last
+
+    def require_price(self) -> None:
+        """Raises -4131 before the first tick: there is no best price to compare with."""
+        if not self.last:
+            raise ExchangeError(-4131, "The counterparty's best price does not meet the PERCENT_PRICE filter limit.")
+
+    def book(self, rules: Rules) -> Book:
+        """The present quote."""
+        self.require_price()
+        half = rules.half_spread_ticks * self.tick
+        return Book(
+            symbol=self.symbol,
+            last=E8(self.last),
+            mark=E8(self.mark),
+            bid=E8(max(self.last - half, self.tick)),
+            ask=E8(self.last + half),
+            funding_rate=E8(self.funding_rate),
+            funding_ms=self.funding_ms,
+            time_ms=self.time_ms,
+        )
+
+    def observe(self, last: int, mark: int) -> None:
+        """Take in one pair of prices (E8) of the running minute."""
+        self.last = last
+        self.mark = mark
+        series = self.last_series
+        series.close = last
+        series.count += 1
+        if last > series.high:
+            series.high = last
+        elif last < series.low:
+            series.low = last
+        series = self.mark_series
+        series.close = mark
+        series.count += 1
+        if mark > series.high:
+            series.high = mark
+        elif mark < series.low:
+            series.low = mark
+
+    def restart(self, minute: int, last: int, mark: int) -> None:
+        """Open the minute's candles with these prices; used for a minute's first tick."""
+        self.last_series.start(minute, last)
+        self.mark_series.start(minute, mark)
+
+    def seed(self, by: TriggerBy, bars: Iterable[Bar]) -> None:
+        """Append history before the first price."""
+        series = self.mark_series if by is TriggerBy.MARK else self.last_series
+        tick = self.tick
+        for bar in bars:
+            series.closed.append(
+                Candle(
+                    time_ms=bar.time_ms,
+                    open=E8(bar.open * tick),
+                    high=E8(bar.high * tick),
+                    low=E8(bar.low * tick),
+                    close=E8(bar.close * tick),
+                )
+            )
+
+    def candles(self, by: TriggerBy) -> list[Candle]:
+        """All one-minute candles, oldest first, the running one last."""
+        series = self.mark_series if by is TriggerBy.MARK else self.last_series
+        running = series.running()
+        return [*series.closed, *(() if running is None else (running,))]
+
+    def clone(self) -> "Market":
+        """An independent copy."""
+        twin = Market.__new__(Market)
+        twin.facts, twin.symbol, twin.tick, twin.depth = self.facts, self.symbol, self.tick, self.depth
+        twin.last, twin.mark, twin.time_ms, twin.wake_ms = self.last, self.mark, self.time_ms, self.wake_ms
+        twin.funding_rate, twin.funding_ms, twin.funding_hours = self.funding_rate, self.funding_ms, self.funding_hours
+        twin.last_series, twin.mark_series = self.last_series.clone(), self.mark_series.clone()
+        twin.last_waits, twin.mark_waits, twin.guards = self.last_waits.clone(), self.mark_waits.clone(), self.guards.clone()
+        twin.fundings = self.fundings.copy()
+        return twin
+
+
+def merge(candles: list[Candle], minutes: int) -> list[Candle]:
+    """One-minute candles gathered into candles of ``minutes``, aligned to the epoch."""
+    if minutes == 1:
+        return candles
+    span = minutes * MINUTE_MS
+    out: list[Candle] = []
+    for candle in candles:
+        start = candle.time_ms // span * span
+        if not out or out[-1].time_ms != start:
+            out.append(Candle(time_ms=start, open=candle.open, high=candle.high, low=candle.low, close=candle.close, ticks=candle.ticks))
+            continue
+        whole = out[-1]
+        out[-1] = Candle(
+            time_ms=start,
+            open=whole.open,
+            high=E8(max(whole.high, candle.high)),
+            low=E8(min(whole.low, candle.low)),
+            close=candle.close,
+            ticks=whole.ticks + candle.ticks,
+        )
+    return out

@@ -1,0 +1,161 @@
+"""Signed routes of an account: money, positions, settings, income; and the listen key."""
+
+from qtkit.core.model import E8, PositionSide
+from qtkit.paper import wire_account as wire
+from qtkit.paper import wire_market
+from qtkit.paper.faults import Verb
+from qtkit.paper.limits import Weight
+from qtkit.paper.params import invalid, missing
+from qtkit.paper.route import Desk, Request, Route, Routes, Security, optional_symbol, some_symbols, symbol_of
+from qtkit.paper.rows import PositionRow
+
+SUCCESS = {"code": 200, "msg": "success"}
+
+
+def _used(desk: Desk, request: Request, symbol: str | None = None) -> tuple[PositionRow, ...]:
+    """Slots that v3 tells: with a position, or of a symbol with an open order."""
+    account = request.owner
+    held = desk.exchange.positions(account, symbol)
+    ordered = {row.symbol for row in desk.exchange.open_orders(account, symbol)} - {row.symbol for row in held}
+    return held + tuple(row for name in sorted(ordered) for row in desk.exchange.positions(account, name, flat=True))
+
+
+def _account_v3(desk: Desk, request: Request) -> object:
+    return wire.account(desk.exchange.wallet(request.owner), _used(desk, request), desk.exchange.facts)
+
+
+def _account_v2(desk: Desk, request: Request) -> object:
+    rows = desk.exchange.positions(request.owner, flat=True)
+    return wire.account_v2(desk.exchange.wallet(request.owner), rows, desk.exchange.facts)
+
+
+def _balance(desk: Desk, request: Request) -> object:
+    return wire.balance(desk.exchange.wallet(request.owner), desk.exchange.positions(request.owner))
+
+
+def _risk_v3(desk: Desk, request: Request) -> object:
+    rows = _used(desk, request, optional_symbol(desk, request))
+    return [wire.position(row, desk.exchange.facts[row.symbol]) for row in rows]
+
+
+def _risk_v2(desk: Desk, request: Request) -> object:
+    rows = desk.exchange.positions(request.owner, optional_symbol(desk, request), flat=True)
+    return [wire.position_v2(row, desk.exchange.facts[row.symbol]) for row in rows]
+
+
+def _account_config(desk: Desk, request: Request) -> object:
+    return wire.account_config(request.owner.hedge)
+
+
+def _symbol_config(desk: Desk, request: Request) -> object:
+    return [wire.symbol_config(desk.exchange.config(request.owner, row.symbol)) for row in some_symbols(desk, request)]
+
+
+def _brackets(desk: Desk, request: Request) -> object:
+    rows = [wire_market.leverage_bracket(row) for row in some_symbols(desk, request)]
+    return rows[0] if request.params.has("symbol") else rows
+
+
+def _commission(desk: Desk, request: Request) -> object:
+    return wire_market.commission_rate(symbol_of(desk, request))
+
+
+def _income(desk: Desk, request: Request) -> object:
+    params = request.params
+    start, end, kind = params.integer("startTime", 0) or 0, params.integer("endTime"), params.text("incomeType")
+    rows = [
+        row
+        for row in desk.exchange.income(request.owner, optional_symbol(desk, request))
+        if start <= row.time_ms and (end is None or row.time_ms <= end) and kind in ("", row.kind.value)
+    ]
+    limit = params.limit(100, 1_000)
+    return [wire.income(row) for row in (rows[:limit] if params.has("startTime") else rows[-limit:])]
+
+
+def _order_limits(desk: Desk, request: Request) -> object:
+    return wire_market.order_limits(desk.limits.orders)
+
+
+def _multi_assets(desk: Desk, request: Request) -> object:
+    return {"multiAssetsMargin": False}
+
+
+def _position_mode(desk: Desk, request: Request) -> object:
+    return {"dualSidePosition": request.owner.hedge}
+
+
+def _set_position_mode(desk: Desk, request: Request) -> object:
+    request.params.required("dualSidePosition")
+    desk.exchange.set_position_mode(request.owner, hedge=request.params.flag("dualSidePosition"))
+    return SUCCESS
+
+
+def _set_leverage(desk: Desk, request: Request) -> object:
+    symbol = symbol_of(desk, request).symbol
+    leverage = request.params.integer("leverage")
+    if leverage is None:
+        raise missing("leverage")
+    return wire.leverage(desk.exchange.set_leverage(request.owner, symbol, leverage))
+
+
+def _set_margin_type(desk: Desk, request: Request) -> object:
+    symbol = symbol_of(desk, request).symbol
+    kind = request.params.required("marginType")
+    if kind not in ("ISOLATED", "CROSSED"):
+        raise invalid("marginType")
+    desk.exchange.set_margin_mode(request.owner, symbol, isolated=kind == "ISOLATED")
+    return SUCCESS
+
+
+def _position_margin(desk: Desk, request: Request) -> object:
+    params = request.params
+    symbol = symbol_of(desk, request).symbol
+    amount, direction = params.e8("amount"), params.text("type")
+    if amount is None:
+        raise missing("amount")
+    if direction not in ("1", "2"):
+        raise invalid("type")
+    side = params.choice("positionSide", PositionSide, PositionSide.BOTH)
+    desk.exchange.add_position_margin(request.owner, symbol, E8(amount if direction == "1" else -amount), side)
+    return {"amount": float(params.text("amount")), "code": 200, "msg": "Successfully modify position margin.", "type": int(direction)}
+
+
+def _open_key(desk: Desk, request: Request) -> object:
+    return {"listenKey": desk.listen_keys.create(request.owner.name, request.now_ms)}
+
+
+def _extend_key(desk: Desk, request: Request) -> object:
+    return {"listenKey": desk.listen_keys.extend(request.owner.name, request.now_ms)}
+
+
+def _close_key(desk: Desk, request: Request) -> object:
+    desk.listen_keys.end(request.owner.name)
+    desk.hub.close_user(request.owner.name, 1000)
+    return {}
+
+
+_SLOW = Weight(one=30)
+
+ROUTES: Routes = {
+    ("GET", "/fapi/v2/account"): Route(handler=_account_v2, weight=Weight(one=5), verb=Verb.BALANCE),
+    ("GET", "/fapi/v3/account"): Route(handler=_account_v3, weight=Weight(one=5), verb=Verb.BALANCE),
+    ("GET", "/fapi/v2/balance"): Route(handler=_balance, weight=Weight(one=5), verb=Verb.BALANCE),
+    ("GET", "/fapi/v3/balance"): Route(handler=_balance, weight=Weight(one=5), verb=Verb.BALANCE),
+    ("GET", "/fapi/v2/positionRisk"): Route(handler=_risk_v2, weight=Weight(one=5), verb=Verb.POSITIONS),
+    ("GET", "/fapi/v3/positionRisk"): Route(handler=_risk_v3, weight=Weight(one=5), verb=Verb.POSITIONS),
+    ("GET", "/fapi/v1/accountConfig"): Route(handler=_account_config, weight=Weight(one=5)),
+    ("GET", "/fapi/v1/symbolConfig"): Route(handler=_symbol_config, weight=Weight(one=5)),
+    ("GET", "/fapi/v1/leverageBracket"): Route(handler=_brackets),
+    ("GET", "/fapi/v1/commissionRate"): Route(handler=_commission, weight=Weight(one=20)),
+    ("GET", "/fapi/v1/income"): Route(handler=_income, weight=_SLOW),
+    ("GET", "/fapi/v1/rateLimit/order"): Route(handler=_order_limits),
+    ("GET", "/fapi/v1/multiAssetsMargin"): Route(handler=_multi_assets, weight=_SLOW),
+    ("GET", "/fapi/v1/positionSide/dual"): Route(handler=_position_mode, weight=_SLOW),
+    ("POST", "/fapi/v1/positionSide/dual"): Route(handler=_set_position_mode),
+    ("POST", "/fapi/v1/leverage"): Route(handler=_set_leverage),
+    ("POST", "/fapi/v1/marginType"): Route(handler=_set_margin_type),
+    ("POST", "/fapi/v1/positionMargin"): Route(handler=_position_margin),
+    ("POST", "/fapi/v1/listenKey"): Route(handler=_open_key, security=Security.KEY),
+    ("PUT", "/fapi/v1/listenKey"): Route(handler=_extend_key, security=Security.KEY),
+    ("DELETE", "/fapi/v1/listenKey"): Route(handler=_close_key, security=Security.KEY),
+}

@@ -1,0 +1,127 @@
+"""Public routes: instruments, prices, bars."""
+
+from collections.abc import Callable
+from itertools import islice
+
+from qtkit.core.model import TriggerBy
+from qtkit.paper import wire_market as wire
+from qtkit.paper.facts import Facts
+from qtkit.paper.faults import Verb
+from qtkit.paper.limits import Weight
+from qtkit.paper.route import LIGHT, Desk, Request, Route, Routes, Security, some_symbols, symbol_of
+from qtkit.paper.rows import Book, Candle, ExchangeError
+
+DAY_BARS = 25
+"""Hourly bars that cover the last 24 hours, the running one included."""
+
+
+def day_of(desk: Desk, symbol: str) -> tuple[Candle, ...]:
+    """Hourly bars of the last 24 hours."""
+    return desk.exchange.candles(symbol, TriggerBy.LAST, minutes=60, limit=DAY_BARS)
+
+
+def _books(desk: Desk, request: Request) -> list[tuple[Book, Facts]]:
+    """Books of the symbol asked for, or of all symbols that have a price."""
+    rows = []
+    for facts in some_symbols(desk, request):
+        try:
+            rows.append((desk.exchange.book(facts.symbol), facts))
+        except ExchangeError:
+            if request.params.has("symbol"):
+                raise
+    return rows
+
+
+def _each(tell: Callable[[Desk, Book, Facts], object]) -> Callable[[Desk, Request], object]:
+    """A handler that answers one object with a symbol, else a list."""
+
+    def handler(desk: Desk, request: Request) -> object:
+        rows = [tell(desk, book, facts) for book, facts in _books(desk, request)]
+        return rows[0] if request.params.has("symbol") else rows
+
+    return handler
+
+
+def _nothing(desk: Desk, request: Request) -> object:
+    return {}
+
+
+def _time(desk: Desk, request: Request) -> object:
+    return {"serverTime": request.now_ms}
+
+
+def _exchange_info(desk: Desk, request: Request) -> object:
+    limits = wire.rate_limits(desk.limits.weight_limit, desk.limits.orders)
+    return wire.exchange_info(desk.exchange.facts, limits, desk.exchange.rules.max_orders, request.now_ms)
+
+
+def _klines(by: TriggerBy) -> Callable[[Desk, Request], object]:
+    def handler(desk: Desk, request: Request) -> object:
+        params = request.params
+        symbol = symbol_of(desk, request).symbol
+        minutes = wire.INTERVALS.get(params.required("interval"))
+        if minutes is None:
+            raise ExchangeError(-1120, "Invalid interval.")
+        bars = desk.exchange.candles(
+            symbol, by, minutes=minutes, limit=params.limit(500, 1_500),
+            start_ms=params.integer("startTime"), end_ms=params.integer("endTime"),
+        )  # fmt: skip
+        return [wire.kline(bar, minutes) for bar in bars]
+
+    return handler
+
+
+def _depth(desk: Desk, request: Request) -> object:
+    facts = symbol_of(desk, request)
+    limit = request.params.limit(500, 1_000)
+    if limit not in (5, 10, 20, 50, 100, 500, 1_000):
+        raise ExchangeError(-4021, f"{limit} is not valid depth limit.")
+    return wire.depth(desk.exchange.book(facts.symbol), facts, limit)
+
+
+def _funding_rate(desk: Desk, request: Request) -> object:
+    params = request.params
+    start, end = params.integer("startTime", 0) or 0, params.integer("endTime")
+    rows = [
+        row
+        for facts in some_symbols(desk, request)
+        for row in desk.exchange.funding_history(facts.symbol)
+        if start <= row.time_ms and (end is None or row.time_ms <= end)
+    ]
+    rows.sort(key=lambda row: row.time_ms)
+    limit = params.limit(100, 1_000)
+    return [wire.funding_rate(row) for row in (islice(rows, limit) if params.has("startTime") else rows[-limit:])]
+
+
+def _funding_info(desk: Desk, request: Request) -> object:
+    return [wire.funding_info(symbol, desk.exchange.funding_hours(symbol)) for symbol in desk.exchange.facts]
+
+
+def _book_24h(desk: Desk, book: Book, facts: Facts) -> object:
+    return wire.ticker_24h(book, day_of(desk, book.symbol), facts)
+
+
+def _public(handler: Callable[[Desk, Request], object], weight: Weight = LIGHT, verb: Verb = Verb.PRICES) -> Route:
+    return Route(handler=handler, security=Security.NONE, weight=weight, verb=verb)
+
+
+_PRICE = _each(lambda desk, book, facts: wire.ticker_price(book))
+_BOOK = _each(lambda desk, book, facts: wire.book_ticker(book, facts))
+_PREMIUM = _each(lambda desk, book, facts: wire.premium_index(book))
+
+ROUTES: Routes = {
+    ("GET", "/fapi/v1/ping"): _public(_nothing),
+    ("GET", "/fapi/v1/time"): _public(_time),
+    ("GET", "/fapi/v1/exchangeInfo"): _public(_exchange_info),
+    ("GET", "/fapi/v1/klines"): _public(_klines(TriggerBy.LAST), Weight(by="klines"), Verb.BARS),
+    ("GET", "/fapi/v1/markPriceKlines"): _public(_klines(TriggerBy.MARK), Weight(by="klines"), Verb.BARS),
+    ("GET", "/fapi/v1/depth"): _public(_depth, Weight(by="depth")),
+    ("GET", "/fapi/v1/ticker/24hr"): _public(_each(_book_24h), Weight(one=1, every=40)),
+    ("GET", "/fapi/v1/ticker/price"): _public(_PRICE, Weight(one=1, every=2)),
+    ("GET", "/fapi/v2/ticker/price"): _public(_PRICE, Weight(one=1, every=2)),
+    ("GET", "/fapi/v1/ticker/bookTicker"): _public(_BOOK, Weight(one=2, every=5)),
+    ("GET", "/fapi/v1/premiumIndex"): _public(_PREMIUM, Weight(one=1, every=10)),
+    ("GET", "/fapi/v1/fundingRate"): _public(_funding_rate),
+    ("GET", "/fapi/v1/fundingInfo"): _public(_funding_info),
+}
+

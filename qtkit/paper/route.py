@@ -1,0 +1,89 @@
+"""What a route of the paper server is: its handler, who may call it, what it weighs, what it means to the fault script."""
+
+from asyncio import TimerHandle
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from qtkit.paper.exchange import Account, Exchange
+from qtkit.paper.facts import Facts
+from qtkit.paper.faults import Verb
+from qtkit.paper.limits import Limits, Weight
+from qtkit.paper.listen_keys import ListenKeys
+from qtkit.paper.params import Params
+from qtkit.paper.rows import ExchangeError
+from qtkit.paper.streams import Hub
+
+
+class Security(Enum):
+    """What a call must carry: nothing, an API key, or a key and a signature."""
+
+    NONE = "none"
+    KEY = "key"
+    SIGNED = "signed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What handlers work with."""
+
+    exchange: Exchange
+    limits: Limits
+    listen_keys: ListenKeys
+    hub: Hub
+    countdowns: dict[tuple[str, str], TimerHandle] = field(default_factory=dict)
+
+    def facts(self, symbol: str) -> Facts:
+        """Facts of a symbol; -1121 for one that is not traded here."""
+        found = self.exchange.facts.get(symbol)
+        if found is None:
+            raise ExchangeError(-1121, "Invalid symbol.")
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request, known to come from an account (None for public calls); ``now_ms`` is the wall clock."""
+
+    params: Params
+    account: Account | None
+    now_ms: int
+
+    @property
+    def owner(self) -> Account:
+        """The account of a call that needs one."""
+        assert self.account is not None
+        return self.account
+
+
+LIGHT = Weight()
+Handler = Callable[[Desk, Request], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One method and path. ``conditional`` names the order book it speaks of, None if neither or both."""
+
+    handler: Handler
+    security: Security = Security.SIGNED
+    weight: Weight = LIGHT
+    verb: Verb = Verb.SETTING
+    conditional: bool | None = None
+
+
+Routes = Mapping[tuple[str, str], Route]
+
+
+def symbol_of(desk: Desk, request: Request) -> Facts:
+    """Facts of the mandatory ``symbol``."""
+    return desk.facts(request.params.required("symbol"))
+
+
+def some_symbols(desk: Desk, request: Request) -> Iterable[Facts]:
+    """Facts of ``symbol`` if it was sent, else of all symbols."""
+    return (desk.facts(request.params.text("symbol")),) if request.params.has("symbol") else desk.exchange.facts.values()
+
+
+def optional_symbol(desk: Desk, request: Request) -> str | None:
+    """The ``symbol`` if it was sent, checked."""
+    return desk.facts(request.params.text("symbol")).symbol if request.params.has("symbol") else None

@@ -1,0 +1,68 @@
+"""Switches of the paper exchange: what the real one does is not proven for each of them.
+
+Evidence marks: [doc] Binance's documents or change log, [cap] captured from production, [com] a community report,
+[inferred] our reasoning. A guarantee of the desk is tested under both settings of every rule marked [com] or [inferred].
+"""
+
+from dataclasses import dataclass
+
+from qtkit.core.model import Bps
+from qtkit.paper.rows import AlgoStatus, TimeInForce
+
+_CALLBACK_MAX = Bps(2000)
+_CALLBACK_STEP = Bps(10)
+_SLIPPAGE = Bps(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How the paper exchange behaves where the real exchange's behaviour is unproven or a matter of degree.
+
+    Attributes:
+        floor_beside_stop: a close-position stop and a quantity stop of the same side rest together. If off, the second of
+            them is refused with -4130, whichever came first. [inferred, on]
+        stop_while_flat: a reduce-only quantity conditional is accepted without a position. If off: -4509. [com, on]
+        close_position_while_flat: a close-position order is accepted without a position. If off: -4509. [com, off]
+        conditional_reserves: untriggered reduce-only conditionals of one side and family reserve quantity; a sum above the
+            position is refused with -4118 (not while flat). [inferred, off]
+        resting_reserves: resting reduce-only limit orders reserve quantity: another reduce-only order beyond what is left
+            is refused with -4118. [com, on]
+        reserves_block_trigger: quantity reserved by resting reduce-only limits is also missing to a conditional order at its
+            trigger. [inferred, off]
+        slot_lag_ms: a cancelled close-position order keeps its slot (-4130) this long. [com: up to 1000, default 0]
+        callback_max: largest callback rate, bps. [doc: 2000 since 2026-10-23, 1000 before]
+        callback_step: grid of the callback rate, bps. [com]
+        max_conditional: open conditional orders of an account over all symbols (-4045). [doc: 200]
+        max_orders: open regular orders of a symbol (-2025). [doc: 200]
+        trade_before_algo: ORDER_TRADE_UPDATE of the child is told before ALGO_UPDATE TRIGGERED and FINISHED. [com, on]
+        reduce_only_failure: state of a reduce-only conditional that finds no position at its trigger. [inferred: REJECTED]
+        close_position_tif: text of timeInForce of close-position orders. [doc: GTE_GTC; samples show GTC]
+        algo_read_lag_ms: a new conditional order is neither listed nor found by id for this long. [com, default 0]
+        half_spread_ticks: the book is last -/+ this many ticks. [inferred]
+        slippage: further loss of every taker fill, bps of the price, rounded up to the next tick. [inferred]
+        take_bound: a market order whose price lies beyond ``market_take_bound`` of the mark is refused with -4131, or its
+            child expires at a trigger. [doc]
+        liquidation_first: when one price reaches both a stop and the liquidation, the liquidation wins. [inferred, on: the worse case]
+        funding_hours: hours between two fundings where ``set_funding`` did not say otherwise. [doc: 8, 4 or 1]
+    """
+
+    floor_beside_stop: bool = True
+    stop_while_flat: bool = True
+    close_position_while_flat: bool = False
+    conditional_reserves: bool = False
+    resting_reserves: bool = True
+    reserves_block_trigger: bool = False
+    slot_lag_ms: int = 0
+    callback_max: Bps = _CALLBACK_MAX
+    callback_step: Bps = _CALLBACK_STEP
+    max_conditional: int = 200
+    max_orders: int = 200
+    trade_before_algo: bool = True
+    reduce_only_failure: AlgoStatus = AlgoStatus.REJECTED
+    close_position_tif: TimeInForce = TimeInForce.GTE_GTC
+    algo_read_lag_ms: int = 0
+    half_spread_ticks: int = 1
+    slippage: Bps = _SLIPPAGE
+    take_bound: bool = True
+    liquidation_first: bool = True
+    funding_hours: int = 8

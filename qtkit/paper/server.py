@@ -1,0 +1,165 @@
+"""The paper exchange on a port: Binance USD-M REST and websockets for unmodified clients, loopback only.
+
+Signatures, timestamps, listen keys and ``/time`` go by the wall clock; rows and events carry the exchange's time.
+"""
+
+import asyncio
+import contextlib
+import errno
+import time
+from collections import deque
+from collections.abc import Mapping
+from ipaddress import ip_address
+from urllib.parse import parse_qs, unquote
+
+from aiohttp import WSCloseCode, web
+
+from qtkit.core.model import PolicyError
+from qtkit.paper.exchange import Exchange
+from qtkit.paper.faults import Faults
+from qtkit.paper.feed import Feed
+from qtkit.paper.limits import ORDERS_PER_10S, ORDERS_PER_MINUTE, Limits
+from qtkit.paper.listen_keys import ListenKeys
+from qtkit.paper.rest import RequestRecord, Rest
+from qtkit.paper.route import Desk
+from qtkit.paper.streams import ALL, Hub
+
+KEY_CHECK_S = 1.0
+_CATEGORY = {"market": frozenset({"market"}), "public": frozenset({"public"}), "private": frozenset[str]()}
+
+
+class PortInUse(OSError):
+    """The port is taken by another process."""
+
+
+class PaperServer:
+    """Serves one ``Exchange``. ``keys`` are API key -> (secret, account name); every account must be open.
+
+    ``requests`` holds the last requests as they were answered; ``limits`` the weights and bans; ``hub`` the sockets.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        *,
+        keys: Mapping[str, tuple[str, str]],
+        faults: Faults | None = None,
+        weight_limit: int = 2_400,
+        order_limits: tuple[int, int] = (ORDERS_PER_10S, ORDERS_PER_MINUTE),
+        listen_key_ttl_ms: int = 3_600_000,
+    ) -> None:
+        unknown = sorted({name for _, name in keys.values()} - set(exchange.accounts))
+        if unknown:
+            raise PolicyError(f"no account is called {', '.join(unknown)}; open it on the exchange before serving it")
+        self.limits = Limits(weight_limit, order_limits)
+        self.hub = Hub()
+        self._listen_keys = ListenKeys(listen_key_ttl_ms)
+        desk = Desk(exchange=exchange, limits=self.limits, listen_keys=self._listen_keys, hub=self.hub)
+        self._desk = desk
+        self._rest = Rest(desk, keys, faults)
+        self._feed = Feed(desk, faults)
+        self._runner: web.ServerRunner | None = None
+        self._expiry: asyncio.Task[None] | None = None
+        self.port = 0
+
+    @property
+    def requests(self) -> deque[RequestRecord]:
+        """The last requests, oldest first."""
+        return self._rest.requests
+
+    def weight_used(self, minute: int) -> int:
+        """Weight used in a minute of the wall clock, numbered as milliseconds // 60,000."""
+        return self.limits.weight_used(minute)
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
+        """Listen, and return the port (0 asks for a free one).
+
+        Raises ``PolicyError`` for a host that is not loopback and ``PortInUse`` if the port is taken.
+        """
+        if not _loopback(host):
+            raise PolicyError(f"the paper exchange serves loopback only, not {host!r}; use 127.0.0.1")
+        runner = web.ServerRunner(web.Server(self._serve, access_log=None), shutdown_timeout=1.0)
+        await runner.setup()
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            await runner.cleanup()
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise PortInUse(errno.EADDRINUSE, f"port {port} on {host} is in use; choose another or stop who holds it") from None
+        self._runner = runner
+        self.port = runner.addresses[0][1]
+        self._feed.start()
+        self._expiry = asyncio.create_task(self._expire_keys(), name="paper-listen-keys")
+        return self.port
+
+    async def stop(self) -> None:
+        """Close sockets with 1001 and the port. Does nothing if the server is not running."""
+        if self._runner is None:
+            return
+        self._feed.stop()
+        assert self._expiry is not None
+        self._expiry.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._expiry
+        for timer in self._desk.countdowns.values():
+            timer.cancel()
+        self.hub.close_all(WSCloseCode.GOING_AWAY, b"server stops")
+        await self.hub.drained()
+        await self._runner.cleanup()
+        self._runner = None
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self._socket(request)
+        body = (await request.read()).decode(errors="replace") if request.body_exists else ""
+        answer = self._rest.answer(request.method, request.raw_path, body, request.headers.get("X-MBX-APIKEY"), wall_ms())
+        if answer.drop and request.transport is not None:
+            request.transport.abort()
+        headers = {**answer.headers, "Content-Type": answer.content_type}
+        return web.Response(status=answer.status, body=answer.text.encode(), headers=headers)
+
+    async def _socket(self, request: web.BaseRequest) -> web.StreamResponse:
+        """``[/market|/public|/private]/ws[/name]`` and ``.../stream?streams=a/b``; a listen key may be the name or a parameter."""
+        path, _, query = request.raw_path.partition("?")
+        first, *rest = unquote(path).strip("/").split("/")
+        categories = _CATEGORY.get(first)
+        mode, *names = rest if categories is not None and rest else [first, *rest]
+        if mode not in ("ws", "stream"):
+            return web.Response(status=404, text="404 Not Found")
+        asked = parse_qs(query)
+        streams = [name for name in "/".join(asked.get("streams", [])).split("/") if name]
+        streams += [name for name in names if name and not name.isdecimal()]
+        private = first == "private"
+        key = next((name for name in [*asked.get("listenKey", []), *streams] if private or ("@" not in name and name[0] != "!")), None)
+        if key is None and not private:
+            return await self.hub.serve(request, categories=categories or ALL, combined=mode == "stream", streams=streams)
+        account = self._listen_keys.account_of(key or "", wall_ms())
+        return await self.hub.serve(
+            request, categories=frozenset(), combined=mode == "stream", account=account,
+            refuse=b"" if account is not None else b"Invalid listenKey",
+        )  # fmt: skip
+
+    async def _expire_keys(self) -> None:
+        """End the user streams whose key ran out: one event, then silence on an open socket, as Binance does."""
+        while True:
+            await asyncio.sleep(min(KEY_CHECK_S, self._listen_keys.ttl_ms / 4_000))
+            for account, key in self._listen_keys.expired(wall_ms()):
+                event = {"e": "listenKeyExpired", "E": self._desk.exchange.now_ms, "listenKey": key}
+                self.hub.publish_user(account, event)
+                self.hub.silence(account)
+
+
+def wall_ms() -> int:
+    """The wall clock in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,256 @@
+"""Engine rows -> Binance's JSON of instruments, prices, bars and the market streams.
+
+The tape knows prices, not volume: volumes are 0, the book is one synthetic ladder around the engine's bid and ask, and
+the index price is the mark price.
+"""
+
+from collections.abc import Mapping
+
+from qtkit.core.model import ONE, TriggerBy
+from qtkit.paper.facts import Facts
+from qtkit.paper.rows import Book, Candle, FundingRow
+from qtkit.paper.wire import Row, decimal, money
+
+MINUTE_MS = 60_000
+INTERVALS: Mapping[str, int] = {
+    "1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "4h": 240, "6h": 360, "8h": 480, "12h": 720, "1d": 1_440,
+}  # fmt: skip
+ORDER_TYPES = ["LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"]
+_NO_END_MS = 4_133_404_800_000
+
+
+def rate_limits(weight: int, orders: tuple[int, int]) -> list[Row]:
+    """The ``rateLimits`` of exchangeInfo."""
+    return [
+        {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": weight},
+        *order_limits(orders),
+    ]
+
+
+def order_limits(orders: tuple[int, int]) -> list[Row]:
+    """Answer of rateLimit/order."""
+    return [
+        {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": orders[0]},
+        {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": orders[1]},
+    ]
+
+
+def exchange_info(facts: Mapping[str, Facts], limits: list[Row], max_orders: int, now_ms: int) -> Row:
+    """Answer of exchangeInfo."""
+    return {
+        "timezone": "UTC",
+        "serverTime": now_ms,
+        "futuresType": "U_MARGINED",
+        "rateLimits": limits,
+        "exchangeFilters": [],
+        "assets": [{"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"}],
+        "symbols": [_symbol(row, max_orders) for row in facts.values()],
+    }
+
+
+def _symbol(row: Facts, max_orders: int) -> Row:
+    first = row.brackets[0]
+    return {
+        "symbol": row.symbol,
+        "pair": row.symbol,
+        "contractType": "PERPETUAL",
+        "deliveryDate": _NO_END_MS,
+        "onboardDate": row.onboard_ms,
+        "status": "TRADING",
+        "maintMarginPercent": decimal(first.ratio * 100, 4),
+        "requiredMarginPercent": decimal(100 * ONE // first.leverage, 4),
+        "baseAsset": row.base,
+        "quoteAsset": row.quote,
+        "marginAsset": row.quote,
+        "pricePrecision": row.price_precision,
+        "quantityPrecision": row.quantity_precision,
+        "baseAssetPrecision": 8,
+        "quotePrecision": 8,
+        "underlyingType": "COIN",
+        "underlyingSubType": [row.underlying_kind],
+        "triggerProtect": decimal(row.trigger_protect, 4),
+        "liquidationFee": decimal(row.liquidation_fee, 6),
+        "marketTakeBound": decimal(row.market_take_bound, 2),
+        "maxMoveOrderLimit": 10_000,
+        "filters": _filters(row, max_orders),
+        "orderTypes": ORDER_TYPES,
+        "timeInForce": ["GTC", "IOC", "FOK", "GTX"],
+    }
+
+
+def _filters(row: Facts, max_orders: int) -> list[Row]:
+    rules = row.instrument
+    price, lot = decimal(rules.tick), decimal(rules.lot)
+    return [
+        {"filterType": "PRICE_FILTER", "minPrice": decimal(rules.min_price * rules.tick),
+         "maxPrice": decimal(rules.max_price * rules.tick), "tickSize": price},
+        {"filterType": "LOT_SIZE", "minQty": decimal(rules.min_lots * rules.lot), "maxQty": decimal(rules.max_lots * rules.lot),
+         "stepSize": lot},
+        {"filterType": "MARKET_LOT_SIZE", "minQty": decimal(rules.min_lots * rules.lot),
+         "maxQty": decimal(rules.market_max_lots * rules.lot), "stepSize": lot},
+        {"filterType": "MAX_NUM_ORDERS", "limit": max_orders},
+        {"filterType": "MIN_NOTIONAL", "notional": decimal(rules.min_notional)},
+        {"filterType": "PERCENT_PRICE", "multiplierUp": decimal(rules.percent_up * ONE // 10_000, 4),
+         "multiplierDown": decimal(rules.percent_down * ONE // 10_000, 4), "multiplierDecimal": "4"},
+    ]  # fmt: skip
+
+
+def _number(e8: int) -> int | float:
+    """A JSON number, as leverageBracket alone sends them; whole ones as integers."""
+    return e8 // ONE if e8 % ONE == 0 else e8 / ONE
+
+
+def leverage_bracket(row: Facts) -> Row:
+    """One symbol of leverageBracket."""
+    brackets = [
+        {
+            "bracket": number,
+            "initialLeverage": bracket.leverage,
+            "notionalCap": _number(bracket.cap),
+            "notionalFloor": _number(bracket.floor),
+            "maintMarginRatio": _number(bracket.ratio),
+            "cum": _number(bracket.cum),
+        }
+        for number, bracket in enumerate(row.brackets, start=1)
+    ]
+    return {"symbol": row.symbol, "notionalCoef": 1, "brackets": brackets}
+
+
+def commission_rate(row: Facts) -> Row:
+    """Answer of commissionRate."""
+    maker, taker = decimal(row.instrument.maker_fee, 6), decimal(row.instrument.taker_fee, 6)
+    return {"symbol": row.symbol, "makerCommissionRate": maker, "takerCommissionRate": taker}
+
+
+def kline(bar: Candle, minutes: int) -> list[object]:
+    """One row of klines and markPriceKlines."""
+    end = bar.time_ms + minutes * MINUTE_MS - 1
+    prices = [decimal(bar.open), decimal(bar.high), decimal(bar.low), decimal(bar.close)]
+    return [bar.time_ms, *prices, "0", end, "0", bar.ticks, "0", "0", "0"]
+
+
+def premium_index(book: Book) -> Row:
+    """One symbol of premiumIndex."""
+    return {
+        "symbol": book.symbol,
+        "markPrice": money(book.mark),
+        "indexPrice": money(book.mark),
+        "estimatedSettlePrice": money(book.mark),
+        "lastFundingRate": money(book.funding_rate),
+        "interestRate": "0.00010000",
+        "nextFundingTime": book.funding_ms,
+        "time": book.time_ms,
+    }
+
+
+def funding_rate(row: FundingRow) -> Row:
+    """One row of fundingRate."""
+    return {"symbol": row.symbol, "fundingTime": row.time_ms, "fundingRate": money(row.rate), "markPrice": money(row.mark)}
+
+
+def funding_info(symbol: str, hours: int) -> Row:
+    """One row of fundingInfo."""
+    cap = {"adjustedFundingRateCap": "0.02000000", "adjustedFundingRateFloor": "-0.02000000"}
+    return {"symbol": symbol, **cap, "fundingIntervalHours": hours, "disclaimer": False, "updateTime": 0}
+
+
+def ticker_price(book: Book) -> Row:
+    """One symbol of ticker/price."""
+    return {"symbol": book.symbol, "price": decimal(book.last), "time": book.time_ms}
+
+
+def book_ticker(book: Book, facts: Facts) -> Row:
+    """One symbol of ticker/bookTicker."""
+    size = _level_size(facts)
+    return {
+        "symbol": book.symbol, "bidPrice": decimal(book.bid), "bidQty": size, "askPrice": decimal(book.ask), "askQty": size,
+        "time": book.time_ms, "lastUpdateId": book.time_ms,
+    }  # fmt: skip
+
+
+def depth(book: Book, facts: Facts, limit: int) -> Row:
+    """Answer of depth: one level a tick."""
+    size, tick = _level_size(facts), facts.instrument.tick
+    bids = [[decimal(book.bid - level * tick), size] for level in range(limit) if book.bid > level * tick]
+    asks = [[decimal(book.ask + level * tick), size] for level in range(limit)]
+    return {"lastUpdateId": book.time_ms, "E": book.time_ms, "T": book.time_ms, "bids": bids, "asks": asks}
+
+
+def _level_size(facts: Facts) -> str:
+    return decimal(facts.instrument.market_max_lots * facts.instrument.lot, facts.quantity_precision)
+
+
+def ticker_24h(book: Book, day: tuple[Candle, ...], facts: Facts) -> Row:
+    """One symbol of ticker/24hr; ``day`` are the bars of the last 24 hours, oldest first."""
+    first = day[0].open if day else book.last
+    change = book.last - first
+    digits = facts.price_precision
+    return {
+        "symbol": book.symbol,
+        "priceChange": decimal(change, digits),
+        "priceChangePercent": decimal(change * 100 * ONE // first // 100_000 * 100_000, 3),
+        "weightedAvgPrice": decimal(book.last, digits),
+        "lastPrice": decimal(book.last, digits),
+        "lastQty": "0",
+        "openPrice": decimal(first, digits),
+        "highPrice": decimal(max((bar.high for bar in day), default=book.last), digits),
+        "lowPrice": decimal(min((bar.low for bar in day), default=book.last), digits),
+        "volume": "0",
+        "quoteVolume": "0",
+        "openTime": day[0].time_ms if day else book.time_ms,
+        "closeTime": book.time_ms,
+        "firstId": 0,
+        "lastId": 0,
+        "count": sum(bar.ticks for bar in day),
+    }
+
+
+def mark_price_event(book: Book) -> Row:
+    """markPriceUpdate."""
+    return {
+        "e": "markPriceUpdate", "E": book.time_ms, "s": book.symbol, "p": money(book.mark), "ap": money(book.mark),
+        "P": money(book.mark), "i": money(book.mark), "r": money(book.funding_rate), "T": book.funding_ms, "st": 1,
+    }  # fmt: skip
+
+
+def mini_ticker_event(ticker: Row) -> Row:
+    """24hrMiniTicker from a row of ticker/24hr."""
+    return {
+        "e": "24hrMiniTicker", "E": ticker["closeTime"], "s": ticker["symbol"], "c": ticker["lastPrice"], "o": ticker["openPrice"],
+        "h": ticker["highPrice"], "l": ticker["lowPrice"], "v": ticker["volume"], "q": ticker["quoteVolume"],
+    }  # fmt: skip
+
+
+def ticker_event(ticker: Row) -> Row:
+    """24hrTicker from a row of ticker/24hr."""
+    return mini_ticker_event(ticker) | {
+        "e": "24hrTicker", "p": ticker["priceChange"], "P": ticker["priceChangePercent"], "w": ticker["weightedAvgPrice"],
+        "Q": ticker["lastQty"], "O": ticker["openTime"], "C": ticker["closeTime"], "F": 0, "L": 0, "n": ticker["count"],
+    }  # fmt: skip
+
+
+def kline_event(symbol: str, bar: Candle, interval: str, by: TriggerBy, at_ms: int, *, closed: bool) -> Row:
+    """kline or markPrice_kline."""
+    end = bar.time_ms + INTERVALS[interval] * MINUTE_MS - 1
+    body: Row = {
+        "t": bar.time_ms, "T": end, "s": symbol, "i": interval, "f": 0, "L": 0, "o": decimal(bar.open), "c": decimal(bar.close),
+        "h": decimal(bar.high), "l": decimal(bar.low), "v": "0", "n": bar.ticks, "x": closed, "q": "0", "V": "0", "Q": "0", "B": "0",
+    }  # fmt: skip
+    kind = "kline" if by is TriggerBy.LAST else "markPrice_kline"
+    return {"e": kind, "E": at_ms, "s": symbol, "k": body}
+
+
+def book_ticker_event(book: Book, facts: Facts) -> Row:
+    """bookTicker."""
+    size = _level_size(facts)
+    return {
+        "e": "bookTicker", "u": book.time_ms, "E": book.time_ms, "T": book.time_ms, "s": book.symbol,
+        "b": decimal(book.bid), "B": size, "a": decimal(book.ask), "A": size,
+    }  # fmt: skip
+
+
+def trade_event(book: Book, facts: Facts, number: int, *, aggregated: bool) -> Row:
+    """trade or aggTrade: each price of the tape counts as one trade of one lot."""
+    head: Row = {"e": "aggTrade" if aggregated else "trade", "E": book.time_ms, "T": book.time_ms, "s": book.symbol}
+    body: Row = {"p": decimal(book.last), "q": decimal(facts.instrument.lot), "m": False}
+    return head | body | ({"a": number, "f": number, "l": number} if aggregated else {"t": number, "X": "MARKET"})

@@ -1,0 +1,152 @@
+"""The share of an exchange's request limits that this desk allows itself, with a reserve for protection.
+
+Limits of Binance USD-M: 2,400 weight a minute per address (shared with every other bot on it), 300 orders per 10 s
+and 1,200 a minute per account. Counted over rolling windows, which is never laxer than the exchange's fixed ones.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from qtkit.core.model import PolicyError
+from qtkit.venue.gateway import Unavailable
+
+WEIGHT_A_MINUTE = 2_400
+ORDERS_A_10S = 300
+ORDERS_A_MINUTE = 1_200
+RESERVE_PERCENT = 30  # of our share, for protective calls alone
+ADDRESS_ROOM_PERCENT = 90  # of the exchange's limit, all bots of the address together; only protective calls go beyond
+
+
+class _Window:
+    """What was used in the last ``seconds``, at most ``limit``; others leave ``reserve`` of it to protective calls."""
+
+    __slots__ = ("_log", "_sum", "limit", "reserve", "seconds")
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        self.limit, self.seconds = limit, seconds
+        self.reserve = limit * RESERVE_PERCENT // 100
+        self._log: deque[tuple[float, int]] = deque()
+        self._sum = 0
+
+    def used(self, now: float) -> int:
+        while self._log and self._log[0][0] <= now - self.seconds:
+            self._sum -= self._log.popleft()[1]
+        return self._sum
+
+    def add(self, now: float, amount: int) -> None:
+        if amount:
+            self._log.append((now, amount))
+            self._sum += amount
+
+    def wait(self, now: float, amount: int, protective: bool) -> float:
+        """Seconds until ``amount`` fits; 0 if it does now, infinite if it never can."""
+        excess = self.used(now) + amount - (self.limit if protective else self.limit - self.reserve)
+        if amount == 0 or excess <= 0:
+            return 0.0
+        for at, spent in self._log:
+            excess -= spent
+            if excess <= 0:
+                return at + self.seconds - now
+        return float("inf")
+
+
+class Budget:
+    """Request budget of one address and account. Protective calls never queue behind others, and own a reserve.
+
+    ``percent`` is our share of the limits. ``clock`` is monotonic seconds, ``sleep`` waits; both are injected in
+    tests. A call that would wait longer than ``patience_s`` raises ``Unavailable`` instead: a pass has a deadline.
+    """
+
+    def __init__(
+        self,
+        percent: int = 25,
+        *,
+        patience_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        if not 1 <= percent <= 100:
+            raise PolicyError(f"the share of the request budget is a percentage from 1 to 100, got {percent}")
+        self._weight = _Window(WEIGHT_A_MINUTE * percent // 100, 60.0)
+        self._orders = (_Window(ORDERS_A_10S * percent // 100, 10.0), _Window(ORDERS_A_MINUTE * percent // 100, 60.0))
+        self._patience, self._clock, self._sleep = patience_s, clock, sleep
+        self._banned_until = self._orders_banned_until = float("-inf")
+        self._seen: tuple[float, int] = (float("-inf"), 0)
+
+    def __repr__(self) -> str:
+        return f"Budget({self.used_last_minute} of {self._weight.limit} weight used in the last minute, banned for {self.banned_for:.0f} s)"
+
+    @property
+    def limit(self) -> int:
+        """Weight a minute that we allow ourselves."""
+        return self._weight.limit
+
+    @property
+    def used_last_minute(self) -> int:
+        """Weight that we used in the last minute."""
+        return self._weight.used(self._clock())
+
+    @property
+    def used_by_address(self) -> int:
+        """Weight that the exchange counted for the whole address, from its last answer; 0 after a minute without one."""
+        at, used = self._seen
+        return used if self._clock() - at < 60.0 else 0
+
+    @property
+    def banned_until(self) -> float:
+        """Monotonic time at which a ban ends; in the past when there is none."""
+        return self._banned_until
+
+    @property
+    def banned_for(self) -> float:
+        """Seconds that a ban still lasts, 0 when there is none."""
+        return max(0.0, self._banned_until - self._clock())
+
+    def seen(self, used: int) -> None:
+        """The exchange's own count for our address (``X-MBX-USED-WEIGHT-1M``): the truth, other bots included."""
+        self._seen = (self._clock(), used)
+
+    def ban(self, seconds: float, *, orders_only: bool = False) -> None:
+        """The exchange asked for silence; a shorter ban never replaces a longer one."""
+        until = self._clock() + seconds
+        if orders_only:
+            self._orders_banned_until = max(self._orders_banned_until, until)
+        else:
+            self._banned_until = max(self._banned_until, until)
+
+    async def take(self, weight: int, *, protective: bool, orders: int = 0) -> None:
+        """Take ``weight`` and ``orders`` order counts, waiting if need be.
+
+        Raises ``Unavailable`` at once during a ban (asking would prolong it) and when the wait would outlast patience.
+        """
+        deadline = self._clock() + self._patience
+        while True:
+            now = self._clock()
+            self._refuse_if_banned(now, orders)
+            wait = self._wait(now, weight, orders, protective)
+            if wait <= 0.0:
+                self._weight.add(now, weight)
+                for window in self._orders:
+                    window.add(now, orders)
+                return
+            if now + wait > deadline:
+                raise Unavailable(
+                    f"the request budget is used up ({self.used_last_minute} of {self.limit} weight in the last minute, "
+                    f"{self.used_by_address} of {WEIGHT_A_MINUTE} by the whole address): the next request fits in {wait:.1f} s; "
+                    "read less often or raise the share"
+                )
+            await self._sleep(wait)
+
+    def _wait(self, now: float, weight: int, orders: int, protective: bool) -> float:
+        wait = max(self._weight.wait(now, weight, protective), *(window.wait(now, orders, protective) for window in self._orders))
+        room = WEIGHT_A_MINUTE * (100 if protective else ADDRESS_ROOM_PERCENT) // 100
+        if weight and self.used_by_address + weight > room:
+            return max(wait, self._seen[0] + 60.0 - now)
+        return wait
+
+    def _refuse_if_banned(self, now: float, orders: int) -> None:
+        until = max(self._banned_until, self._orders_banned_until) if orders else self._banned_until
+        if now < until:
+            raise Unavailable(f"the exchange banned us for another {until - now:.0f} s; nothing is sent until then")
