@@ -31,7 +31,12 @@ class Applier:
     """
 
     def __init__(
-        self, gateway: Gateway, journal: Journal[Event], *, fence: Callable[[], object] = lambda: None, clock_ms: Callable[[], int] = wall_ms
+        self,
+        gateway: Gateway,
+        journal: Journal[Event],
+        *,
+        fence: Callable[[], object] = lambda: None,
+        clock_ms: Callable[[], int] = wall_ms,
     ) -> None:
         self.gateway = gateway
         self.journal = journal
@@ -115,7 +120,8 @@ class Applier:
         except (Unknown, Unavailable) as error:
             status, text = LegStatus.UNKNOWN, str(error)
         log.info(
-            "order", key=str(action.key), leg=action.leg, kind=action.order.kind.value, lots=action.order.lots, trigger=action.order.trigger,
+            "order", key=str(action.key), leg=action.leg, kind=action.order.kind.value, lots=action.order.lots,
+            trigger=action.order.trigger,
             id=client_id, outcome=status.value, code=code, why=action.reason, text=text,
         )  # fmt: skip
         at_ms = self.clock_ms()
@@ -140,9 +146,7 @@ class Applier:
         if order.status.terminal:
             return [self._resolved(action.key, action.leg, action.client_id, order.status, order.filled)]
         if order.status.working:
-            return [
-                LegSeen(key=action.key, leg=action.leg, client_id=action.client_id, status=LegStatus.LIVE, at_ms=self.clock_ms())
-            ]
+            return [LegSeen(key=action.key, leg=action.leg, client_id=action.client_id, status=LegStatus.LIVE, at_ms=self.clock_ms())]
         return []
 
     def _absent(self, action: Lookup) -> bool:

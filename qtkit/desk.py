@@ -15,7 +15,7 @@ from qtkit.apply import Applier, wall_ms
 from qtkit.core import book as events
 from qtkit.core.decide import Desk as DeskSettings
 from qtkit.core.desired import Scope, Traits
-from qtkit.core.model import ONE, E8, Key, PolicyError
+from qtkit.core.model import E8, ONE, Key, PolicyError
 from qtkit.core.policy import GUARD, ExitPolicy, named
 from qtkit.executor import EventDrivenExecutor, Sizing
 from qtkit.home import PaperKeys, Paths
@@ -74,6 +74,21 @@ def policy_of(account: Account) -> ExitPolicy | None:
     return GUARD if account.scope is Scope.GUARD else None
 
 
+def decisions_of(settings: Settings, held: Account, gateway: Gateway, traits: Traits | None = None) -> DeskSettings:
+    """What an account's decisions are made with."""
+    tick_ms = int(settings.tick_seconds * 1000)
+    return DeskSettings(
+        account=held.name, tag=settings.desk, instruments=gateway.instruments, scope=held.scope, traits=traits or traits_of(VENUE),
+        grace_ms=5 * tick_ms, flat_after_ms=2 * tick_ms, patience_ms=settings.emergency.patience_seconds * 1000,
+        emergencies_a_day=settings.emergency.closes_per_day,
+    )  # fmt: skip
+
+
+def rhythm_of(settings: Settings) -> Rhythm:
+    """How often passes are made, and which prices trails follow."""
+    return Rhythm(tick_s=settings.tick_seconds, closed_bars=settings.bar_mode is BarMode.CLOSED, series=settings.trigger_series.trigger_by)
+
+
 @dataclass(slots=True)
 class Desk:
     """A running desk. Use ``opened``: it takes the lease, reads the journal and starts the gateway, in this order."""
@@ -96,7 +111,7 @@ class Desk:
             except LeaseLost as lost:
                 log.warning("lease", lost=str(lost))
                 self.lease.renew()
-                self.monitor.forget_readings()
+                self.monitor.forget()
 
     def heartbeat(self, health: Health) -> None:
         """What readers see of this desk, written after every pass; a beat older than three ticks is a stopped desk."""
@@ -104,7 +119,7 @@ class Desk:
         now_ms = self.applier.clock_ms()
         beat = {
             "account": self.account.name, "scope": self.account.scope.value, "pid": os.getpid(), "tick_s": self.settings.tick_seconds,
-            "at_ms": now_ms, "passes": health.passes, "fault": health.fault, "alarms": list(health.alarms),
+            "at_ms": now_ms, "passes": health.passes, "last_pass_ms": health.last_pass_ms, "fault": health.fault, "alarms": list(health.alarms),
             "positions": [ledger_line(line, book[line.key], now_ms) for line in health.coverage if line.key in book],
         }  # fmt: skip
         draft = self.paths.heartbeat.with_suffix(".new")
@@ -153,18 +168,10 @@ def _compose(
     settings: Settings, held: Account, paths: Paths, lease: Lease, journal: Journal[events.Event], register: PlanRegister, tape: Tape,
     gateway: Gateway, traits: Traits | None, clock_ms: Callable[[], int],
 ) -> Desk:  # fmt: skip
-    tick_ms = int(settings.tick_seconds * 1000)
-    decisions = DeskSettings(
-        account=held.name, tag=settings.desk, instruments=gateway.instruments, scope=held.scope, traits=traits or traits_of(VENUE),
-        grace_ms=5 * tick_ms, flat_after_ms=2 * tick_ms, patience_ms=settings.emergency.patience_seconds * 1000,
-        emergencies_a_day=settings.emergency.closes_per_day,
-    )  # fmt: skip
+    decisions = decisions_of(settings, held, gateway, traits)
     applier = Applier(gateway, journal, fence=lease.check, clock_ms=clock_ms)
     router = ExitRouter(register, account=held.name, planning=Planning(adopted=policy_of(held)))
-    rhythm = Rhythm(
-        tick_s=settings.tick_seconds, closed_bars=settings.bar_mode is BarMode.CLOSED, series=settings.trigger_series.trigger_by
-    )
-    monitor = PositionMonitor(decisions, applier, router, rhythm=rhythm, tape=tape)
+    monitor = PositionMonitor(decisions, applier, router, rhythm=rhythm_of(settings), tape=tape)
     sizing = Sizing(
         risk=held.risk_per_trade_bps, max_notional=E8(int(held.max_notional * ONE)), leverage=held.leverage,
         policy=named(held.policy) if held.policy else None,

@@ -36,7 +36,9 @@ async def served(desk: Desk) -> AsyncIterator[str]:
         await site.start()
     except OSError:
         await runner.cleanup()
-        raise PolicyError(f"port {desk.settings.endpoint_port} is in use; set endpoint_port = 0 in qtkit.toml, or end what uses it") from None
+        raise PolicyError(
+            f"port {desk.settings.endpoint_port} is in use; set endpoint_port = 0 in qtkit.toml, or end what uses it"
+        ) from None
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     _publish(desk.paths, url, token)
     desk.lease.announce(url)
@@ -114,9 +116,7 @@ class _Door:
         if symbol not in instruments:
             raise PolicyError(f"there is no symbol '{symbol}': {suggestion(symbol, instruments)}")
         market = await asyncio.wait_for(self._desk.monitor.market(symbol), 5)
-        return web.json_response(
-            {"instrument": codec.encode(Instrument, instruments[symbol]), "market": codec.encode(MarketData, market)}
-        )
+        return web.json_response({"instrument": codec.encode(Instrument, instruments[symbol]), "market": codec.encode(MarketData, market)})
 
 
 def chosen(desk: Desk, symbol: str | None) -> tuple[Key, ...]:
@@ -124,7 +124,9 @@ def chosen(desk: Desk, symbol: str | None) -> tuple[Key, ...]:
     held = tuple(key for key, episode in desk.applier.book.episodes.items() if episode.opened)
     found = tuple(key for key in held if symbol in (None, key.symbol))
     if not found and symbol is not None:
-        raise PolicyError(f"no position is open in {symbol}: {suggestion(symbol, {key.symbol for key in held}) if held else 'nothing is open'}")
+        raise PolicyError(
+            f"no position is open in {symbol}: {suggestion(symbol, {key.symbol for key in held}) if held else 'nothing is open'}"
+        )
     return found
 
 
@@ -143,5 +145,16 @@ def listed(decision: Decision) -> list[dict[str, Any]]:
     for line in decision.coverage:
         for client_id in line.orders:
             if not any(row["id"] == client_id for row in rows):
-                rows.append({"do": "keep", "key": str(line.key), "kind": "", "side": "", "lots": 0, "trigger": None, "id": client_id, "why": "covers"})
+                rows.append(
+                    {
+                        "do": "keep",
+                        "key": str(line.key),
+                        "kind": "",
+                        "side": "",
+                        "lots": 0,
+                        "trigger": None,
+                        "id": client_id,
+                        "why": "covers",
+                    }
+                )
     return rows

@@ -15,7 +15,18 @@ from qtkit.core.context import ExitContext
 from qtkit.core.desired import Scope
 from qtkit.core.ids import client_order_id
 from qtkit.core.model import (
-    E8, ONE, Cancel, Instrument, Key, Lots, Order, OrderKind, Place, PolicyError, Position, PositionSide,
+    E8,
+    ONE,
+    Cancel,
+    Instrument,
+    Key,
+    Lots,
+    Order,
+    OrderKind,
+    Place,
+    PolicyError,
+    Position,
+    PositionSide,
 )  # fmt: skip
 from qtkit.core.names import suggestion
 from qtkit.core.plan import ExitPlan
@@ -32,7 +43,7 @@ ENTRY_WITHIN_MS = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizing:
-    """How large an entry may be. ``risk`` is bps of the equity lost at the stop, ``max_notional`` quote (E8), ``leverage`` set before it."""
+    """How large an entry may be: ``risk`` is bps of the equity lost at the stop, ``max_notional`` money in the quote coin (E8)."""
 
     risk: int = 25
     max_notional: E8 = E8(10_000 * ONE)
@@ -120,9 +131,13 @@ class EventDrivenExecutor:
             lots = min(risk // loss, self.sizing.max_notional // value)
         coins = f"{instrument.symbol}: {_coins(lots, instrument)} coins, {lots * value / ONE:,.2f} USDT,"
         if lots < instrument.min_lots or lots * value < instrument.min_notional:
-            raise PolicyError(f"{coins} are below the exchange's minimum of {instrument.min_notional / ONE:g} USDT; ask for more, or risk more")
+            raise PolicyError(
+                f"{coins} are below the exchange's minimum of {instrument.min_notional / ONE:g} USDT; ask for more, or risk more"
+            )
         if lots * value > self.sizing.max_notional:
-            raise PolicyError(f"{coins} are above max_notional {self.sizing.max_notional / ONE:,.2f}; ask for less, or raise it in qtkit.toml")
+            raise PolicyError(
+                f"{coins} are above max_notional {self.sizing.max_notional / ONE:,.2f}; ask for less, or raise it in qtkit.toml"
+            )
         if lots > instrument.market_max_lots:
             raise PolicyError(f"{coins} are above the largest market order, {_coins(instrument.market_max_lots, instrument)} coins")
         if lots * value > balance.available * self.sizing.leverage * 9 // 10:

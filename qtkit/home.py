@@ -16,7 +16,7 @@ FOLDER = ".qtkit"
 
 
 def home() -> Path:
-    """Folder of journal, register and runs: QTKIT_HOME, else the nearest `.qtkit/` (or `qtkit.toml`) upward, else the user's state folder."""
+    """QTKIT_HOME, else the nearest `.qtkit/` (or `qtkit.toml`) upward, else the user's state folder."""
     chosen = os.environ.get("QTKIT_HOME", "")
     if chosen:
         return Path(chosen).expanduser().resolve()

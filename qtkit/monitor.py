@@ -12,29 +12,31 @@ import structlog
 
 from qtkit.apply import Applier
 from qtkit.core import arithmetic
-from qtkit.core.book import Episode, EpisodeClosed, Event, Ratcheted
+from qtkit.core.book import EntryFailed, Episode, EpisodeClosed, Event, Ratcheted
 from qtkit.core.context import MarketData
 from qtkit.core.coverage import Coverage
 from qtkit.core.decide import Decision, Desk, decide
 from qtkit.core.desired import closing_market
 from qtkit.core.ids import client_order_id
-from qtkit.core.model import Bar, Key, Lots, Order, Place, Position, Snapshot, TriggerBy
+from qtkit.core.model import Bar, Key, Lots, Place, Position, Snapshot, TriggerBy
 from qtkit.core.plan import ExitPlan
 from qtkit.core.trail import fold
 from qtkit.market import market_data
+from qtkit.observe import Observer
 from qtkit.router import ExitRouter
+from qtkit.store.lease import LeaseLost
 from qtkit.store.tape import PriceSeen, Tape
 from qtkit.trailing import PriceWatch, phrases
 from qtkit.venue.gateway import BarClosed, Gateway, GatewayError, Nudge, Quote, Unavailable
 
 log = structlog.get_logger("qtkit.monitor")
 
-LISTS_EVERY_MS = 10_000
-SWEEP_EVERY_MS = 60_000
 MARKET_WITHIN_S = 1.5  # a plan does not wait longer for its market data
 COMFORTABLE_SYMBOLS = 20  # above this the tick lengthens, to stay within the request budget
-MINUTE_MS = 60_000
+WAKES = 10  # passes that events may bring forward at once ...
+WAKE_EVERY_S = 6.0  # ... and how soon another one may: the request budget is for the rhythm first
 PASS_AGAIN_S = 0.05
+MINUTE_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +49,6 @@ class Rhythm:
 
 
 @dataclass(slots=True)
-class _Read:
-    """The newest reading of a symbol's orders, and when they were asked for."""
-
-    orders: tuple[Order, ...]
-    positions: tuple[Position, ...]
-    at_ms: int
-    stable: bool = True
-
-
-@dataclass(slots=True)
 class Health:
     """The heartbeat: computed from what was read, never set by hand. Times in ms."""
 
@@ -66,6 +58,7 @@ class Health:
     alarms: tuple[str, ...] = ()
     fault: str | None = None
     since_ms: Mapping[Key, int] = field(default_factory=dict)
+    snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
 
 
 class PositionMonitor:
@@ -87,14 +80,13 @@ class PositionMonitor:
         self.on_pass = on_pass
         self.watch = PriceWatch()
         self.health = Health()
-        self._reads: dict[str, _Read] = {}
-        self._due: set[str] = set()
-        self._sweep_ms = 0
+        self._observer = None if applier is None else Observer(applier.gateway)
         self._flat: set[Key] = set()
         self._markets: dict[str, MarketData] = {}
         self._tightened: set[Key] = set()
         self._stale = True  # trails must be caught up with the bars of an outage
         self._time_ms = 0
+        self._wakes = float(WAKES)
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
 
@@ -120,6 +112,13 @@ class PositionMonitor:
         return self._router
 
     @property
+    def observer(self) -> Observer:
+        """What is read of the account."""
+        if self._observer is None:
+            raise RuntimeError("this monitor is the client of a desk; only the desk itself reads the exchange")
+        return self._observer
+
+    @property
     def gateway(self) -> Gateway:
         """The exchange."""
         return self.applier.gateway
@@ -132,6 +131,8 @@ class PositionMonitor:
         try:
             while not stop.is_set():
                 await self._pass_or_tell()
+                if listener.done():
+                    listener = self._listen_again(listener)
                 await self._rest(stop)
         finally:
             listener.cancel()
@@ -140,36 +141,56 @@ class PositionMonitor:
     async def _pass_or_tell(self) -> None:
         try:
             await self.pass_once()
+        except LeaseLost:
+            raise
         except Unavailable as error:
-            self.health.fault = str(error)
-            log.warning("pass", outcome="could not see", why=str(error))
-            self.on_pass(self.health)
+            self._could_not(str(error))
+        except Exception as error:  # whatever one pass trips over, the next one must come: this loop is what protects
+            log.exception("pass")
+            self._could_not(f"{type(error).__name__}: {error}")
+
+    def _could_not(self, why: str) -> None:
+        self.health.fault = why
+        log.warning("pass", outcome="not completed", why=why)
+        self.on_pass(self.health)
+
+    def _listen_again(self, ended: "asyncio.Task[None]") -> "asyncio.Task[None]":
+        log.error("events", outcome="ended", why=str(ended.exception() if not ended.cancelled() else "cancelled"))
+        self.on_nudge(Nudge(symbol=None))
+        return asyncio.create_task(self._listen())
 
     async def _rest(self, stop: asyncio.Event) -> None:
-        held = sum(1 for read in self._reads.values() if read.positions)
-        seconds = self.rhythm.tick_s * max(1, -(-held // COMFORTABLE_SYMBOLS))
-        waits = [asyncio.create_task(self._wake.wait()), asyncio.create_task(stop.wait())]
-        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        """Wait for the next tick, or for an event while events may still bring passes forward."""
+        ticks = max(1, -(-self.observer.held // COMFORTABLE_SYMBOLS))
+        seconds = self.rhythm.tick_s * ticks
+        self._wakes = min(float(WAKES), self._wakes + seconds / WAKE_EVERY_S)
+        waits = [asyncio.ensure_future(stop.wait())]
+        if self._wakes >= 1:
+            waits.append(asyncio.ensure_future(self._wake.wait()))
+        done, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
+        if done and not stop.is_set():
+            self._wakes -= 1
+            await asyncio.sleep(PASS_AGAIN_S)  # what happens together is read together
         self._wake.clear()
 
     async def pass_once(self) -> tuple[Coverage, ...]:
         """One pass: observe, decide, apply. Raises ``Unavailable`` when the exchange could not be read; then nothing was concluded."""
         async with self._lock:
+            self.applier.fence()
             snapshots = await self._observe()
-            await self._prepare(snapshots)
+            self.health.snapshots = {**self.health.snapshots, **{snapshot.symbol: snapshot for snapshot in snapshots}}
             self._record_prices()
             self._end_invalidated()
             now_ms = self.applier.clock_ms()
             flat, self._flat = frozenset(self._flat), set()
             decision = decide(self.applier.book, snapshots, self.desk, now_ms, self._plan_for, flat=flat)
-            self._adopted(decision)
+            self._tell_adopted(decision)
             self.applier.record(decision.events)
             self._close_plans(decision)
-            changed = await self.applier.apply(decision.actions)
-            if changed:
-                self._due |= {action.key.symbol for action in decision.actions}
+            if await self.applier.apply(decision.actions):
+                self.observer.due(action.key.symbol for action in decision.actions)
                 self._wake.set()
             self._tell(decision, now_ms)
             self.watch.follow(self.applier.book.episodes.values())
@@ -179,64 +200,30 @@ class PositionMonitor:
         """What a pass would do now. Nothing is sent and nothing is remembered."""
         async with self._lock:
             snapshots = await self._observe()
-            await self._prepare(snapshots)
+            self.health.snapshots = {**self.health.snapshots, **{snapshot.symbol: snapshot for snapshot in snapshots}}
             return decide(self.applier.book, snapshots, self.desk, self.applier.clock_ms(), self._plan_without_keeping)
 
-    async def _observe(self) -> list[Snapshot]:
-        """Positions always; order lists of a symbol when something happened there or ten seconds have passed; all of it every minute."""
-        at_ms = self.applier.clock_ms()
-        positions = _by_symbol(await self.gateway.positions())
-        if not 0 <= at_ms - self._sweep_ms < SWEEP_EVERY_MS:
-            await self._read_all(at_ms)
-        symbols = set(positions) | {key.symbol for key in self.applier.book.episodes} | {s for s, r in self._reads.items() if r.orders}
-        due = {symbol for symbol in symbols if self._is_due(symbol, positions.get(symbol, ()), at_ms)}
-        if due:
-            asked_ms = self.applier.clock_ms()
-            lists = await asyncio.gather(*(self.gateway.orders(symbol) for symbol in sorted(due)))
-            after = _by_symbol(await self.gateway.positions())
-            for symbol, orders in zip(sorted(due), lists, strict=True):
-                before = positions.get(symbol, ())
-                now = after.get(symbol, ())
-                self._reads[symbol] = _Read(orders, now, asked_ms, stable=_sizes(before) == _sizes(now))
-            positions = {symbol: held for symbol, held in positions.items() if symbol not in due} | {
-                symbol: after[symbol] for symbol in after if symbol in due
-            }
-            self._due -= due
-        self.gateway.watch(frozenset(symbols), by=self.rhythm.series)
-        return [self._snapshot(symbol, positions.get(symbol, ())) for symbol in sorted(symbols) if symbol in self._reads]
-
-    async def _read_all(self, at_ms: int) -> None:
-        for symbol, orders in _orders_by_symbol(await self.gateway.orders()).items():
-            self._reads.setdefault(symbol, _Read(orders, (), at_ms))
-            self._due.add(symbol)
-        self._sweep_ms = at_ms
-
-    def _is_due(self, symbol: str, held: tuple[Position, ...], at_ms: int) -> bool:
-        read = self._reads.get(symbol)
-        if read is None or symbol in self._due or not read.stable:
-            return True
-        return not 0 <= at_ms - read.at_ms < LISTS_EVERY_MS or _sizes(held) != _sizes(read.positions)
-
-    def _snapshot(self, symbol: str, held: tuple[Position, ...]) -> Snapshot:
-        read = self._reads[symbol]
-        snapshot = Snapshot(
-            account=self.desk.account, symbol=symbol, at_ms=read.at_ms, positions=held, orders=read.orders, stable=read.stable,
-            time_ms=self._time_ms or self.applier.clock_ms(),
-        )  # fmt: skip
+    async def _observe(self) -> tuple[Snapshot, ...]:
+        """Read what is due, and what the decision needs besides and cannot fetch itself."""
+        known = {key.symbol for key in self.applier.book.episodes}
+        snapshots = await self.observer.observe(known, self.applier.clock_ms(), self._now_on_exchange())
+        self.gateway.watch(frozenset(snapshot.symbol for snapshot in snapshots), by=self.rhythm.series)
+        await self._prepare(snapshots)
         if self.tape is not None:
-            self.tape.write(snapshot, self.applier.clock_ms())
-        return snapshot
+            for snapshot in snapshots:
+                self.tape.write(snapshot, snapshot.at_ms)
+        return snapshots
 
     @property
     def open_conditional(self) -> int:
         """Conditional orders that rest on the account, of anybody, by the newest readings."""
-        return sum(order.kind.conditional for read in self._reads.values() for order in read.orders)
+        return self.observer.open_conditional
 
     async def protect(self, key: Key) -> None:
         """Pass until the position is covered and read back, or the desk's patience is over; the loop goes on with it then."""
         deadline = asyncio.get_running_loop().time() + self.desk.patience_ms / 1000
         while asyncio.get_running_loop().time() < deadline:
-            self._due.add(key.symbol)
+            self.observer.due([key.symbol])
             lines = await self.pass_once()
             if any(line.key == key and line.gap == 0 for line in lines):
                 return
@@ -289,28 +276,25 @@ class PositionMonitor:
 
     def _end_invalidated(self) -> None:
         """An episode whose plan somebody ended gets a new one; what rests keeps it from loosening."""
-        ended = [
-            EpisodeClosed(key=key, at_ms=self.applier.clock_ms(), reason="plan invalidated")
-            for key, episode in self.applier.book.episodes.items()
-            if episode.opened and self.router.register.active(key, self._now_on_exchange()) is None
-        ]
-        self.applier.record(ended)
+        open_keys = [key for key, episode in self.applier.book.episodes.items() if episode.opened]
+        ended = [key for key in open_keys if self.router.is_invalidated(self.applier.book.episodes[key].plan)]
+        self.applier.record(EpisodeClosed(key=key, at_ms=self.applier.clock_ms(), reason="plan invalidated") for key in ended)
 
     def _close_plans(self, decision: Decision) -> None:
+        before = self.applier.book.episodes
         for event in decision.events:
-            if isinstance(event, EpisodeClosed):
-                for plan in self.router.register.active_for(
-                    event.key.symbol, event.key.position_side, event.key.account, now_ms=self._now_on_exchange()
-                ):
-                    if self.applier.book.episodes.get(event.key) is None or self.applier.book.episodes[event.key].plan.uid != plan.uid:
-                        self.router.register.close(event.key, plan.episode, event.at_ms, event.reason)
+            if isinstance(event, EpisodeClosed | EntryFailed):
+                living = before.get(event.key)
+                self.router.end(event.key, living.plan.uid if living is not None else None, event.at_ms, event.reason)
 
-    def _adopted(self, decision: Decision) -> None:
+    def _tell_adopted(self, decision: Decision) -> None:
         known = self.applier.book.episodes
         for key, episode in decision.book.episodes.items():
             if episode.opened and (key not in known or not known[key].opened or known[key].plan.uid != episode.plan.uid):
                 who = "own entry" if episode.own else "adopted"
-                log.info("position", key=str(key), who=who, side=episode.side.name, plan=episode.plan.uid, strategy=episode.plan.strategy_id)
+                log.info(
+                    "position", key=str(key), who=who, side=episode.side.name, plan=episode.plan.uid, strategy=episode.plan.strategy_id
+                )
                 for warning in episode.plan.warnings:
                     log.warning("plan", key=str(key), says=warning)
 
@@ -329,10 +313,10 @@ class PositionMonitor:
     def on_nudge(self, nudge: Nudge) -> None:
         """Something happened: read it now."""
         if nudge.symbol is None:
-            self._due |= set(self._reads)
-            self._sweep_ms, self._stale = 0, True
+            self.observer.everything_due()
+            self._stale = True
         else:
-            self._due.add(nudge.symbol)
+            self.observer.due([nudge.symbol])
             if nudge.flat is not None:
                 self._flat.add(Key(self.desk.account, nudge.symbol, nudge.flat))
         self._wake.set()
@@ -351,7 +335,7 @@ class PositionMonitor:
         moves = self.watch.on_price(quote.symbol, price, quote.time_ms)
         if moves:
             self._tightened |= {move.key for move in moves}
-            self._due.add(quote.symbol)
+            self.observer.due([quote.symbol])
             self._wake.set()
 
     def _followed(self, quote: Quote) -> int | None:
@@ -382,7 +366,7 @@ class PositionMonitor:
         moved = after.stop != episode.trail.stop
         self.applier.record([Ratcheted(key=key, trail=after, reason="bars missed" if catching_up else "bar closed")])
         if moved:
-            self._due.add(key.symbol)
+            self.observer.due([key.symbol])
             self._wake.set()
 
     def _record_prices(self) -> None:
@@ -440,7 +424,7 @@ class PositionMonitor:
 
     async def adjust(self, key: Key) -> bool:
         """Read the slot anew and make its orders what its plan wants. True if they were not."""
-        self._due.add(key.symbol)
+        self.observer.due([key.symbol])
         wanted = await self.preview()
         await self.pass_once()
         return any(action.key == key for action in wanted.actions)
@@ -449,8 +433,7 @@ class PositionMonitor:
         """Send a reduce-only market order for each of these positions, and read them back."""
         places = []
         for key in keys:
-            episode, read = self.applier.book.episodes.get(key), self._reads.get(key.symbol)
-            held = next((p for p in read.positions if p.position_side is key.position_side), None) if read is not None else None
+            episode, held = self.applier.book.episodes.get(key), self.observer.position(key.symbol, key.position_side)
             if episode is not None and held is not None:
                 leg = episode.legs.get("x0")
                 lots = Lots(min(held.lots, self.gateway.instruments[key.symbol].market_max_lots))
@@ -460,13 +443,13 @@ class PositionMonitor:
                 places.append(Place(key=key, leg="x0", revision=revision, order=order, reason="flattened by the operator"))
         async with self._lock:
             await self.applier.apply(places)
-        self._due |= {place.key.symbol for place in places}
+        self.observer.due(place.key.symbol for place in places)
         await self.pass_once()
 
-    def forget_readings(self) -> None:
+    def forget(self) -> None:
         """Believe nothing that was read before: the process was halted."""
-        self._reads.clear()
-        self._sweep_ms, self._stale = 0, True
+        self.observer.forget()
+        self._stale = True
 
 
 def ledger_line(line: Coverage, episode: Episode, now_ms: int) -> dict[str, object]:
@@ -476,21 +459,3 @@ def ledger_line(line: Coverage, episode: Episode, now_ms: int) -> dict[str, obje
         "key": str(line.key), "side": episode.side.name, "lots": line.needed, "covered": line.covered, "foreign": line.foreign,
         "gap": line.gap, "gap_s": round(gap_s, 3), "stop": line.stop, "plan": episode.plan.uid, "faults": list(line.faults),
     }  # fmt: skip
-
-
-def _by_symbol(positions: Iterable[Position]) -> dict[str, tuple[Position, ...]]:
-    found: dict[str, tuple[Position, ...]] = {}
-    for position in positions:
-        found[position.symbol] = (*found.get(position.symbol, ()), position)
-    return found
-
-
-def _orders_by_symbol(orders: Iterable[Order]) -> dict[str, tuple[Order, ...]]:
-    found: dict[str, tuple[Order, ...]] = {}
-    for order in orders:
-        found[order.symbol] = (*found.get(order.symbol, ()), order)
-    return found
-
-
-def _sizes(positions: Iterable[Position]) -> dict[object, tuple[object, int]]:
-    return {position.position_side: (position.side, position.lots) for position in positions}

@@ -16,7 +16,7 @@ from qtkit.core.planner import ExitPlanner
 from qtkit.core.policy import HYBRID, ExitPolicy
 from qtkit.home import Paths
 from qtkit.inputs import exchange_symbol, hints_from_dict, market_from_dict, position_from_dict, risk_from_dict
-from qtkit.store.register import PlanRegister
+from qtkit.store.register import PlanRegister, RegisterError
 
 log = structlog.get_logger("qtkit.router")
 
@@ -112,9 +112,7 @@ class ExitRouter:
         market = await self.facts.market(held.symbol) if market_data is None else market_from_dict(market_data)
         return self._planned(replace(context, market=market), provisional=True)
 
-    def get_active_plan(
-        self, symbol: str, position_side: PositionSide | str | None = None, account: str | None = None
-    ) -> ExitPlan | None:
+    def get_active_plan(self, symbol: str, position_side: PositionSide | str | None = None, account: str | None = None) -> ExitPlan | None:
         """The active plan of a symbol, or None. In hedge mode name the side when both are open, else ``PolicyError``."""
         slot = None if position_side is None else PositionSide(position_side)
         plans = self.register.active_for(symbol, slot, account or self.account, now_ms=now_ms())
@@ -129,6 +127,13 @@ class ExitRouter:
 
     def plan_for(self, key: Key, position: Position, instrument: Instrument, *, market: MarketData, time_ms: int) -> ExitPlan:
         """The plan of a position that a snapshot shows. Total: there is always one. A provisional plan is confirmed by this."""
+        try:
+            return self._registered(key, position, instrument, market=market, time_ms=time_ms)
+        except RegisterError as error:  # a position is not left without orders because a file is locked
+            log.error("register", outcome="could not be used, the plan is kept in the journal alone", why=str(error))
+            return self.draft(self.adoption(position, instrument, market=market, time_ms=time_ms))
+
+    def _registered(self, key: Key, position: Position, instrument: Instrument, *, market: MarketData, time_ms: int) -> ExitPlan:
         active = self.register.active(key, time_ms)
         if active is not None and active.side is position.side:
             if not active.provisional:
@@ -137,6 +142,24 @@ class ExitRouter:
                 return self.register.confirm(key, active.uid)
             self.register.close(key, active.episode, time_ms, "made for a position that is not this one")
         return self._planned(self.adoption(position, instrument, market=market, time_ms=time_ms), provisional=False)
+
+    def is_invalidated(self, plan: ExitPlan) -> bool:
+        """True if somebody ended this plan while its position lives. A register that cannot be read ends none."""
+        try:
+            ended = [row.closed_ms is not None for row in self.register.history(plan.key) if row.plan.uid == plan.uid]
+        except RegisterError as error:
+            log.error("register", outcome="could not be read", why=str(error))
+            return False
+        return bool(ended) and ended[-1]
+
+    def end(self, key: Key, but: str | None, at_ms: int, reason: str) -> None:
+        """End the active plan of a slot whose episode is over, unless it is ``but``, the one that lives on."""
+        try:
+            plan = self.register.active(key, at_ms)
+            if plan is not None and plan.uid != but:
+                self.register.close(key, plan.episode, at_ms, reason)
+        except RegisterError as error:  # a plan that outlives its position is found out by its side and entry
+            log.error("register", outcome="could not be written", why=str(error))
 
     def adoption(self, position: Position, instrument: Instrument, *, market: MarketData, time_ms: int) -> ExitContext:
         """The context in which somebody else's position is planned."""

@@ -6,6 +6,7 @@ recorded and placed by the next pass, which it wakes.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from heapq import heappop, heappush
 from pathlib import Path
@@ -85,7 +86,9 @@ class PriceWatch:
             state, before = episode.trail, kept.get(key)
             if before is not None and arithmetic.reached(episode.side.sign, before.state.best, state.best):
                 stop = Ticks(arithmetic.tighter(episode.side.sign, before.state.stop, state.stop))
-                state = TrailState(best=before.state.best, stop=stop, stage=max(before.state.stage, state.stage), armed=before.state.armed or state.armed, at_ms=before.at_ms)  # fmt: skip
+                state = replace(
+                    before.state, stop=stop, stage=max(before.state.stage, state.stage), armed=before.state.armed or state.armed
+                )
             watched = _Watched(key, episode.plan, state, episode.targets_done)
             self._watched[key] = watched
             self._bands.setdefault(key.symbol, _Band()).add(watched, next_move(watched.plan, state))
@@ -186,7 +189,9 @@ def told(episode: Episode) -> str:
     """One position's trail in plain words."""
     plan, state = episode.plan, episode.trail
     name = f"{plan.key.symbol} {plan.side.name.lower()}"
-    stop = f"{name}: stop at {_price(plan, state.stop)}, planned at {_price(plan, plan.stop)}, entry {_price(plan, plan.entry // plan.tick)}."
+    stop = (
+        f"{name}: stop at {_price(plan, state.stop)}, planned at {_price(plan, plan.stop)}, entry {_price(plan, plan.entry // plan.tick)}."
+    )
     if plan.trail is None:
         moves = f"Plan {plan.strategy_id} ({plan.profile or 'no profile'}) does not trail by choice of policy."
     elif state.armed:
@@ -194,7 +199,8 @@ def told(episode: Episode) -> str:
         moves = f"The trail is armed: {callback:g} % behind the best price {_price(plan, state.best)}."
     else:
         left = abs(plan.trail.activation - state.best) * 100 / state.best
-        moves = f"The trail is not armed: it begins at {_price(plan, plan.trail.activation)}, {left:.2f} % beyond the best price {_price(plan, state.best)}."
+        begins, best = _price(plan, plan.trail.activation), _price(plan, state.best)
+        moves = f"The trail is not armed: it begins at {begins}, {left:.2f} % beyond the best price {best}."
     step = next_move(plan, state)
     after = "No further price moves the stop." if abs(step) >= FAR else f"The stop moves next at {_price(plan, step)}."
     passed = f"Stages passed: {state.stage} of {len(plan.stages)}." if plan.stages else ""

@@ -1,0 +1,59 @@
+"""The `qtkit` command: which commands there are, and how their failures are told. Each command lives in ``qtkit.commands``."""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from qtkit.commands import desk, paper
+
+app = typer.Typer(
+    name="qtkit",
+    help="The exit desk for crypto futures: every open position planned and protected by resting orders.",
+    epilog="Start here: `qtkit paper --incident` in one terminal, `qtkit desk` in another, then `qtkit check`.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command()(desk.desk)
+app.command()(paper.paper)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status: 0 well, 1 failed or not covered, 2 wrong usage, 130 interrupted.
+
+    A failure of a known kind is one sentence on stderr, never a traceback.
+    """
+    try:
+        app(args=arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # the one place where a failure becomes a sentence; what is not known is raised again
+        text = sentence(error)
+        if text is None:
+            raise
+        print(f"qtkit: {text}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def sentence(error: BaseException) -> str | None:
+    """A known failure in one sentence, or None for a fault of our own, whose traceback is wanted."""
+    from qtkit.core.model import PolicyError
+    from qtkit.store.codec import CorruptRecord
+    from qtkit.store.disk import StoreError
+    from qtkit.venue.gateway import GatewayError
+
+    known: tuple[type[BaseException], ...] = (PolicyError, GatewayError, StoreError, CorruptRecord)
+    if bars := sys.modules.get("qtkit.bars"):  # not imported for this: it is heavy, and who raises its error has it loaded
+        known += (bars.BarsError,)
+    if isinstance(error, BaseExceptionGroup):
+        return sentence(error.exceptions[0])
+    if isinstance(error, known):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+    return None

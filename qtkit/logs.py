@@ -1,0 +1,48 @@
+"""Where log lines go: one line of ``key=value`` pairs each, to stderr and to a file that rotates.
+
+The text of a line is its ``event``; phrases that people search for stand there word by word.
+"""
+
+import logging
+import sys
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+FILE_BYTES = 10 * 1024 * 1024
+FILES = 5
+_FIRST = ["timestamp", "level", "event"]
+_TIMED: list[Any] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
+
+
+def configure(file: Path | None = None, *, as_json: bool = False, level: int = logging.INFO) -> None:
+    """Send all log lines to stderr, and to ``file`` if given (10 MB, five older ones kept). Raises ``OSError`` if it cannot be opened."""
+    renderer = structlog.processors.JSONRenderer() if as_json else structlog.processors.LogfmtRenderer(key_order=_FIRST, drop_missing=True)
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*_TIMED, structlog.processors.format_exc_info],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if file is not None:
+        handlers.append(RotatingFileHandler(file, maxBytes=FILE_BYTES, backupCount=FILES))
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    for handler in handlers:
+        handler.setFormatter(formatter)
+        root.addHandler(handler)
+    root.setLevel(level)
+    logging.raiseExceptions = False  # a full disk must not fill stderr with tracebacks of the log itself
+    structlog.configure(
+        processors=[*_TIMED, structlog.processors.format_exc_info, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def quiet() -> None:
+    """Only what went wrong, to stderr: stdout belongs to a command's answer."""
+    configure(level=logging.ERROR)
