@@ -71,18 +71,21 @@ class Applier:
             log.error("side journal", fault=str(second))
 
     async def apply(self, actions: Sequence[Action]) -> bool:
-        """Carry the actions out: cover and closes first, each slot in its order. True if any request changed something."""
+        """Carry the actions out: cover and closes first, each slot in its order. True if the exchange may have changed by it."""
         if not actions:
             return False
         self.record(intent for action in actions for intent in self._intents(action))
+        changed = any(isinstance(action, Cancel) for action in actions)
         first = next((i for i, action in enumerate(actions) if not _covers(action)), len(actions))
         for phase in (actions[:first], actions[first:]):
             lanes: dict[Key, list[Action]] = {}
             for action in phase:
                 lanes.setdefault(action.key, []).append(action)
             outcomes = await asyncio.gather(*(self._lane(lane) for lane in lanes.values()))
-            self.record(event for lane_events in outcomes for event in lane_events)
-        return any(not isinstance(action, Lookup) for action in actions)
+            events = [event for lane_events in outcomes for event in lane_events]
+            self.record(events)
+            changed |= any(isinstance(event, OutcomeSeen) and event.status is not LegStatus.REFUSED for event in events)
+        return changed
 
     def _intents(self, action: Action) -> tuple[Event, ...]:
         at_ms = self.clock_ms()

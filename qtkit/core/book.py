@@ -352,7 +352,9 @@ def _answered(episode: Episode, event: OutcomeSeen) -> Episode:
     leg = episode.legs.get(event.leg)
     if leg is None or leg.order.client_id != event.client_id:
         return episode
-    refusals = leg.refusals + 1 if event.status is LegStatus.REFUSED and leg.code in (None, event.code) else int(event.status is LegStatus.REFUSED)
+    refusals = (
+        leg.refusals + 1 if event.status is LegStatus.REFUSED and leg.code in (None, event.code) else int(event.status is LegStatus.REFUSED)
+    )
     after = replace(leg, status=event.status, at_ms=event.at_ms, code=event.code, refusals=refusals)
     return replace(episode, legs={**episode.legs, event.leg: after})
 

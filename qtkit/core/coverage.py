@@ -36,7 +36,9 @@ class Coverage:
         return self.gap == 0
 
 
-def fault(order: Order, position: Position, instrument: Instrument, floor: Ticks | None, *, trigger_by: TriggerBy | None = None) -> str | None:
+def fault(
+    order: Order, position: Position, instrument: Instrument, floor: Ticks | None, *, trigger_by: TriggerBy | None = None
+) -> str | None:
     """Why a stop does not count as cover, or None if it does. ``floor`` is the loosest level that the plan allows."""
     if order.kind is OrderKind.TRAILING_STOP_MARKET:
         if not order.activated:

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from qtkit.core import arithmetic
-from qtkit.core.book import Book, EmergencyMade, Episode, EpisodeClosed, Event, GapChanged, LegStatus, Ratcheted, fold
+from qtkit.core.book import Book, EmergencyMade, Episode, EpisodeClosed, Event, GapChanged, Leg, LegStatus, Ratcheted, fold
 from qtkit.core.coverage import Coverage, assess, covering_level, fault
 from qtkit.core.desired import WORKING_WITHIN, Scope, Traits, Wanted, closing_market, safe_stop, wanted
 from qtkit.core.ids import parse_client_order_id
-from qtkit.core.model import Action, Cancel, Instrument, Key, Lookup, Lots, Order, Place, Position, Snapshot, Ticks
+from qtkit.core.model import Action, Cancel, Instrument, Key, Lookup, Lots, Order, OrderKind, Place, Position, Snapshot, Ticks
 from qtkit.core.reconcile import STOPS, Ranked, Situation, place_leg, reconcile
 from qtkit.core.roll import PlanFor, flat_events, leg_events, orphan_events, position_events, resize_events
 
@@ -74,9 +74,7 @@ def decide(
     silent = blocked or desk.scope is Scope.WATCH
     room = desk.traits.max_conditional - sum(order.kind.conditional for snapshot in readings for order in snapshot.orders)
     actions = () if silent else _in_order(run.ranked, room)
-    return Decision(
-        book=run.book, events=tuple(run.events), actions=actions, coverage=tuple(run.coverage), alarms=tuple(run.alarms)
-    )
+    return Decision(book=run.book, events=tuple(run.events), actions=actions, coverage=tuple(run.coverage), alarms=tuple(run.alarms))
 
 
 def _in_order(ranked: Sequence[Ranked], room: int) -> tuple[Action, ...]:
@@ -145,9 +143,7 @@ class _Run:
             self.ranked += [Ranked(rank=3, action=Cancel(key=episode.key, order=o, reason="position is flat")) for o in own]
 
     def _orphans(self, snapshot: Snapshot, own: tuple[Order, ...]) -> None:
-        held = {p.position_side for p in snapshot.positions} | {
-            k.position_side for k in self.book.episodes if k.symbol == snapshot.symbol
-        }
+        held = {p.position_side for p in snapshot.positions} | {k.position_side for k in self.book.episodes if k.symbol == snapshot.symbol}
         orphans = [order for order in own if order.position_side not in held]
         self.happened(orphan_events(self.book, orphans, (order.client_id for order in own), snapshot.at_ms))
         for order in orphans:
@@ -155,9 +151,7 @@ class _Run:
                 key = Key(self.desk.account, order.symbol, order.position_side)
                 self.ranked.append(Ranked(rank=3, action=Cancel(key=key, order=order, reason="no position to protect")))
 
-    def _with_position(
-        self, snapshot: Snapshot, key: Key, position: Position, own: tuple[Order, ...], foreign: tuple[Order, ...]
-    ) -> None:
+    def _with_position(self, snapshot: Snapshot, key: Key, position: Position, own: tuple[Order, ...], foreign: tuple[Order, ...]) -> None:
         instrument = self.desk.instruments[snapshot.symbol]
         self.happened(position_events(self.book, snapshot, key, position, self.plan_for))
         self.happened(leg_events(self.book.episodes[key], snapshot, own))
@@ -167,11 +161,9 @@ class _Run:
         working = self._working_level(episode, position, instrument, own)
         if snapshot.stable:
             self._software_stop(snapshot, episode, position, instrument, own)
-        legs = wanted(
-            episode, position, instrument, scope=self.desk.scope, traits=self.desk.traits, working=working, foreign=foreign
-        )
+        legs = wanted(episode, position, instrument, scope=self.desk.scope, traits=self.desk.traits, working=working, foreign=foreign)
         self.ranked += reconcile(self._situation(episode, position, instrument, own, stable=snapshot.stable), legs)
-        self._ask(episode, [name for name, leg in episode.legs.items() if self._unexplained(name, leg.status)])
+        self._ask(episode, [name for name, leg in episode.legs.items() if self._unexplained(leg)])
         self._ledger(snapshot, key, position, instrument, own, foreign)
 
     def _situation(
@@ -225,9 +217,6 @@ class _Run:
             return
         lots = Lots(min(position.lots, instrument.market_max_lots))
         want = Wanted(leg="x0", order=closing_market(position, lots))
-        leg = episode.legs.get("x0")
-        if leg is not None and leg.status not in (LegStatus.DONE, LegStatus.REFUSED):
-            return
         place = place_leg(self._situation(episode, position, instrument, own, stable=snapshot.stable), want, reason)
         if place is not None:
             if reason.startswith("emergency"):
@@ -250,7 +239,9 @@ class _Run:
         if not episode.own or gap_ms < self.desk.patience_ms or len(recent) >= self.desk.emergencies_a_day:
             return None
         if self._exchange_at_fault():
-            self.alarms.append(f"{self.desk.account}: stops are refused on several symbols; this is the exchange's fault, nothing is closed")
+            self.alarms.append(
+                f"{self.desk.account}: stops are refused on several symbols; this is the exchange's fault, nothing is closed"
+            )
             return None
         if not covered_once:
             return "emergency: our own entry could not be protected in time"
@@ -275,8 +266,10 @@ class _Run:
         return arithmetic.stop_hit_e8(episode.side.sign, position.mark, line, instrument.tick)
 
     @staticmethod
-    def _unexplained(name: str, status: LegStatus) -> bool:
-        return status is LegStatus.MISSING or (name in ("x0", "e0") and status in (LegStatus.SENT, LegStatus.ACKED, LegStatus.UNKNOWN))
+    def _unexplained(leg: Leg) -> bool:
+        """True for an order whose fate no list will tell: one that no list shows any more, or a market order."""
+        status, market = leg.status, leg.order.kind is OrderKind.MARKET
+        return status is LegStatus.MISSING or (market and status in (LegStatus.SENT, LegStatus.ACKED, LegStatus.UNKNOWN))
 
     def _ask(self, episode: Episode, names: Iterable[str]) -> None:
         for name in names:
@@ -294,8 +287,10 @@ class _Run:
         acked = tuple(
             leg.order
             for name, leg in episode.legs.items()
-            if name[0] in "fs" and leg.status is LegStatus.ACKED and leg.order.client_id not in listed
-            and self.now_ms - leg.at_ms < self.desk.grace_ms
+            if name[0] in "fs"
+            and leg.status is LegStatus.ACKED
+            and leg.order.client_id not in listed
+            and 0 <= self.now_ms - leg.at_ms < self.desk.grace_ms
         )
         line = assess(
             key, position, instrument, (*own, *acked), foreign,

@@ -94,13 +94,14 @@ def wanted(
     return tuple(legs)
 
 
-def _floor(
-    episode: Episode, position: Position, instrument: Instrument, traits: Traits, foreign: Sequence[Order]
-) -> tuple[Wanted, ...]:
+def _floor(episode: Episode, position: Position, instrument: Instrument, traits: Traits, foreign: Sequence[Order]) -> tuple[Wanted, ...]:
     """The close-position stop, unless its slot is taken by somebody else's (Binance -4130) or it cannot rest beside the stop."""
     taken = any(
-        o.close_position and o.kind in (OrderKind.STOP_MARKET, OrderKind.STOP) and o.side is position.side.closing
-        and o.position_side is position.position_side for o in foreign
+        o.close_position
+        and o.kind in (OrderKind.STOP_MARKET, OrderKind.STOP)
+        and o.side is position.side.closing
+        and o.position_side is position.position_side
+        for o in foreign
     )
     level = floor_level(episode, position, instrument)
     if taken or not traits.floor_beside_stop or arithmetic.stop_hit_e8(position.side.sign, position.mark, level, instrument.tick):

@@ -36,9 +36,7 @@ def _word(text: str, length: int, what: str) -> str:
     return text
 
 
-def plan_uid(
-    *, account: str, symbol: str, position_side: PositionSide, side: Side, episode: int, created_ms: int
-) -> str:
+def plan_uid(*, account: str, symbol: str, position_side: PositionSide, side: Side, episode: int, created_ms: int) -> str:
     """Name of a plan: 16 letters and digits from what makes it unique."""
     return _hash(account, symbol, position_side.value, side.name, episode, created_ms)[:16]
 

@@ -50,29 +50,66 @@ class ExitPlanner:
         policy, regime = shape.policy, context.market.known_regime
         return ExitPlan(
             uid=plan_uid(
-                account=context.account, symbol=position.symbol, position_side=position.position_side, side=position.side,
-                episode=context.episode, created_ms=context.now_ms,
+                account=context.account,
+                symbol=position.symbol,
+                position_side=position.position_side,
+                side=position.side,
+                episode=context.episode,
+                created_ms=context.now_ms,
             ),
-            key=context.key, side=position.side, episode=context.episode, revision=context.revision,
-            strategy_id=policy.strategy_id, profile=policy.name, regime=regime.value if regime else "",
-            entry=position.entry, lots=position.lots, tick=context.instrument.tick, lot=context.instrument.lot,
-            stop=stop, floor=floor, break_even=break_even,
-            targets=exits.targets, trail=exits.trail, stages=exits.stages, break_even_after=exits.break_even_after,
+            key=context.key,
+            side=position.side,
+            episode=context.episode,
+            revision=context.revision,
+            strategy_id=policy.strategy_id,
+            profile=policy.name,
+            regime=regime.value if regime else "",
+            entry=position.entry,
+            lots=position.lots,
+            tick=context.instrument.tick,
+            lot=context.instrument.lot,
+            stop=stop,
+            floor=floor,
+            break_even=break_even,
+            targets=exits.targets,
+            trail=exits.trail,
+            stages=exits.stages,
+            break_even_after=exits.break_even_after,
             deadline_ms=None if policy.max_hold_ms is None else context.now_ms + policy.max_hold_ms,
-            trigger_by=policy.trigger_by, start=grid.start, adopted=context.adopted,
-            provisional=context.provisional, expires_ms=context.expires_ms, created_ms=context.now_ms,
-            confidence=context.hints.confidence, reason=_reason(context, shape), warnings=tuple(notes.said),
+            trigger_by=policy.trigger_by,
+            start=grid.start,
+            adopted=context.adopted,
+            provisional=context.provisional,
+            expires_ms=context.expires_ms,
+            created_ms=context.now_ms,
+            confidence=context.hints.confidence,
+            reason=_reason(context, shape),
+            warnings=tuple(notes.said),
         )
 
 
 def plan_for(
-    position: Position, *, instrument: Instrument, account: str, now_ms: int, episode: int = 1, adopted: bool = True,
-    policy: ExitPolicy | None = None, market: MarketData | None = None, planner: ExitPlanner | None = None,
+    position: Position,
+    *,
+    instrument: Instrument,
+    account: str,
+    now_ms: int,
+    episode: int = 1,
+    adopted: bool = True,
+    policy: ExitPolicy | None = None,
+    market: MarketData | None = None,
+    planner: ExitPlanner | None = None,
 ) -> ExitPlan:
     """The plan of an open position. Total: every well-formed position gets one."""
     context = ExitContext(
-        account=account, instrument=instrument, position=position, now_ms=now_ms, episode=episode, adopted=adopted,
-        policy=policy, market=market or MarketData(),
+        account=account,
+        instrument=instrument,
+        position=position,
+        now_ms=now_ms,
+        episode=episode,
+        adopted=adopted,
+        policy=policy,
+        market=market or MarketData(),
     )
     return (planner or ExitPlanner()).plan(context)
 
@@ -194,7 +231,9 @@ def _exits(context: ExitContext, shape: Shape, grid: _Grid, notes: Notes, break_
     stages = _stages(context, shape, grid, break_even, notes)
     after, extra = _break_even_after(shape, wished, kept, grid, break_even, notes)
     return _Exits(
-        targets=tuple(kept), trail=trail, break_even_after=after,
+        targets=tuple(kept),
+        trail=trail,
+        break_even_after=after,
         stages=tuple(sorted((*stages, *extra), key=lambda stage: grid.sign * stage.at)),
     )
 
@@ -243,7 +282,10 @@ def _fit(context: ExitContext, targets: list[Target], trail: Trail | None, notes
     kept = [target for index, target in enumerate(targets) if index not in small]
     if trail is not None:
         return kept, Trail(
-            activation=trail.activation, callback=trail.callback, share=Bps(trail.share + freed), min_step=trail.min_step,
+            activation=trail.activation,
+            callback=trail.callback,
+            share=Bps(trail.share + freed),
+            min_step=trail.min_step,
             tightening=trail.tightening,
         )
     kept[-1] = Target(price=kept[-1].price, share=Bps(kept[-1].share + freed))

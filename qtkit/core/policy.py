@@ -188,16 +188,12 @@ TREND = ExitPolicy(
     targets=_ladder((500, 15), (1_000, 20), (2_000, 30)),
     trail=_trail(35, 200, (3_000, 150), (5_000, 100), milli=1_500),
 )
-RANGE = ExitPolicy(
-    name="RANGE", strategy="scaled_tp", adopted_stop=GUARD_STOP, targets=_ladder((200, 35), (400, 35), (700, 30))
-)
+RANGE = ExitPolicy(name="RANGE", strategy="scaled_tp", adopted_stop=GUARD_STOP, targets=_ladder((200, 35), (400, 35), (700, 30)))
 VOLATILE = ExitPolicy(
     name="VOLATILE", strategy="scaled_tp", adopted_stop=GUARD_STOP, targets=_ladder((400, 25), (800, 35)), trail=_trail(40, 250)
 )
 """The original's third rung (40 % at 1.5R) left nothing to the 2.5 % trail from 1R that it also asked for: the rung is the trail's."""
-CHOP = ExitPolicy(
-    name="CHOP", strategy="scaled_tp", adopted_stop=GUARD_STOP, targets=_ladder((150, 40), (350, 40), (600, 20))
-)
+CHOP = ExitPolicy(name="CHOP", strategy="scaled_tp", adopted_stop=GUARD_STOP, targets=_ladder((150, 40), (350, 40), (600, 20)))
 NORMAL = ExitPolicy(
     name="NORMAL",
     strategy="scaled_tp",
@@ -235,8 +231,7 @@ HYBRID = hybrid(sl=Bps(250), tp=Bps(300), ai_trail=Bps(150), confidence=Bps(5_00
 """Its base numbers in the middle band; the planner makes it again from the model's hints."""
 
 POLICIES: dict[str, ExitPolicy] = {
-    policy.name: policy
-    for policy in (SCALED_TP, TRAILING_TP, STAGED, HYBRID, GUARD, TREND, RANGE, VOLATILE, CHOP, NORMAL)
+    policy.name: policy for policy in (SCALED_TP, TRAILING_TP, STAGED, HYBRID, GUARD, TREND, RANGE, VOLATILE, CHOP, NORMAL)
 }
 
 

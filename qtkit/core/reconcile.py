@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from qtkit.core import arithmetic
 from qtkit.core.book import Episode, Leg, LegStatus
 from qtkit.core.coverage import fault, lots_of
-from qtkit.core.desired import Traits, Wanted
+from qtkit.core.desired import Traits, Wanted, closing_market
 from qtkit.core.ids import client_order_id, parse_client_order_id
 from qtkit.core.model import Action, Cancel, Instrument, Order, OrderKind, Place, Position, Ticks
 
+WOULD_TRIGGER = -2021  # Binance: the trigger price is reached already
 REFUSALS = 5  # equal refusals in a row before we pause
 PAUSE_MS = 30_000
 STOPS = (OrderKind.STOP_MARKET, OrderKind.TRAILING_STOP_MARKET)
@@ -73,8 +74,19 @@ def reconcile(now: Situation, wanted: Sequence[Wanted]) -> tuple[Ranked, ...]:
         actions += [Ranked(rank=0, action=place) for want in stops if (place := place_leg(now, want)) is not None]
     actions += _cancels(now, surplus, missing)
     if now.stable and not any(leg.status is LegStatus.MISSING for leg in now.episode.legs.values()):
-        actions += [Ranked(rank=4, action=place) for want in targets if (place := place_leg(now, want)) is not None]
+        reached = [_taken(now, want) for want in targets]
+        actions += [Ranked(rank=4, action=place) for want in reached if (place := place_leg(now, want)) is not None]
     return tuple(actions)
+
+
+def _taken(now: Situation, want: Wanted) -> Wanted:
+    """A target that the exchange refuses because the price is there is taken at the market. Not one that was passed before adoption."""
+    leg = now.episode.legs.get(want.leg)
+    if leg is None or (leg.code != WOULD_TRIGGER and leg.order.kind is not OrderKind.MARKET):
+        return want
+    if leg.status is LegStatus.DONE or (leg.revision == 1 and not now.episode.own):
+        return want
+    return Wanted(leg=want.leg, order=closing_market(now.position, want.order.lots))
 
 
 def _match(wanted: Sequence[Wanted], own: Sequence[Order]) -> tuple[list[Wanted], list[Order]]:
@@ -101,10 +113,12 @@ def place_leg(now: Situation, want: Wanted, reason: str = "") -> Place | None:
     if not asks(leg, want.order):
         return _place(now, want, leg.revision + 1, reason or "changed")
     age = now.now_ms - leg.at_ms
+    if leg.order.kind is OrderKind.MARKET and leg.status not in (LegStatus.DONE, LegStatus.REFUSED):
+        return None  # ids are unique among open orders only: a market order is looked up, never sent again
     match leg.status:
-        case LegStatus.ACKED if age < now.grace_ms:
+        case LegStatus.ACKED if 0 <= age < now.grace_ms:
             return None
-        case LegStatus.REFUSED if leg.refusals >= REFUSALS and age < PAUSE_MS:
+        case LegStatus.REFUSED if leg.refusals >= REFUSALS and 0 <= age < PAUSE_MS:
             return None
         case LegStatus.LIVE | LegStatus.MISSING | LegStatus.DONE:
             return _place(now, want, leg.revision + 1, reason or "the last one ended")

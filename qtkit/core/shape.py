@@ -99,10 +99,16 @@ def _hybrid_by_hints(policy: ExitPolicy, context: ExitContext) -> ExitPolicy:
         return policy
     made = hybrid(
         sl=policy.stop.bps if hints.sl is None else min(policy.stop.bps, hints.sl),
-        tp=policy.targets[0].at.bps, ai_tp=hints.tp, ai_trail=hints.trail, confidence=hints.confidence,
+        tp=policy.targets[0].at.bps,
+        ai_tp=hints.tp,
+        ai_trail=hints.trail,
+        confidence=hints.confidence,
     )
     return replace(
-        made, adopted_stop=policy.adopted_stop, trigger_by=policy.trigger_by, liquidation_buffer=policy.liquidation_buffer,
+        made,
+        adopted_stop=policy.adopted_stop,
+        trigger_by=policy.trigger_by,
+        liquidation_buffer=policy.liquidation_buffer,
         max_hold_ms=policy.max_hold_ms,
     )
 
@@ -243,5 +249,3 @@ def funding_per_unit(context: ExitContext) -> int:
         return 0
     size = context.position.lots * context.instrument.lot
     return -(-paid * ONE // size)
-
-

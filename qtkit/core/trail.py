@@ -35,9 +35,7 @@ def callback_at(plan: ExitPlan, trail: Trail, best: Ticks) -> Bps:
     return callback
 
 
-def fold(
-    plan: ExitPlan, state: TrailState, extreme: Ticks, at_ms: int, *, targets_done: int = 0, price: Ticks | None = None
-) -> TrailState:
+def fold(plan: ExitPlan, state: TrailState, extreme: Ticks, at_ms: int, *, targets_done: int = 0, price: Ticks | None = None) -> TrailState:
     """The state after a bar (its favourable extreme) or a tick.
 
     With ``price`` the prices are being caught up after an outage or at adoption: a level that the price has passed meanwhile is

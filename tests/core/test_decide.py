@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtkit.core import arithmetic
-from qtkit.core.book import Book, IntentMade, LegSeen, LegStatus, OutcomeSeen, Ratcheted, fold
+from qtkit.core.book import Book, IntentMade, LegResolved, LegSeen, LegStatus, OutcomeSeen, Ratcheted, fold
 from qtkit.core.coverage import fault, lots_of
 from qtkit.core.decide import Decision, Desk, decide
 from qtkit.core.desired import Scope, Traits
 from qtkit.core.ids import client_order_id
 from qtkit.core.model import (
-    E8, ONE, Bps, Cancel, Instrument, Key, Lookup, Lots, Order, OrderKind, OrderSide, Place, Position, PositionSide, Side, Snapshot, Ticks,
+    E8, ONE, Bps, Cancel, Instrument, Key, Lookup, Lots, Order, OrderKind, OrderSide, OrderStatus, Place, Position, PositionSide, Side, Snapshot, Ticks,
 )  # fmt: skip
 from qtkit.core.plan import ExitPlan, Stage, Target, Trail
 
@@ -64,7 +64,9 @@ def book_of(decision: Decision, at_ms: int, *, ack: bool = True) -> Book:
     book = decision.book
     for action in decision.actions:
         if isinstance(action, Place):
-            book = fold(book, IntentMade(key=action.key, leg=action.leg, revision=action.revision, order=action.order, at_ms=at_ms, reason=""))
+            book = fold(
+                book, IntentMade(key=action.key, leg=action.leg, revision=action.revision, order=action.order, at_ms=at_ms, reason="")
+            )
             if ack:
                 outcome = OutcomeSeen(key=action.key, leg=action.leg, client_id=action.order.client_id, status=LegStatus.ACKED, at_ms=at_ms)
                 book = fold(book, outcome)
@@ -97,7 +99,9 @@ def settle(held: Position, *, desk: Desk = DESK, book: Book | None = None, order
 def test_a_stranger_s_position_gets_floor_stop_and_targets_in_one_pass(side: Side) -> None:
     first = decide(Book(), [snapshot(0, (position(side),))], DESK, 0, planner)
     assert [action.leg for action in first.actions if isinstance(action, Place)] == ["f0", "s0", "t1", "t2"]
-    assert all(a.order.side is side.closing and (a.order.reduce_only or a.order.close_position) for a in first.actions if isinstance(a, Place))
+    assert all(
+        a.order.side is side.closing and (a.order.reduce_only or a.order.close_position) for a in first.actions if isinstance(a, Place)
+    )
     assert first.coverage[0].gap == 100
     second = decide(book_of(first, 0), [snapshot(2_000, (position(side),), resting((), first))], DESK, 2_000, planner)
     assert second.actions == () and second.coverage[0].protected and second.coverage[0].stop == level(side, -250)
@@ -237,6 +241,36 @@ def test_reserving_exchange_is_bridged_by_the_floor(side: Side) -> None:
     assert [type(a) for a in decision.actions] == [Cancel, Place] and decision.actions[1].order.trigger == level(side, 10)
 
 
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("covered_before", (True, False))
+def test_a_target_that_the_price_has_reached_is_taken_but_not_by_adoption(side: Side, covered_before: bool) -> None:
+    book, orders, _ = settle(position(side)) if covered_before else (Book(), (), None)
+    orders = tuple(o for o in orders if o.trigger != level(side, 150))
+    at_ms = 20_000
+    for _ in range(2 if covered_before else 1):
+        decision = decide(book, [snapshot(at_ms, (position(side),), orders)], DESK, at_ms, planner)
+        book, at_ms = decision.book, at_ms + 2_000
+        for action in decision.actions:  # the lookup says: it was cancelled by hand
+            if isinstance(action, Lookup):
+                gone = LegResolved(
+                    key=KEY, leg=action.leg, client_id=action.client_id, status=OrderStatus.CANCELED, filled=Lots(0), at_ms=at_ms
+                )
+                book = fold(book, gone)
+    placed = next(a for a in decision.actions if isinstance(a, Place) and a.leg == "t1")
+    refused = replace(decision, actions=(placed,))
+    book = fold(book_of(replace(refused, book=book), at_ms), OutcomeSeen(
+        key=KEY, leg="t1", client_id=placed.order.client_id, status=LegStatus.REFUSED, at_ms=at_ms, code=-2021,
+    ))  # fmt: skip
+    after = decide(book, [snapshot(at_ms + 2_000, (position(side),), orders)], DESK, at_ms + 2_000, planner)
+    again = next(a for a in after.actions if isinstance(a, Place) and a.leg == "t1")
+    assert again.order.kind is (OrderKind.MARKET if covered_before else OrderKind.TAKE_PROFIT_MARKET)
+    assert again.order.lots == 25
+    sent = book_of(replace(after, actions=(again,)), at_ms + 2_000, ack=False)
+    unknown = decide(sent, [snapshot(at_ms + 4_000, (position(side),), orders)], DESK, at_ms + 4_000, planner)
+    repeated = [a for a in unknown.actions if isinstance(a, Place) and a.leg == "t1"]
+    assert (not repeated and any(isinstance(a, Lookup) for a in unknown.actions)) if covered_before else len(repeated) == 1
+
+
 orders_strategy = st.lists(
     st.tuples(st.sampled_from(["s0", "s1", "f0", "t1"]), st.integers(1, 5), st.integers(-700, 400), st.integers(1, 150)), max_size=6
 )
@@ -260,7 +294,14 @@ def cover_at(side: Side, held: Position, orders: tuple[Order, ...], at: Ticks, f
 
 
 @settings(max_examples=300, deadline=None)
-@given(side=st.sampled_from(SIDES), lots=st.integers(1, 900), mark=st.integers(-600, 600), drawn=orders_strategy, reserves=st.booleans(), stable=st.booleans())
+@given(
+    side=st.sampled_from(SIDES),
+    lots=st.integers(1, 900),
+    mark=st.integers(-600, 600),
+    drawn=orders_strategy,
+    reserves=st.booleans(),
+    stable=st.booleans(),
+)
 def test_cover_never_falls_in_any_prefix_of_the_actions(side, lots, mark, drawn, reserves, stable) -> None:
     held = position(side, lots=lots, mark=int(level(side, mark)))
     orders = own_orders(side, drawn)
@@ -280,7 +321,11 @@ def test_cover_never_falls_in_any_prefix_of_the_actions(side, lots, mark, drawn,
 def test_passes_settle_and_deciding_again_changes_nothing(side, lots, mark, drawn, reserves) -> None:
     held = position(side, lots=lots, mark=int(level(side, mark)))
     desk = replace(DESK, traits=Traits(conditional_reserves=reserves))
-    orders = tuple(o for o in own_orders(side, drawn) if not arithmetic.stop_hit_e8(side.sign, held.mark, o.trigger, INSTRUMENT.tick) or o.kind is OrderKind.TAKE_PROFIT_MARKET)
+    orders = tuple(
+        o
+        for o in own_orders(side, drawn)
+        if not arithmetic.stop_hit_e8(side.sign, held.mark, o.trigger, INSTRUMENT.tick) or o.kind is OrderKind.TAKE_PROFIT_MARKET
+    )
     book, orders, last = settle(held, desk=desk, orders=orders, passes=8)
     assert last.actions == () or all(isinstance(a, Lookup) for a in last.actions)
     assert last.coverage[0].protected
@@ -289,13 +334,21 @@ def test_passes_settle_and_deciding_again_changes_nothing(side, lots, mark, draw
 
 
 @settings(max_examples=200, deadline=None)
-@given(side=st.sampled_from(SIDES), marks=st.lists(st.integers(-400, 800), min_size=1, max_size=12), lots=st.lists(st.integers(1, 200), min_size=12, max_size=12))
+@given(
+    side=st.sampled_from(SIDES),
+    marks=st.lists(st.integers(-400, 800), min_size=1, max_size=12),
+    lots=st.lists(st.integers(1, 200), min_size=12, max_size=12),
+)
 def test_the_stop_never_loosens_while_price_and_size_wander(side, marks, lots) -> None:
     book, orders, at_ms, best = Book(), (), 0, None
     for mark, size in zip(marks, lots, strict=False):
         at_ms += 2_000
         held = position(side, lots=size, mark=int(level(side, mark)))
-        live = tuple(o for o in orders if not arithmetic.stop_hit_e8(side.sign, held.mark, o.trigger, INSTRUMENT.tick) or o.kind is OrderKind.TAKE_PROFIT_MARKET)
+        live = tuple(
+            o
+            for o in orders
+            if not arithmetic.stop_hit_e8(side.sign, held.mark, o.trigger, INSTRUMENT.tick) or o.kind is OrderKind.TAKE_PROFIT_MARKET
+        )
         if len(live) < len(orders):
             break
         decision = decide(book, [snapshot(at_ms, (held,), orders)], DESK, at_ms, planner)
