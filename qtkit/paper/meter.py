@@ -60,6 +60,7 @@ class Watched(Protocol):
 class LedgerLine:
     """One position from leaving flat to being flat again. Times in ms, on the exchange's clock and on the wall's; money and prices E8.
 
+    ``opened_wall_ms`` and ``covered_wall_ms`` (of the first cover, None if there was none) are readings of the meter's own clock.
     ``closed_ms`` is None while it is open. ``adoption_*`` is the time without full own cover before it was first covered (all its life if
     ``adopted`` is False); ``gap_*`` the time without it afterwards, ``worst_gap_*`` the longest single one, ``gaps`` their number (a gap of
     0 ms counts). ``loosened`` counts moves of the level that covers the whole position to a worse place. ``trades_before_cover`` are fills
@@ -72,6 +73,8 @@ class LedgerLine:
     side: Side
     ours: bool
     opened_ms: int
+    opened_wall_ms: int
+    covered_wall_ms: int | None
     closed_ms: int | None
     liquidated: bool
     adopted: bool
@@ -251,6 +254,8 @@ def _line(episode: Episode, now: Moment) -> LedgerLine:
         side=episode.side,
         ours=episode.ours,
         opened_ms=episode.opened.exchange_ms,
+        opened_wall_ms=episode.opened.wall_ms,
+        covered_wall_ms=None if episode.first_cover is None else episode.first_cover.wall_ms,
         closed_ms=None if episode.closed is None else episode.closed.exchange_ms,
         liquidated=episode.liquidated,
         adopted=episode.first_cover is not None,

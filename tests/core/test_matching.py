@@ -70,7 +70,7 @@ def test_trailing_stop_buying() -> None:
     assert walk(trail, [9_500, 9_000, 9_089, 9_090]) == 3  # 1 % above 9,000
 
 
-@given(PRICES, st.integers(10, 2000), st.lists(PRICES, min_size=1, max_size=30), st.sampled_from(OrderSide))
+@given(PRICES, st.integers(10, 2000), st.lists(PRICES, min_size=10, max_size=30), st.sampled_from(OrderSide))
 def test_the_peak_only_moves_in_favour(start: int, callback: int, prices: list[int], side: OrderSide) -> None:
     trail = Trail(side=side, callback=callback, activation=start, peak=start)
     for price in prices:

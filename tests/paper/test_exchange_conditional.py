@@ -234,6 +234,16 @@ def test_trailing_activates_follows_and_fires(side: Side) -> None:
 
 
 @SIDES
+def test_the_peak_follows_every_tick(side: Side) -> None:
+    world = World(side)
+    world.enter()
+    row = world.trail(100)
+    for tenths in (1, 2, 3):
+        world.price(100_000 + side.sign * tenths / 10)
+        assert world.algo(row).peak == money(100_000 + side.sign * tenths / 10)
+
+
+@SIDES
 def test_trailing_without_activation_starts_at_once(side: Side) -> None:
     world = World(side)
     world.enter()

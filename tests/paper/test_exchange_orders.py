@@ -73,6 +73,17 @@ def test_resting_reduce_only_blocks_an_emergency_close(side: Side) -> None:
 
 
 @SIDES
+def test_a_resting_reduce_only_order_never_flips_the_position(side: Side) -> None:
+    world = World(side, replace(EXACT, resting_reserves=False))
+    world.enter(0.1)
+    target = world.limit(side.closing, world.away(1), reduce_only=True)
+    world.leave(0.07)
+    world.price(world.away(2))
+    assert world.order(target).executed == money(0.03) and world.order(target).status is OrderStatus.EXPIRED
+    assert world.amount == 0
+
+
+@SIDES
 def test_limit_rests_and_fills_at_its_price_as_maker(side: Side) -> None:
     world = World(side)
     row = world.limit(side.opening, world.away(-1))
@@ -259,6 +270,8 @@ def test_funding_is_paid_on_time_at_the_mark(side: Side) -> None:
     (row,) = (row for row in world.ex.income(world.account) if row.kind is IncomeKind.FUNDING_FEE)
     assert row.amount == -side.sign * money(1.1)
     assert world.ex.funding_history(BTC)[0].mark == money(110_000)
+    (held,) = world.ex.positions(world.account)
+    assert side.sign * (held.break_even - held.entry) == money(50 + side.sign * 11)  # commission, and funding paid or received
     world.ex.advance(world.ex.now_ms + 8 * 3_600_000)
     assert len(world.ex.funding_history(BTC)) == 2
 

@@ -23,8 +23,9 @@ def liquidation_of(world: World) -> int:
 @SIDES
 @MODES
 @pytest.mark.parametrize("isolated", [False, True], ids=["cross", "isolated"])
-def test_liquidation_happens_at_the_price_told(side: Side, hedge: bool, isolated: bool) -> None:
-    world = World(side, hedge=hedge, balance=1_000)
+@pytest.mark.parametrize("first", [True, False])
+def test_liquidation_happens_at_the_price_told(side: Side, hedge: bool, isolated: bool, first: bool) -> None:
+    world = World(side, replace(EXACT, liquidation_first=first), hedge=hedge, balance=1_000)
     if isolated:
         world.ex.set_margin_mode(world.account, BTC, isolated=True)
     world.enter(0.1)
@@ -120,6 +121,30 @@ def test_isolated_margin_moves_with_the_position(side: Side) -> None:
     assert row.isolated_wallet == money(500) and row.isolated
     world.leave(0.05)
     assert world.wallet.cross_wallet == world.wallet.wallet
+
+
+@SIDES
+def test_funding_of_an_isolated_position_moves_its_liquidation(side: Side) -> None:
+    world = World(side, balance=10_000)
+    world.ex.set_margin_mode(world.account, BTC, isolated=True)
+    world.enter(0.1)
+    before = liquidation_of(world)
+    world.ex.set_funding(BTC, E8(side.sign * 1_000_000), world.ex.now_ms + 1)  # we pay 1 %
+    world.price(100_000)
+    (row,) = world.ex.positions(world.account)
+    assert row.isolated_wallet == money(400) and side.sign * (row.liquidation - before) > 0
+
+
+@SIDES
+def test_a_clones_trades_leave_the_originals_guards_alone(side: Side) -> None:
+    world = World(side, balance=1_000)
+    world.enter(0.1)
+    twin = world.ex.clone()
+    twin.deposit(twin.accounts["main"], money(1_000_000))
+    world.price(world.away(-15))
+    assert not world.amount
+    twin.tick(BTC, Ticks(money(world.away(-15)) // 10_000_000), money(world.away(-15)), twin.now_ms + 1)
+    assert twin.positions(twin.accounts["main"])
 
 
 @SIDES
@@ -221,8 +246,8 @@ def conserved(ex: Exchange, name: str) -> None:
     assert not positions or margin.cross_buffer(account, ex._markets) > 0 or all(p.isolated for p in positions)
 
 
-@settings(max_examples=120)
-@given(st.lists(ACTION, max_size=60), st.booleans(), st.booleans(), st.booleans())
+@settings(max_examples=60)
+@given(st.lists(ACTION, min_size=40, max_size=60), st.booleans(), st.booleans(), st.booleans())
 def test_money_is_conserved(actions: list[tuple[str, int, str, bool]], hedge: bool, isolated: bool, strange: bool) -> None:
     rules = Rules(floor_beside_stop=not strange, conditional_reserves=strange, trade_before_algo=strange, liquidation_first=strange)
     ex = Exchange(rules, start_ms=START)
@@ -245,7 +270,7 @@ def test_money_is_conserved(actions: list[tuple[str, int, str, bool]], hedge: bo
 
 
 @settings(max_examples=60)
-@given(st.lists(st.tuples(st.sampled_from(SYMBOLS), st.integers(-300, 300)), max_size=60), st.booleans(), st.integers(1, 40))
+@given(st.lists(st.tuples(st.sampled_from(SYMBOLS), st.integers(-300, 300)), min_size=30, max_size=60), st.booleans(), st.integers(1, 40))
 def test_guards_never_miss_a_liquidation(moves: list[tuple[str, int]], long: bool, size: int) -> None:
     """After every price no account may stand at or below its maintenance margin, wherever its guards were."""
     side = Side.LONG if long else Side.SHORT

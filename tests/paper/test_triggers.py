@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from qtkit.paper.triggers import TriggerIndex
 
 STEP = st.one_of(
-    st.tuples(st.just("add"), st.integers(0, 15), st.integers(1, 100), st.booleans()),
-    st.tuples(st.just("discard"), st.integers(0, 15), st.just(0), st.just(False)),
-    st.tuples(st.just("price"), st.just(0), st.integers(1, 100), st.just(False)),
+    st.tuples(st.just("add"), st.integers(0, 3), st.integers(1, 20), st.booleans()),
+    st.tuples(st.just("discard"), st.integers(0, 3), st.just(0), st.just(False)),
+    st.tuples(st.just("price"), st.just(0), st.integers(1, 20), st.just(False)),
     st.tuples(st.just("clone"), st.just(0), st.just(0), st.just(False)),
 )
 
 
-@given(st.lists(STEP, max_size=200))
+@given(st.lists(STEP, min_size=40, max_size=80))
 def test_index_equals_a_list(steps: list[tuple[str, int, int, bool]]) -> None:
     index: TriggerIndex[int] = TriggerIndex()
     plain: dict[int, tuple[int, bool]] = {}
