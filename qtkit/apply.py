@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
-from qtkit.core.book import Book, CancelMade, Event, IntentMade, LegResolved, LegSeen, LegStatus, OutcomeSeen, fold
+from qtkit.core.book import Book, CancelMade, Event, IntentMade, LegResolved, LegSeen, LegStatus, OutcomeSeen, fold_all
 from qtkit.core.model import Action, Cancel, Key, Lookup, Lots, OrderStatus, Place
 from qtkit.store.journal import Journal, JournalError
 from qtkit.venue.gateway import Gateway, GatewayError, Refused, Unavailable, Unknown
@@ -43,9 +43,7 @@ class Applier:
         self.fence = fence
         self.clock_ms = clock_ms
         self.fault: str | None = None
-        self.book = Book()
-        for row in journal.events():
-            self.book = fold(self.book, row.event)
+        self.book = fold_all(Book(), (row.event for row in journal.events()))
 
     def record(self, events: Iterable[Event]) -> None:
         """Write the events in one synced commit and fold them into the book."""
@@ -58,8 +56,7 @@ class Applier:
             self.fault = None
         except JournalError as error:
             self._record_aside(batch, at_ms, error)
-        for event in batch:
-            self.book = fold(self.book, event)
+        self.book = fold_all(self.book, batch)
 
     def _record_aside(self, batch: tuple[Event, ...], at_ms: int, error: JournalError) -> None:
         self.fault = str(error)
@@ -101,14 +98,29 @@ class Applier:
         events: list[Event] = []
         for action in actions:
             self.fence()
-            match action:
-                case Place():
-                    events += await self._place(action)
-                case Cancel():
-                    await self._cancel(action)
-                case Lookup():
-                    events += await self._lookup(action)
+            try:
+                events += await self._carry_out(action)
+            except Exception as error:  # a fault of ours in one order must not keep the others from being sent; the next pass repeats it
+                log.exception("action", key=str(action.key), action=type(action).__name__)
+                if isinstance(action, Place):
+                    events.append(self._answered(action, LegStatus.UNKNOWN, text=f"{type(error).__name__}: {error}"))
         return events
+
+    async def _carry_out(self, action: Action) -> list[Event]:
+        match action:
+            case Place():
+                return await self._place(action)
+            case Cancel():
+                await self._cancel(action)
+                return []
+            case Lookup():
+                return await self._lookup(action)
+
+    def _answered(self, action: Place, status: LegStatus, code: int | None = None, text: str = "") -> OutcomeSeen:
+        at_ms = self.clock_ms()
+        return OutcomeSeen(
+            key=action.key, leg=action.leg, client_id=action.order.client_id, status=status, at_ms=at_ms, code=code, text=text
+        )
 
     async def _place(self, action: Place) -> list[Event]:
         client_id = action.order.client_id
@@ -127,8 +139,7 @@ class Applier:
             trigger=action.order.trigger,
             id=client_id, outcome=status.value, code=code, why=action.reason, text=text,
         )  # fmt: skip
-        at_ms = self.clock_ms()
-        return [OutcomeSeen(key=action.key, leg=action.leg, client_id=client_id, status=status, at_ms=at_ms, code=code, text=text), *filled]
+        return [self._answered(action, status, code, text), *filled]
 
     async def _cancel(self, action: Cancel) -> None:
         outcome = "accepted"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
-from qtkit.commands import desk, paper
+from qtkit.commands import act, desk, look, paper, run
 
 app = typer.Typer(
     name="qtkit",
@@ -18,6 +18,14 @@ app = typer.Typer(
 )
 app.command()(desk.desk)
 app.command()(paper.paper)
+app.command()(look.check)
+app.command()(look.preview)
+app.command()(look.plan)
+app.command()(act.signal)
+app.command()(act.flatten)
+app.command()(run.run)
+app.command()(run.demo)
+app.add_typer(run.config, name="config")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +56,10 @@ def sentence(error: BaseException) -> str | None:
     from qtkit.venue.gateway import GatewayError
 
     known: tuple[type[BaseException], ...] = (PolicyError, GatewayError, StoreError, CorruptRecord)
-    if bars := sys.modules.get("qtkit.bars"):  # not imported for this: it is heavy, and who raises its error has it loaded
+    # These two are heavy; who raises their errors has imported them.
+    if client := sys.modules.get("qtkit.client"):
+        known += (client.DeskSilent, client.NoDesk)
+    if bars := sys.modules.get("qtkit.bars"):
         known += (bars.BarsError,)
     if isinstance(error, BaseExceptionGroup):
         return sentence(error.exceptions[0])

@@ -11,7 +11,7 @@ from qtkit.core.context import MarketData
 from qtkit.core.model import Instrument, PolicyError, TriggerBy
 from qtkit.core.names import suggestion
 from qtkit.core.plan import ExitPlan
-from qtkit.desk import EVENT_TYPES, Desk, account_of, gateway_of, identity, opened
+from qtkit.desk import EVENT_TYPES, Desk, account_of, gateway_of, identity, opened, start
 from qtkit.home import PaperKeys, Paths, searched
 from qtkit.market import market_data
 from qtkit.settings import Settings
@@ -21,31 +21,49 @@ from qtkit.store.journal import Journal, JournalReader
 from qtkit.store.lease import holder
 
 TIMEOUT_S = 30
+NO_DESK = "no desk runs from this home; start it with `qtkit desk`"
 
 
 class NoDesk(Exception):
     """No desk runs from this home."""
 
 
-async def call(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """Ask the desk of this home. Raises ``NoDesk`` if none answers, ``PolicyError`` with the desk's own sentence if it refuses."""
+class DeskSilent(Exception):
+    """A desk took what was asked and did not answer: it hangs, is halted, or ended meanwhile. Nobody may take its place for it."""
+
+
+async def call(method: str, path: str, body: dict[str, Any] | None = None, *, timeout_s: float = TIMEOUT_S) -> Any:
+    """Ask the desk of this home. Raises ``NoDesk`` if none is there, ``PolicyError`` with the desk's own sentence if it refuses.
+
+    ``DeskSilent`` if it does not answer in time: what was asked for may or may not be done.
+    """
     import aiohttp
 
     paths = Paths.here()
     try:
         door = json.loads(paths.endpoint_token.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
-        raise NoDesk from None
+        raise NoDesk(NO_DESK) from None
     headers = {"Authorization": f"Bearer {door['token']}"}
     try:
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
         async with (
             aiohttp.ClientSession(headers=headers, timeout=timeout) as session,
             session.request(method, door["url"] + path, json=body) as answer,
         ):
             said = await answer.json()
+    except TimeoutError:
+        advice = "`qtkit check` reads the exchange itself"
+        raise DeskSilent(f"the desk at {door['url']} did not answer within {timeout_s:g} s; {advice}") from None
+    except aiohttp.ContentTypeError as error:
+        if error.status == 500:
+            raise DeskSilent(f"the desk at {door['url']} failed on this; desk.log in its home tells why") from None
+        raise NoDesk(NO_DESK) from None  # somebody else, on the port of a desk that was killed
+    except aiohttp.ClientConnectorError:
+        raise NoDesk(NO_DESK) from None
     except aiohttp.ClientConnectionError:
-        raise NoDesk from None
+        advice = "it may have done what was asked; start it again and see with `qtkit check`"
+        raise DeskSilent(f"the desk at {door['url']} ended before it answered; {advice}") from None
     if answer.status != 200:
         raise PolicyError(said["error"])
     return said
@@ -53,9 +71,10 @@ async def call(method: str, path: str, body: dict[str, Any] | None = None) -> An
 
 @asynccontextmanager
 async def stand_in() -> AsyncIterator[Desk]:
-    """A desk of this process for one act, when none runs: it takes the lease, passes once, acts, and leaves the orders resting."""
+    """A desk of this process for one act, when none runs: it takes the lease, covers what is open, acts, and leaves the orders resting."""
     async with opened() as desk:
-        await desk.monitor.pass_once()
+        if any(line.gap for line in await desk.monitor.pass_once()):
+            await desk.monitor.pass_once()  # what the first one placed is counted now
         yield desk
 
 
@@ -108,7 +127,7 @@ class ExchangeFacts:
         account = account_of(settings, self._account)
         gateway = gateway_of(account, PaperKeys.read(paths.paper_keys(account.name)), settings)
         try:
-            await gateway.start()
+            await start(gateway, account)
             if symbol not in gateway.instruments:
                 raise PolicyError(f"there is no symbol '{symbol}': {suggestion(symbol, gateway.instruments)}")
             instrument = gateway.instruments[symbol]

@@ -28,7 +28,7 @@ from qtkit.store.register import PlanRegister
 from qtkit.store.tape import Tape
 from qtkit.venue.budget import Budget
 from qtkit.venue.capabilities import capabilities
-from qtkit.venue.gateway import Gateway
+from qtkit.venue.gateway import Gateway, Unavailable
 
 log = structlog.get_logger("qtkit.desk")
 
@@ -51,6 +51,14 @@ def gateway_of(account: Account, keys: PaperKeys, settings: Settings) -> Gateway
 
     budget = Budget(percent=settings.budget_share_bps // 100)
     return CcxtGateway(account.name, base_url=account.base_url, api_key=keys.api_key, secret=keys.secret.reveal(), budget=budget)
+
+
+async def start(gateway: Gateway, account: Account) -> None:
+    """Start an account's gateway. Raises ``Unavailable`` naming the address where nobody answers."""
+    try:
+        await gateway.start()
+    except Unavailable as error:
+        raise Unavailable(f"{account.base_url}: {error}; `qtkit paper` starts a paper exchange there") from None
 
 
 def traits_of(venue: str) -> Traits:
@@ -78,7 +86,7 @@ def decisions_of(settings: Settings, held: Account, gateway: Gateway, traits: Tr
     """What an account's decisions are made with."""
     tick_ms = int(settings.tick_seconds * 1000)
     return DeskSettings(
-        account=held.name, tag=settings.desk, instruments=gateway.instruments, scope=held.scope, traits=traits or traits_of(VENUE),
+        account=held.name, tag=settings.desk, instruments=gateway.instruments, scope=held.scope, traits=traits or held.traits or traits_of(VENUE),
         grace_ms=5 * tick_ms, flat_after_ms=2 * tick_ms, patience_ms=settings.emergency.patience_seconds * 1000,
         emergencies_a_day=settings.emergency.closes_per_day,
     )  # fmt: skip
@@ -155,7 +163,7 @@ async def opened(
         tape = Tape(paths.tape)
         gateway = gateway or gateway_of(held, keys, settings)
         try:
-            await gateway.start()
+            await start(gateway, held)
             yield _compose(settings, held, paths, lease, journal, register, tape, gateway, traits, clock_ms)
         finally:
             await gateway.close()

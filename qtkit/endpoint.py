@@ -5,7 +5,7 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
@@ -13,13 +13,14 @@ from typing import Any
 from aiohttp import web
 
 from qtkit.core.context import MarketData
-from qtkit.core.decide import Decision
-from qtkit.core.model import Cancel, Instrument, Key, Place, PolicyError, PositionSide
+from qtkit.core.model import Instrument, Key, PolicyError, PositionSide
 from qtkit.core.names import suggestion
 from qtkit.desk import Desk
 from qtkit.home import Paths
+from qtkit.ledger import Ledger, lines_of, orders_of, steps_of
 from qtkit.signals import Signal
 from qtkit.store import codec
+from qtkit.store.disk import StoreError
 from qtkit.venue.gateway import GatewayError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -71,6 +72,8 @@ def application(desk: Desk, token: str) -> web.Application:
             return web.json_response({"error": str(error)}, status=400)
         except GatewayError as error:
             return web.json_response({"error": str(error)}, status=502)
+        except StoreError as error:
+            return web.json_response({"error": str(error)}, status=503)
 
     door = _Door(desk)
     app = web.Application(middlewares=[guarded])
@@ -80,47 +83,86 @@ def application(desk: Desk, token: str) -> web.Application:
             web.post("/flatten", door.flatten),
             web.post("/adjust", door.adjust),
             web.get("/preview", door.preview),
+            web.get("/cover", door.cover),
+            web.get("/orders", door.orders),
             web.get("/facts/{symbol}", door.facts),
         ]
     )
     return app
 
 
+async def _body(request: web.Request) -> dict[str, Any]:
+    try:
+        body = await request.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise PolicyError(f"{request.path} takes a JSON object")
+    return body
+
+
 class _Door:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
+    @property
+    def _instruments(self) -> Mapping[str, Instrument]:
+        return self._desk.monitor.gateway.instruments
+
     async def signal(self, request: web.Request) -> web.Response:
-        body = await request.json()
+        body = await _body(request)
         dry_run = bool(body.pop("dry_run", False))
         execution = await self._desk.executor.execute(Signal.from_dict(body), dry_run=dry_run)
         return web.json_response(asdict(execution))
 
     async def flatten(self, request: web.Request) -> web.Response:
-        body = await request.json()
+        body = await _body(request)
         keys = chosen(self._desk, body.get("symbol"))
         left = await self._desk.flatten(keys)
         return web.json_response({"closed": [str(key) for key in keys if key not in left], "open": [str(key) for key in left]})
 
     async def adjust(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        key = Key(self._desk.account.name, body["symbol"], PositionSide(body["position_side"]))
+        body = await _body(request)
+        symbol, slot = body.get("symbol"), str(body.get("position_side"))
+        if not isinstance(symbol, str) or slot not in PositionSide.__members__:
+            raise PolicyError("adjusting needs a symbol and a position_side: BOTH, LONG or SHORT")
+        key = Key(self._desk.account.name, symbol, PositionSide(slot))
         return web.json_response({"adjusted": await self._desk.monitor.adjust(key)})
 
     async def preview(self, request: web.Request) -> web.Response:
-        return web.json_response(listed(await self._desk.monitor.preview()))
+        decision = await self._desk.monitor.preview()
+        steps = steps_of(decision.actions, decision.book, self._desk.monitor.health.snapshots, self._instruments, self._desk.settings.desk)
+        return web.json_response([asdict(step) for step in steps])
+
+    async def cover(self, request: web.Request) -> web.Response:
+        return web.json_response(asdict(cover_of(self._desk)))
+
+    async def orders(self, request: web.Request) -> web.Response:
+        return web.json_response([asdict(order) for order in cover_of(self._desk).orders])
 
     async def facts(self, request: web.Request) -> web.Response:
         symbol = request.match_info["symbol"]
-        instruments = self._desk.monitor.gateway.instruments
-        if symbol not in instruments:
-            raise PolicyError(f"there is no symbol '{symbol}': {suggestion(symbol, instruments)}")
+        if symbol not in self._instruments:
+            raise PolicyError(f"there is no symbol '{symbol}': {suggestion(symbol, self._instruments)}")
         market = await asyncio.wait_for(self._desk.monitor.market(symbol), 5)
-        return web.json_response({"instrument": codec.encode(Instrument, instruments[symbol]), "market": codec.encode(MarketData, market)})
+        rules = codec.encode(Instrument, self._instruments[symbol])
+        return web.json_response({"instrument": rules, "market": codec.encode(MarketData, market)})
+
+
+def cover_of(desk: Desk) -> Ledger:
+    """The ledger of the desk's newest pass, with every resting order of the account."""
+    health, instruments = desk.monitor.health, desk.monitor.gateway.instruments
+    held = [line for line in health.coverage if line.key in desk.applier.book.episodes]
+    return Ledger(
+        account=desk.account.name, scope=desk.account.scope.value, running=True, at_ms=desk.applier.clock_ms(),
+        last_pass_ms=health.last_pass_ms, tick_ms=int(desk.settings.tick_seconds * 1000), fault=health.fault, alarms=health.alarms,
+        lines=lines_of(held, desk.applier.book.episodes, health.snapshots, instruments),
+        orders=orders_of(health.snapshots, instruments, desk.settings.desk),
+    )  # fmt: skip
 
 
 def chosen(desk: Desk, symbol: str | None) -> tuple[Key, ...]:
-    """Open positions of a symbol, or all. Raises ``PolicyError`` naming the nearest open one."""
+    """Open positions of a symbol, or all. Raises ``PolicyError`` naming those that are."""
     held = tuple(key for key, episode in desk.applier.book.episodes.items() if episode.opened)
     found = tuple(key for key in held if symbol in (None, key.symbol))
     if not found and symbol is not None:
@@ -128,33 +170,3 @@ def chosen(desk: Desk, symbol: str | None) -> tuple[Key, ...]:
             f"no position is open in {symbol}: {suggestion(symbol, {key.symbol for key in held}) if held else 'nothing is open'}"
         )
     return found
-
-
-def listed(decision: Decision) -> list[dict[str, Any]]:
-    """Actions as rows: what is created, what is cancelled, why. What stays is in the ledger's orders."""
-    rows: list[dict[str, Any]] = []
-    for action in decision.actions:
-        if isinstance(action, Place | Cancel):
-            order = action.order
-            rows.append(
-                {
-                    "do": "create" if isinstance(action, Place) else "cancel", "key": str(action.key), "kind": order.kind.value,
-                    "side": order.side.value, "lots": order.lots, "trigger": order.trigger, "id": order.client_id, "why": action.reason,
-                }
-            )  # fmt: skip
-    for line in decision.coverage:
-        for client_id in line.orders:
-            if not any(row["id"] == client_id for row in rows):
-                rows.append(
-                    {
-                        "do": "keep",
-                        "key": str(line.key),
-                        "kind": "",
-                        "side": "",
-                        "lots": 0,
-                        "trigger": None,
-                        "id": client_id,
-                        "why": "covers",
-                    }
-                )
-    return rows

@@ -18,15 +18,15 @@ from qtkit.core.coverage import Coverage
 from qtkit.core.decide import Decision, Desk, decide
 from qtkit.core.desired import closing_market
 from qtkit.core.ids import client_order_id
-from qtkit.core.model import Bar, Key, Lots, Place, Position, Snapshot, TriggerBy
+from qtkit.core.model import E8, Bar, Key, Lookup, Lots, Place, Position, Snapshot, TriggerBy
 from qtkit.core.plan import ExitPlan
 from qtkit.core.trail import fold
 from qtkit.market import market_data
 from qtkit.observe import Observer
 from qtkit.router import ExitRouter
 from qtkit.store.lease import LeaseLost
-from qtkit.store.tape import PriceSeen, Tape
-from qtkit.trailing import PriceWatch, phrases
+from qtkit.store.tape import Tape
+from qtkit.trailing import PriceWatch, Tighten, phrases
 from qtkit.venue.gateway import BarClosed, Gateway, GatewayError, Nudge, Quote, Unavailable
 
 log = structlog.get_logger("qtkit.monitor")
@@ -35,6 +35,7 @@ MARKET_WITHIN_S = 1.5  # a plan does not wait longer for its market data
 COMFORTABLE_SYMBOLS = 20  # above this the tick lengthens, to stay within the request budget
 WAKES = 10  # passes that events may bring forward at once ...
 WAKE_EVERY_S = 6.0  # ... and how soon another one may: the request budget is for the rhythm first
+SYMBOLS_OF_A_WAKE = 6  # reading the lists of so many symbols costs as much again as the pass itself
 PASS_AGAIN_S = 0.05
 MINUTE_MS = 60_000
 
@@ -50,7 +51,7 @@ class Rhythm:
 
 @dataclass(slots=True)
 class Health:
-    """The heartbeat: computed from what was read, never set by hand. Times in ms."""
+    """The heartbeat: computed from what was read, never set by hand. Times in ms; ``snapshots`` are the newest, by symbol."""
 
     passes: int = 0
     last_pass_ms: int = 0
@@ -83,7 +84,7 @@ class PositionMonitor:
         self._observer = None if applier is None else Observer(applier.gateway)
         self._flat: set[Key] = set()
         self._markets: dict[str, MarketData] = {}
-        self._tightened: set[Key] = set()
+        self._tightened: list[Tighten] = []  # what prices have decided since the last pass
         self._stale = True  # trails must be caught up with the bars of an outage
         self._time_ms = 0
         self._wakes = float(WAKES)
@@ -171,8 +172,8 @@ class PositionMonitor:
         for wait in waits:
             wait.cancel()
         if done and not stop.is_set():
-            self._wakes -= 1
             await asyncio.sleep(PASS_AGAIN_S)  # what happens together is read together
+            self._wakes -= 1 + self.observer.waiting / SYMBOLS_OF_A_WAKE
         self._wake.clear()
 
     async def pass_once(self) -> tuple[Coverage, ...]:
@@ -180,7 +181,6 @@ class PositionMonitor:
         async with self._lock:
             self.applier.fence()
             snapshots = await self._observe()
-            self.health.snapshots = {**self.health.snapshots, **{snapshot.symbol: snapshot for snapshot in snapshots}}
             self._record_prices()
             self._end_invalidated()
             now_ms = self.applier.clock_ms()
@@ -189,9 +189,12 @@ class PositionMonitor:
             self._tell_adopted(decision)
             self.applier.record(decision.events)
             self._close_plans(decision)
-            if await self.applier.apply(decision.actions):
-                self.observer.due(action.key.symbol for action in decision.actions)
+            changed = await self.applier.apply(decision.actions)
+            # Also after a refusal: it says that what was read is not what is (Binance -4130, -4118, -2022).
+            self.observer.due(action.key.symbol for action in decision.actions if not isinstance(action, Lookup))
+            if changed:
                 self._wake.set()
+            self.observer.due(key.symbol for key, episode in self.applier.book.episodes.items() if episode.flat_since_ms is not None)
             self._tell(decision, now_ms)
             self.watch.follow(self.applier.book.episodes.values())
             return decision.coverage
@@ -200,7 +203,6 @@ class PositionMonitor:
         """What a pass would do now. Nothing is sent and nothing is remembered."""
         async with self._lock:
             snapshots = await self._observe()
-            self.health.snapshots = {**self.health.snapshots, **{snapshot.symbol: snapshot for snapshot in snapshots}}
             return decide(self.applier.book, snapshots, self.desk, self.applier.clock_ms(), self._plan_without_keeping)
 
     async def _observe(self) -> tuple[Snapshot, ...]:
@@ -212,6 +214,7 @@ class PositionMonitor:
         if self.tape is not None:
             for snapshot in snapshots:
                 self.tape.write(snapshot, snapshot.at_ms)
+        self.health.snapshots = {**self.health.snapshots, **{snapshot.symbol: snapshot for snapshot in snapshots}}
         return snapshots
 
     @property
@@ -239,12 +242,22 @@ class PositionMonitor:
             for position in snapshot.positions
             if not (episode := self._episode(position)) or episode.side is not position.side
         }
+        if new and not self._time_ms:
+            await self._learn_time(min(new))
         await asyncio.gather(*(self._learn_market(symbol) for symbol in sorted(new)))
         if self._stale:
             await self._catch_up()
 
     def _episode(self, position: Position) -> Episode | None:
         return self.applier.book.episodes.get(Key(self.desk.account, position.symbol, position.position_side))
+
+    async def _learn_time(self, symbol: str) -> None:
+        """The exchange's time, before its first event tells it: a plan's trail begins there, and our clock may be another."""
+        try:
+            quote = await asyncio.wait_for(self.gateway.prices(symbol), MARKET_WITHIN_S)
+            self._time_ms = max(self._time_ms, quote.time_ms)
+        except (GatewayError, TimeoutError) as error:
+            log.warning("time", symbol=symbol, outcome="our own clock stands in", why=str(error) or "no answer in time")
 
     async def _learn_market(self, symbol: str) -> None:
         try:
@@ -275,8 +288,10 @@ class PositionMonitor:
         return self._time_ms or self.applier.clock_ms()
 
     def _end_invalidated(self) -> None:
-        """An episode whose plan somebody ended gets a new one; what rests keeps it from loosening."""
+        """An episode whose plan somebody ended gets a new one, what rests keeps it from loosening; one that the register lacks is put in."""
         open_keys = [key for key, episode in self.applier.book.episodes.items() if episode.opened]
+        for key in open_keys:
+            self.router.keep(self.applier.book.episodes[key].plan, self._now_on_exchange())
         ended = [key for key in open_keys if self.router.is_invalidated(self.applier.book.episodes[key].plan)]
         self.applier.record(EpisodeClosed(key=key, at_ms=self.applier.clock_ms(), reason="plan invalidated") for key in ended)
 
@@ -286,6 +301,8 @@ class PositionMonitor:
             if isinstance(event, EpisodeClosed | EntryFailed):
                 living = before.get(event.key)
                 self.router.end(event.key, living.plan.uid if living is not None else None, event.at_ms, event.reason)
+                # What a lagging list does not show yet must not stay behind on a flat slot.
+                self.observer.keep_reading(event.key.symbol, event.at_ms + self.desk.grace_ms + self.desk.flat_after_ms)
 
     def _tell_adopted(self, decision: Decision) -> None:
         known = self.applier.book.episodes
@@ -295,6 +312,8 @@ class PositionMonitor:
                 log.info(
                     "position", key=str(key), who=who, side=episode.side.name, plan=episode.plan.uid, strategy=episode.plan.strategy_id
                 )
+                if episode.own:
+                    self.router.confirm(episode.plan)
                 for warning in episode.plan.warnings:
                     log.warning("plan", key=str(key), says=warning)
 
@@ -323,35 +342,39 @@ class PositionMonitor:
 
     def on_quote(self, quote: Quote) -> None:
         """A price. Trails that follow every price may tighten; the pass that places the new stop is woken."""
-        self._time_ms = max(self._time_ms, quote.time_ms)
+        time_ms = quote.time_ms
+        if time_ms > self._time_ms:
+            self._time_ms = time_ms
         if self.tape is not None:
-            seen = PriceSeen(account=self.desk.account, symbol=quote.symbol, mark=quote.mark, last=quote.last)
-            self.tape.write(seen, quote.time_ms)
+            self.tape.price(self.desk.account, quote.symbol, quote.mark, quote.last, time_ms)
         if self.rhythm.closed_bars:
             return
-        price = self._followed(quote)
+        price = quote.mark if self.rhythm.series is TriggerBy.MARK else self._last(quote)
         if price is None:
             return
-        moves = self.watch.on_price(quote.symbol, price, quote.time_ms)
+        moves = self.watch.on_price(quote.symbol, price, time_ms)
         if moves:
-            self._tightened |= {move.key for move in moves}
+            self._tightened += moves
             self.observer.due([quote.symbol])
             self._wake.set()
 
-    def _followed(self, quote: Quote) -> int | None:
-        if self.rhythm.series is TriggerBy.LAST:
-            return quote.last
+    def _last(self, quote: Quote) -> E8 | None:
+        """The last price off its grid, as the mark price comes."""
         instrument = self.gateway.instruments.get(quote.symbol)
-        return None if quote.mark is None or instrument is None else quote.mark // instrument.tick
+        return None if quote.last is None or instrument is None else E8(quote.last * instrument.tick)
 
     def on_bar(self, symbol: str, bar: Bar) -> None:
-        """A bar closed: trails that follow closed bars fold its favourable extreme."""
+        """A bar closed: trails that follow closed bars fold its favourable extreme.
+
+        A bar that began before the plan holds prices from before it: they may tighten the stop, never sell.
+        """
         self._time_ms = max(self._time_ms, bar.time_ms + MINUTE_MS)
         if not self.rhythm.closed_bars:
             return
         for key, episode in list(self.applier.book.episodes.items()):
-            if key.symbol == symbol and episode.opened:
-                self._fold(key, episode, bar, catching_up=False)
+            missed = self._stale and bar.time_ms > episode.trail.at_ms  # what came before it is still to be caught up, with it
+            if key.symbol == symbol and episode.opened and not missed:
+                self._fold(key, episode, bar, catching_up=bar.time_ms < episode.plan.created_ms)
 
     def _fold(self, key: Key, episode: Episode, bar: Bar, *, catching_up: bool) -> None:
         if bar.time_ms + MINUTE_MS <= episode.trail.at_ms:
@@ -371,9 +394,9 @@ class PositionMonitor:
 
     def _record_prices(self) -> None:
         """Write down what prices have decided since the last pass."""
-        keys, self._tightened = self._tightened, set()
+        moves, self._tightened = self._tightened, []
         events: list[Event] = []
-        for key in keys:
+        for key in dict.fromkeys(move.key for move in moves):
             state, episode = self.watch.state(key), self.applier.book.episodes.get(key)
             if state is not None and episode is not None and arithmetic.improves(episode.side.sign, episode.trail.stop, state.stop, 0):
                 for line in phrases(episode.trail, state, episode.plan, state.best):
@@ -382,16 +405,24 @@ class PositionMonitor:
         self.applier.record(events)
 
     async def _catch_up(self) -> None:
-        """Fold the bars of an outage, clamped to the price, so that the stop is where it would have been."""
+        """Fold the bars of an outage, clamped to the price, so that the stop is where it would have been.
+
+        What cannot be read now is caught up by a later pass: this one places what is known.
+        """
+        self._stale = False
         for key, episode in list(self.applier.book.episodes.items()):
-            if not episode.opened:
+            if not episode.opened or episode.trail.at_ms // MINUTE_MS == self._time_ms // MINUTE_MS:
+                continue  # no bar has closed since
+            try:
+                bars = await self.gateway.bars(key.symbol, limit=1000, by=self.rhythm.series, since_ms=episode.trail.at_ms - MINUTE_MS)
+            except Unavailable as error:
+                self._stale = True
+                log.warning("bars", symbol=key.symbol, outcome="not caught up", why=str(error))
                 continue
-            bars = await self.gateway.bars(key.symbol, limit=1000, by=self.rhythm.series, since_ms=episode.trail.at_ms - MINUTE_MS)
             now = bars[-1].close if bars else None
             for bar in bars:
                 if bar.closed and now is not None:
                     self._fold(key, self.applier.book.episodes[key], replace(bar, close=now), catching_up=True)
-        self._stale = False
 
     # -- what is told -----------------------------------------------------------------------------------------------------------
 

@@ -60,6 +60,7 @@ class ExitRouter:
         self.account = account
         self.planner = planner or ExitPlanner()
         self.planning = planning or Planning()
+        self._kept: set[str] = set()  # plans that are surely in the register
 
     @property
     def register(self) -> PlanRegister:
@@ -106,10 +107,11 @@ class ExitRouter:
             provisional=True,
             expires_ms=now_ms() + PROVISIONAL_MS,
         )
+        told = None if market_data is None else market_from_dict(market_data)
         active = self.register.active(key, context.now_ms)
         if active is not None and active.side is held.side:
             return active
-        market = await self.facts.market(held.symbol) if market_data is None else market_from_dict(market_data)
+        market = told or await self.facts.market(held.symbol)
         return self._planned(replace(context, market=market), provisional=True)
 
     def get_active_plan(self, symbol: str, position_side: PositionSide | str | None = None, account: str | None = None) -> ExitPlan | None:
@@ -151,6 +153,24 @@ class ExitRouter:
             log.error("register", outcome="could not be read", why=str(error))
             return False
         return bool(ended) and ended[-1]
+
+    def keep(self, plan: ExitPlan, time_ms: int) -> None:
+        """See to it that the register knows a plan that is worked by: it may have been out of use when the plan was made."""
+        if plan.uid in self._kept:
+            return
+        try:
+            if all(row.plan.uid != plan.uid for row in self.register.history(plan.key)):
+                self.register.get_or_create(plan.key, plan.side, lambda episode: replace(plan, episode=episode), time_ms)
+            self._kept.add(plan.uid)
+        except RegisterError as error:
+            log.error("register", outcome="could not be written", why=str(error))
+
+    def confirm(self, plan: ExitPlan) -> None:
+        """A snapshot shows the position that this plan was made for before it was there."""
+        try:
+            self.register.confirm(plan.key, plan.uid)
+        except RegisterError as error:  # the plan is in the book and is worked by; only readers still see it as provisional
+            log.error("register", outcome="could not be written", why=str(error))
 
     def end(self, key: Key, but: str | None, at_ms: int, reason: str) -> None:
         """End the active plan of a slot whose episode is over, unless it is ``but``, the one that lives on."""

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from qtkit.core.desired import Scope
+from qtkit.core.desired import Scope, Traits
 from qtkit.core.model import PolicyError, TriggerBy
 from qtkit.core.names import suggestion
 from qtkit.home import FILE, FOLDER, PaperKeys, Paths, Secret, home, searched
@@ -79,7 +79,10 @@ class Series(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """One account the desk looks after. `max_notional` is in the quote coin; `None` policies are the planner's own defaults."""
+    """One account the desk looks after. `max_notional` is in the quote coin; `None` policies are the planner's own defaults.
+
+    `traits` say what its exchange allows, where that is known to differ from the capability table.
+    """
 
     name: str = field(default="paper", metadata={"hidden": True})
     kind: Literal["paper"] = "paper"
@@ -90,6 +93,7 @@ class Account:
     risk_per_trade_bps: int = 25
     max_notional: Decimal = Decimal(10_000)
     leverage: int = 5
+    traits: Traits | None = None
 
     def __post_init__(self) -> None:
         _within(f"accounts.{self.name}.risk_per_trade_bps", self.risk_per_trade_bps, 1, 1_000)
@@ -223,14 +227,19 @@ def _refuse_unknown(data: Mapping[str, Any], kind: type, before: str, sources: M
         if key not in known:
             source = next((s for n, s in sources.items() if f"{n}.".startswith(f"{name}.")), FILE)
             raise PolicyError(f"{source}: no setting {name!r}; {suggestion(key, known)}")
-        if isinstance(value, bool):
+        if isinstance(value, bool) and known[key].type is not bool:
             raise PolicyError(f"{sources[name]}: {name} is no yes-or-no setting, got {str(value).lower()}")
         if name == "accounts" and isinstance(value, Mapping):
             for account, row in value.items():
                 if isinstance(row, Mapping):
                     _refuse_unknown(row, Account, f"{name}.{account}.", sources)
-        elif isinstance(value, Mapping) and is_dataclass(known[key].type):
-            _refuse_unknown(value, typing.cast(type, known[key].type), f"{name}.", sources)
+        elif isinstance(value, Mapping) and (table := _table(known[key].type)) is not None:
+            _refuse_unknown(value, table, f"{name}.", sources)
+
+
+def _table(kind: object) -> type | None:
+    """The dataclass that a setting holds, also one that may be left out."""
+    return next((option for option in (kind, *typing.get_args(kind)) if isinstance(option, type) and is_dataclass(option)), None)
 
 
 def _parse(data: dict[str, Any], sources: Mapping[str, str]) -> Settings:

@@ -6,9 +6,8 @@ recorded and placed by the next pass, which it wakes.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from decimal import Decimal
-from heapq import heappop, heappush
+from heapq import heappush, heapreplace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +19,12 @@ from qtkit.core.context import to_trailing_config
 from qtkit.core.model import Key, PolicyError, PositionSide, Ticks
 from qtkit.core.names import suggestion
 from qtkit.core.plan import ExitPlan
-from qtkit.core.trail import TrailState, callback_at, fold
+from qtkit.core.trail import TrailState, advance, callback_at
 from qtkit.router import ExitRouter
 
 log = structlog.get_logger("qtkit.trailing")
 
-FAR = 1 << 62
+FAR = 1 << 100  # no price
 
 
 class Tighten(NamedTuple):
@@ -36,38 +35,59 @@ class Tighten(NamedTuple):
 
 
 class _Watched:
-    """A position under watch: its plan and the running numbers of its trail, plain ints."""
+    """A position under watch: its plan and the running numbers of its trail (ticks), plain for speed."""
 
-    __slots__ = ("at_ms", "done", "key", "plan", "state")
+    __slots__ = ("armed", "at_ms", "best", "done", "key", "plan", "sign", "stage", "stop")
 
     def __init__(self, key: Key, plan: ExitPlan, state: TrailState, done: int) -> None:
-        self.key, self.plan, self.state, self.done = key, plan, state, done
-        self.at_ms = state.at_ms
+        self.key, self.plan, self.sign, self.done = key, plan, plan.side.sign, done
+        self.best, self.stop, self.stage, self.armed, self.at_ms = state.best, state.stop, state.stage, state.armed, state.at_ms
+
+    @property
+    def state(self) -> TrailState:
+        return TrailState(best=self.best, stop=self.stop, stage=self.stage, armed=self.armed, at_ms=self.at_ms)
+
+    def see(self, price: int, at_ms: int) -> bool:
+        """Fold a price (E8) in. True if the stop moved."""
+        before, plan = self.stop, self.plan
+        extreme = Ticks(arithmetic.favourable_ticks(self.sign, price, plan.tick))
+        self.best, self.stop, self.stage, self.armed = advance(
+            plan, self.sign, self.best, before, self.stage, self.armed, extreme, targets_done=self.done
+        )
+        if at_ms > self.at_ms:
+            self.at_ms = at_ms
+        return self.stop != before
+
+    def rank(self) -> int:
+        """The next price (E8) at which something happens, so signed that the nearest is the least."""
+        plan = self.plan
+        waiting = plan.break_even_after is not None and self.done >= plan.break_even_after
+        if waiting and arithmetic.tighter(self.sign, self.stop, plan.break_even) != self.stop:
+            return -FAR  # a target was filled: the next price, whatever it is, brings the stop to break-even
+        return self.sign * next_price(plan, self.sign, self.best, self.stop, self.stage, self.armed) * plan.tick
 
 
 class _Band:
-    """The positions on one symbol. ``high`` and ``low`` bound the prices at which nothing happens to any of them."""
+    """The positions on one symbol. ``high`` and ``low`` (E8) bound the prices at which nothing happens to any of them."""
 
-    __slots__ = ("falling", "high", "low", "order", "rising")
+    __slots__ = ("falling", "high", "low", "rising")
 
     def __init__(self) -> None:
         self.high, self.low = FAR, -FAR
-        self.rising: list[tuple[int, int, _Watched]] = []  # next favourable price of longs, lowest first
-        self.falling: list[tuple[int, int, _Watched]] = []  # of shorts, highest first (negated)
-        self.order = 0
+        self.rising: list[_Waiting] = []  # longs by their next price, lowest first
+        self.falling: list[_Waiting] = []  # shorts by their next price, highest first (negated)
 
-    def add(self, watched: _Watched, threshold: int) -> None:
-        self.order += 1
-        if watched.plan.side.sign > 0:
-            heappush(self.rising, (threshold, self.order, watched))
-            self.high = self.rising[0][0]
-        else:
-            heappush(self.falling, (-threshold, self.order, watched))
-            self.low = -self.falling[0][0]
+    def add(self, waiting: "_Waiting") -> None:
+        heappush(self.rising if waiting[2].sign > 0 else self.falling, waiting)
+        self.bound()
 
     def bound(self) -> None:
         self.high = self.rising[0][0] if self.rising else FAR
         self.low = -self.falling[0][0] if self.falling else -FAR
+
+
+_Waiting = tuple[int, int, _Watched]
+"""Signed next price (E8), a number that keeps the order, the position."""
 
 
 class PriceWatch:
@@ -79,19 +99,14 @@ class PriceWatch:
 
     def follow(self, episodes: Iterable[Episode]) -> None:
         """Watch exactly these episodes, keeping the running state of those already watched."""
-        wanted = {episode.key: episode for episode in episodes if episode.opened}
-        kept = {key: watched for key, watched in self._watched.items() if key in wanted and watched.plan is wanted[key].plan}
-        self._watched, self._bands = {}, {}
-        for key, episode in wanted.items():
-            state, before = episode.trail, kept.get(key)
-            if before is not None and arithmetic.reached(episode.side.sign, before.state.best, state.best):
-                stop = Ticks(arithmetic.tighter(episode.side.sign, before.state.stop, state.stop))
-                state = replace(
-                    before.state, stop=stop, stage=max(before.state.stage, state.stage), armed=before.state.armed or state.armed
-                )
-            watched = _Watched(key, episode.plan, state, episode.targets_done)
-            self._watched[key] = watched
-            self._bands.setdefault(key.symbol, _Band()).add(watched, next_move(watched.plan, state))
+        before, self._watched, self._bands = self._watched, {}, {}
+        for number, episode in enumerate(episode for episode in episodes if episode.opened):
+            watched = _Watched(episode.key, episode.plan, episode.trail, episode.targets_done)
+            running = before.get(episode.key)
+            if running is not None and running.plan is episode.plan:
+                _resume(watched, running)
+            self._watched[episode.key] = watched
+            self._bands.setdefault(episode.key.symbol, _Band()).add((watched.rank(), number, watched))
 
     def state(self, key: Key) -> TrailState | None:
         """The running trail state of a watched position."""
@@ -99,48 +114,46 @@ class PriceWatch:
         return None if watched is None else watched.state
 
     def on_price(self, symbol: str, price: int, at_ms: int = 0) -> list[Tighten] | tuple[()]:
-        """What this price (ticks) changes: an empty tuple nearly always."""
+        """What this price (E8) changes: an empty tuple nearly always."""
         band = self._bands.get(symbol)
         if band is None or band.low < price < band.high:
             return ()
-        return self._beyond(band, price, at_ms)
-
-    @staticmethod
-    def _beyond(band: _Band, price: int, at_ms: int) -> list[Tighten]:
         moves: list[Tighten] = []
-        again: list[tuple[list[tuple[int, int, _Watched]], tuple[int, int, _Watched]]] = []
-        for heap, sign in ((band.rising, 1), (band.falling, -1)):
-            while heap and heap[0][0] <= sign * price:
-                _, order, watched = heappop(heap)
-                before = watched.state.stop
-                watched.state = fold(watched.plan, watched.state, Ticks(price), at_ms, targets_done=watched.done)
-                if watched.state.stop != before:
-                    moves.append(Tighten(watched.key, watched.state.stop))
-                again.append((heap, (sign * next_move(watched.plan, watched.state), order, watched)))
-        for heap, entry in again:
-            heappush(heap, entry)
+        for heap, reach in ((band.rising, price), (band.falling, -price)):
+            while heap and heap[0][0] <= reach:
+                _, number, watched = heap[0]
+                if watched.see(price, at_ms):
+                    moves.append(Tighten(watched.key, watched.stop))
+                heapreplace(heap, (watched.rank(), number, watched))
         band.bound()
         return moves
 
 
-def next_move(plan: ExitPlan, state: TrailState) -> int:
+def _resume(watched: _Watched, running: _Watched) -> None:
+    """Take over what prices have done since the book was written; the stop stays the tighter of both."""
+    sign = watched.sign
+    watched.stop = Ticks(arithmetic.tighter(sign, watched.stop, running.stop))
+    if arithmetic.reached(sign, running.best, watched.best):
+        watched.best, watched.at_ms = running.best, running.at_ms
+        watched.stage, watched.armed = max(watched.stage, running.stage), watched.armed or running.armed
+
+
+def next_price(plan: ExitPlan, sign: int, best: int, stop: int, stage: int, armed: bool) -> int:
     """The nearest favourable price (ticks) at which the stop moves: the next stage, or the trail's next step."""
-    sign = plan.side.sign
     nearest = sign * FAR
-    if state.stage < len(plan.stages):
-        nearest = plan.stages[state.stage].at
+    if stage < len(plan.stages):
+        nearest = plan.stages[stage].at
     trail = plan.trail
     if trail is None:
         return nearest
-    gain = max(1, -(-trail.min_step * state.stop // arithmetic.BPS))
-    level = state.stop + sign * gain
-    step = _price_for(sign, level, callback_at(plan, trail, state.best))
-    if not state.armed:
+    level = stop + sign * max(1, -(-trail.min_step * stop // arithmetic.BPS))
+    step = _price_for(sign, level, callback_at(plan, trail, Ticks(best)))
+    if not armed:
         step = arithmetic.tighter(sign, step, trail.activation)
     for curve in trail.tightening:
-        if sign * (curve.at - state.best) > 0:
+        if sign * (curve.at - best) > 0:
             step = arithmetic.looser(sign, step, arithmetic.tighter(sign, curve.at, _price_for(sign, level, curve.callback)))
-    return arithmetic.looser(sign, nearest, arithmetic.tighter(sign, step, state.best + sign))
+    return arithmetic.looser(sign, nearest, arithmetic.tighter(sign, step, best + sign))
 
 
 def _price_for(sign: int, level: int, callback: int) -> int:
@@ -201,7 +214,7 @@ def told(episode: Episode) -> str:
         left = abs(plan.trail.activation - state.best) * 100 / state.best
         begins, best = _price(plan, plan.trail.activation), _price(plan, state.best)
         moves = f"The trail is not armed: it begins at {begins}, {left:.2f} % beyond the best price {best}."
-    step = next_move(plan, state)
+    step = next_price(plan, plan.side.sign, state.best, state.stop, state.stage, state.armed)
     after = "No further price moves the stop." if abs(step) >= FAR else f"The stop moves next at {_price(plan, step)}."
     passed = f"Stages passed: {state.stage} of {len(plan.stages)}." if plan.stages else ""
     return " ".join(part for part in (stop, moves, passed, after) if part)

@@ -14,6 +14,7 @@ from qtkit.core.roll import PlanFor, flat_events, leg_events, orphan_events, pos
 
 DAY_MS = 86_400_000
 LAST_FIFTH = 8_000  # bps of the way from the plan's start to liquidation
+TARGETS_A_PASS = 10  # so that the order counter (300 in 10 s for the account, shared) is there for stops when many positions come at once
 NEAR = 50  # bps from the mark at which a stop rests when its own level has been passed
 
 
@@ -67,33 +68,45 @@ def decide(
     run = _Run(book, desk, now_ms, plan_for, flat)
     readings = sorted(snapshots, key=lambda snapshot: snapshot.symbol)
     for snapshot in readings:
-        run.symbol(snapshot)
-    blocked = any(run.split(snapshot.orders).other_desks for snapshot in readings)
-    if blocked:
+        run.symbol_apart(snapshot)
+    if run.blocked:
         run.alarms.append(f"{desk.account}: another desk's orders rest on this account; nothing is sent until one of the two is stopped")
-    silent = blocked or desk.scope is Scope.WATCH
+    silent = run.blocked or desk.scope is Scope.WATCH
     room = desk.traits.max_conditional - sum(order.kind.conditional for snapshot in readings for order in snapshot.orders)
     actions = () if silent else _in_order(run.ranked, room)
-    return Decision(book=run.book, events=tuple(run.events), actions=actions, coverage=tuple(run.coverage), alarms=tuple(run.alarms))
+    after = replace(run.book, episodes=run.episodes)
+    return Decision(book=after, events=tuple(run.events), actions=actions, coverage=tuple(run.coverage), alarms=tuple(run.alarms))
 
 
 def _in_order(ranked: Sequence[Ranked], room: int) -> tuple[Action, ...]:
-    """Cover first, then closes, replacements, cancels, targets and questions; targets only where two order slots stay free."""
+    """Cover first, then closes, replacements, cancels, targets and questions; targets a few at a time, and two order slots stay free."""
     actions: list[Action] = []
+    targets = TARGETS_A_PASS
     for entry in sorted(ranked, key=lambda r: r.rank):
         if isinstance(entry.action, Place) and entry.action.order.kind.conditional:
-            if entry.rank == 4 and room <= 2:
-                continue
+            if entry.rank == 4:
+                if room <= 2 or targets == 0:
+                    continue
+                targets -= 1
             room -= 1
         actions.append(entry.action)
     return tuple(actions)
 
 
 class _Run:
-    """One run of ``decide``: collects events, keeping the book their fold, and actions with their rank."""
+    """One run of ``decide``: collects events and actions with their rank.
+
+    ``book`` is the fold of the events, with the episodes of the present symbol alone, so that an event costs the same however many
+    positions there are; ``episodes`` are those of all symbols.
+    """
 
     def __init__(self, book: Book, desk: Desk, now_ms: int, plan_for: PlanFor, flat: frozenset[Key]) -> None:
         self.book, self.desk, self.now_ms, self.plan_for, self.flat = book, desk, now_ms, plan_for, flat
+        self.episodes = dict(book.episodes)
+        self.keys: dict[str, list[Key]] = {}
+        for key in self.episodes:
+            self.keys.setdefault(key.symbol, []).append(key)
+        self.blocked = False
         self.events: list[Event] = []
         self.ranked: list[Ranked] = []
         self.coverage: list[Coverage] = []
@@ -114,13 +127,30 @@ class _Run:
                 own.append(order)
             else:
                 others.append(order)
+        self.blocked |= bool(others)
         return _Orders(tuple(own), tuple(foreign), tuple(others))
+
+    def symbol_apart(self, snapshot: Snapshot) -> None:
+        """Decide on a symbol so that a fault of ours in it leaves the others as they would be without it, and is told."""
+        keys = self.keys.get(snapshot.symbol, ())
+        book = self.book = replace(self.book, episodes={key: self.episodes[key] for key in keys})
+        events, ranked, coverage = len(self.events), len(self.ranked), len(self.coverage)
+        try:
+            self.symbol(snapshot)
+        except Exception as error:  # noqa: BLE001 - one position that cannot be decided on must not leave the others without a stop
+            self.book = book
+            del self.events[events:], self.ranked[ranked:], self.coverage[coverage:]
+            what = f"{type(error).__name__}: {error}"
+            self.alarms.append(f"{snapshot.account}/{snapshot.symbol}: could not be decided on ({what}); what rests there is left as it is")
+        for key in keys:
+            del self.episodes[key]
+        self.episodes |= self.book.episodes
+        self.keys[snapshot.symbol] = list(self.book.episodes)
 
     def symbol(self, snapshot: Snapshot) -> None:
         orders = self.split(snapshot.orders)
         held = {Key(self.desk.account, p.symbol, p.position_side): p for p in snapshot.positions}
-        known = [key for key in self.book.episodes if key.symbol == snapshot.symbol]
-        for key in sorted({*held, *known}):
+        for key in sorted({*held, *self.book.episodes}):
             own = tuple(o for o in orders.own if o.position_side is key.position_side)
             position = held.get(key)
             if position is None:
@@ -143,7 +173,7 @@ class _Run:
             self.ranked += [Ranked(rank=3, action=Cancel(key=episode.key, order=o, reason="position is flat")) for o in own]
 
     def _orphans(self, snapshot: Snapshot, own: tuple[Order, ...]) -> None:
-        held = {p.position_side for p in snapshot.positions} | {k.position_side for k in self.book.episodes if k.symbol == snapshot.symbol}
+        held = {p.position_side for p in snapshot.positions} | {key.position_side for key in self.book.episodes}
         orphans = [order for order in own if order.position_side not in held]
         self.happened(orphan_events(self.book, orphans, (order.client_id for order in own), snapshot.at_ms))
         for order in orphans:
@@ -252,7 +282,7 @@ class _Run:
     def _exchange_at_fault(self) -> bool:
         refused = {
             key.symbol
-            for key, episode in self.book.episodes.items()
+            for key, episode in {**self.episodes, **self.book.episodes}.items()
             if any(leg.status is LegStatus.REFUSED for name, leg in episode.legs.items() if name[0] in "fs")
         }
         return len(refused) > 1

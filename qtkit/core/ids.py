@@ -5,6 +5,7 @@ Binance (36, ``^[\\.A-Z\\:/a-z0-9_-]{1,36}$``) and OKX (32 alphanumerics).
 """
 
 from base64 import b32encode
+from functools import lru_cache
 from hashlib import blake2b
 
 from qtkit.core.model import PolicyError, PositionSide, Side
@@ -54,6 +55,7 @@ def client_order_id(tag: str, plan_uid: str, leg: str, revision: int) -> str:
     return PREFIX + tag + leg + _hash(tag, plan_uid, leg, revision)[:_HASH] + number
 
 
+@lru_cache(maxsize=4_096)  # every pass meets the ids of all resting orders again
 def parse_client_order_id(client_id: str) -> tuple[str, str, int] | None:
     """Desk tag, leg and revision of an id made by ``client_order_id``; None for anybody else's.
 

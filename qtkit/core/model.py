@@ -26,10 +26,9 @@ class Side(Enum):
     LONG = 1
     SHORT = -1
 
-    @property
-    def sign(self) -> int:
+    def __init__(self, sign: int) -> None:
+        self.sign = sign
         """+1 for long, -1 for short: a rule is written once with it."""
-        return self.value
 
     @property
     def opening(self) -> "OrderSide":
@@ -55,6 +54,11 @@ class PositionSide(Enum):
     BOTH = "BOTH"
     LONG = "LONG"
     SHORT = "SHORT"
+
+    def __lt__(self, other: "PositionSide") -> bool:
+        return bool(self.value < other.value)  # keys are sorted, also those of both slots of one symbol
+
+    __hash__ = object.__hash__  # members are unique; Enum's own hash is a Python call, and every key is hashed with it
 
 
 class OrderKind(Enum):

@@ -1,6 +1,7 @@
 """From one reading to the next: which episodes began and ended, which orders were seen, which sizes are not explained."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from qtkit.core.book import (
     Book,
@@ -47,7 +48,8 @@ def position_events(book: Book, snapshot: Snapshot, key: Key, position: Position
         events.append(EpisodeClosed(key=key, at_ms=snapshot.at_ms, reason=reason))
         episode = None
     if episode is None or not episode.opened:
-        plan = plan_for(key, position) if episode is None else episode.plan
+        # The entry's plan was made before there was a position: now one is seen.
+        plan = plan_for(key, position) if episode is None else replace(episode.plan, provisional=False, expires_ms=None)
         trail = begin(plan) if episode is None else episode.trail
         ladder = cut(plan, position.lots, [False] * len(plan.targets))
         own = episode is not None or not plan.adopted

@@ -39,31 +39,50 @@ def fold(plan: ExitPlan, state: TrailState, extreme: Ticks, at_ms: int, *, targe
     """The state after a bar (its favourable extreme) or a tick.
 
     With ``price`` the prices are being caught up after an outage or at adoption: a level that the price has passed meanwhile is
-    clamped to the price less the callback, so that a missed moment never sells at once. Without it the level stands, and a price
-    beyond it means that the stop was hit.
+    clamped to the price less the callback, so that a missed moment never sells at once; and the best price begins anew at the price,
+    so that the next bar does not sell either. Without it the level stands, and a price beyond it means that the stop was hit.
     """
     sign = plan.side.sign
-    best = Ticks(arithmetic.tighter(sign, state.best, extreme))
-    stop, stage = state.stop, state.stage
-    while stage < len(plan.stages) and arithmetic.reached(sign, best, plan.stages[stage].at):
-        stop = _raise(sign, stop, plan.stages[stage].to, price)
-        stage += 1
+    best, stop, stage, armed = advance(
+        plan, sign, state.best, state.stop, state.stage, state.armed, extreme, targets_done=targets_done, price=price
+    )
+    return TrailState(best=best, stop=stop, stage=stage, armed=armed, at_ms=max(at_ms, state.at_ms))
+
+
+def advance(
+    plan: ExitPlan,
+    sign: int,
+    best: Ticks,
+    stop: Ticks,
+    stage: int,
+    armed: bool,
+    extreme: Ticks,
+    *,
+    targets_done: int = 0,
+    price: Ticks | None = None,
+) -> tuple[Ticks, Ticks, int, bool]:
+    """``fold`` on plain numbers: best, stop, stage and armed after ``extreme``. Who looks at every price keeps no objects."""
+    best, missed = Ticks(arithmetic.tighter(sign, best, extreme)), False
+    while stage < len(plan.stages) and arithmetic.reached(sign, best, plan.stages[stage].at) and not missed:
+        missed = _passed(sign, plan.stages[stage].to, price)
+        if not missed:
+            stop, stage = Ticks(arithmetic.tighter(sign, stop, plan.stages[stage].to)), stage + 1
     if plan.break_even_after is not None and targets_done >= plan.break_even_after:
-        stop = _raise(sign, stop, plan.break_even, price)
-    armed = state.armed
+        stop = stop if _passed(sign, plan.break_even, price) else Ticks(arithmetic.tighter(sign, stop, plan.break_even))
     trail = plan.trail
     if trail is not None and (armed or arithmetic.reached(sign, best, trail.activation)):
         armed = True
         callback = callback_at(plan, trail, best)
         level = Ticks(arithmetic.trail_level(sign, best, callback))
-        if price is not None and arithmetic.stop_hit(sign, price, level):
-            level = Ticks(arithmetic.trail_level(sign, price, callback))
+        if price is not None and _passed(sign, level, price):
+            level, missed = Ticks(arithmetic.trail_level(sign, price, callback)), True
         if arithmetic.improves(sign, stop, level, trail.min_step):
             stop = level
-    return TrailState(best=best, stop=stop, stage=stage, armed=armed, at_ms=max(at_ms, state.at_ms))
+    if missed and price is not None:
+        best = price
+    return best, stop, stage, armed
 
 
-def _raise(sign: int, stop: Ticks, level: Ticks, price: Ticks | None) -> Ticks:
-    if price is not None and arithmetic.stop_hit(sign, price, level):
-        return stop
-    return Ticks(arithmetic.tighter(sign, stop, level))
+def _passed(sign: int, level: Ticks, price: Ticks | None) -> bool:
+    """True if prices are being caught up and the present one lies beyond the level."""
+    return price is not None and arithmetic.stop_hit(sign, price, level)

@@ -108,16 +108,19 @@ class PlanRegister:
         return None if plan is None or _expired(plan, now_ms) else plan
 
     def active_for(
-        self, symbol: str, position_side: PositionSide | None = None, account: str | None = None, *, now_ms: int
+        self, symbol: str | None = None, position_side: PositionSide | None = None, account: str | None = None, *, now_ms: int
     ) -> tuple[ExitPlan, ...]:
-        """All active plans of a symbol, narrowed by slot and account where given, in the order of their keys."""
-        query = f"SELECT ({_NEWEST}) AS body FROM episodes WHERE closed_ms IS NULL AND symbol = ? ORDER BY account, position_side"
+        """All active plans, narrowed by symbol, slot and account where given, in the order of their keys."""
+        query = f"SELECT ({_NEWEST}) AS body FROM episodes WHERE closed_ms IS NULL ORDER BY account, symbol, position_side"
         with self._query():
-            plans = [self._decode(row["body"]) for row in self._rows(query, (symbol,))]
+            plans = [self._decode(row["body"]) for row in self._rows(query, ())]
         return tuple(
             plan
             for plan in plans
-            if not _expired(plan, now_ms) and position_side in (None, plan.key.position_side) and account in (None, plan.key.account)
+            if not _expired(plan, now_ms)
+            and symbol in (None, plan.key.symbol)
+            and position_side in (None, plan.key.position_side)
+            and account in (None, plan.key.account)
         )
 
     def confirm(self, key: Key, uid: str) -> ExitPlan:

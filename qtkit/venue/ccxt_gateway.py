@@ -77,7 +77,8 @@ class CcxtGateway:
     ``base_url`` must be loopback: live writes are refused until accounts exist. ``timeout_s`` bounds each request and
     is the exchange's receive window too. ``keep_alive_s`` and ``quiet_s`` are for tests of the streams. Keys live in
     private objects alone: not in repr, errors, logs or pickles. Calls are bought from ``budget``; those that keep
-    positions safe (reading positions and a symbol's orders, exits, cancels, look-ups) may use its reserve.
+    positions safe (reading positions, orders and the bars that trails follow, listen keys, exits, cancels, look-ups) may use its reserve;
+    what is left are the questions around an entry.
     """
 
     __slots__ = (
@@ -186,7 +187,7 @@ class CcxtGateway:
         params = {} if symbol is None else {"symbol": symbol}
         out: list[Order] = []
         for call, parse in ((calls.ALGO_ORDERS, wire.algo_order), (calls.ORDERS, wire.regular_order)):
-            rows = _rows(await self._session.read(call, params, protective=symbol is not None), "orders")
+            rows = _rows(await self._session.read(call, params, protective=True), "orders")
             found = [(row, await self._rules(str(row.get("symbol")))) for row in rows]
             with _readable("orders"):
                 # Rows of other symbols have been seen in answers about one: they are nobody's here.
@@ -257,6 +258,8 @@ class CcxtGateway:
         now_ms = await self._market_time(symbol)
         if since_ms is None and limit > _PAGE:
             since_ms = now_ms - now_ms % width - (limit - 1) * width
+        elif since_ms is not None:  # no more than there can be: the weight grows with what is asked for
+            limit = min(limit, max(1, (now_ms - since_ms) // width + 2))
         out: tuple[Bar, ...] = ()
         while len(out) < limit:
             size = min(_PAGE, limit - len(out))
@@ -269,14 +272,14 @@ class CcxtGateway:
         return out
 
     async def _market_time(self, symbol: str) -> int:
-        row = await self._session.read(calls.MARK, {"symbol": symbol})
+        row = await self._session.read(calls.MARK, {"symbol": symbol}, protective=True)
         with _readable(f"market time of {symbol}"):
             return int(wire.decimal_of(row, "time"))
 
     async def _page(self, params: dict[str, Any], rules: Instrument, by: TriggerBy, now_ms: int) -> tuple[Bar, ...]:
         size = int(params["limit"])
         weight = 1 if size < 100 else 2 if size < 500 else 5
-        rows = await self._session.read(calls.KLINES if by is TriggerBy.LAST else calls.MARK_KLINES, params, weight=weight)
+        rows = await self._session.read(calls.KLINES if by is TriggerBy.LAST else calls.MARK_KLINES, params, weight=weight, protective=True)
         if not isinstance(rows, list):
             raise Unavailable(f"the bars of {rules.symbol} could not be read: the answer is not a list")
         with _readable(f"bars of {rules.symbol}"):
@@ -366,14 +369,14 @@ class _StreamWire:
         return self._gateway.instruments
 
     async def listen_key(self) -> str:
-        answer = await self._gateway._session.read(calls.NEW_KEY, {})
+        answer = await self._gateway._session.read(calls.NEW_KEY, {}, protective=True)
         key = answer.get("listenKey") if isinstance(answer, dict) else None
         if not key:
             raise Unavailable("the exchange gave no listen key")
         return str(key)
 
     async def keep_alive(self) -> None:
-        await self._gateway._session.read(calls.KEEP_KEY, {})
+        await self._gateway._session.read(calls.KEEP_KEY, {}, protective=True)
 
     async def open_socket(self, key: str | None, on_message: Callable[[Any], None]) -> CcxtSocket:
         client = self._gateway._client

@@ -1,0 +1,1 @@
+"""The commands of ``qtkit``, one room each. Nothing heavy is imported before a command runs."""

@@ -1,0 +1,131 @@
+"""Commands that trade: ``signal`` and ``flatten``. The running desk carries them out; without one its place is taken for that act."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qtkit.commands.look import ACCOUNT, JSON, ledger_now
+
+if TYPE_CHECKING:
+    from qtkit.ledger import Ledger, Line
+    from qtkit.signals import Execution, Signal
+
+
+def signal(
+    symbol: Annotated[str, typer.Argument(help="As the exchange writes it, BTCUSDT.")],
+    side: Annotated[str, typer.Option(help="long, short, buy or sell.")],
+    quantity: Annotated[str, typer.Option(help="Coins; default: what --risk loses at the stop.")] = "",
+    risk: Annotated[str, typer.Option(help="Part of the equity lost at the stop, 0.25%; default: the account's.")] = "",
+    stop: Annotated[str, typer.Option(help="Stop as 2.5%, 250bps, 3atr or @91000; default: the policy's.")] = "",
+    policy: Annotated[str, typer.Option(help="Exit policy by name: scaled_tp, trailing_tp, staged, hybrid, ...")] = "",
+    confidence: Annotated[str, typer.Option(help="How sure the model is, 0 to 1.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan and size it, send nothing.")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Open a position at the market together with its stop.
+
+    Examples: `qtkit signal BTCUSDT --side long --risk 0.25% --dry-run`, `qtkit signal XRPUSDT --side short --quantity 500 --stop 2%`
+    """
+    from qtkit import logs
+
+    logs.quiet()
+    wish = _signal(symbol, side, quantity, risk, stop, policy, confidence)
+    done = asyncio.run(_send(wish, dry_run))
+    if as_json:
+        print(json.dumps(asdict(done), indent=1))
+        return
+    print(f"{done.symbol} {done.side} {done.quantity}: {done.outcome}; stop {done.stop}, {done.risk} USDT at risk there")
+    print(f"plan {done.plan} ({done.strategy}); `qtkit plan {done.symbol}` shows it" if not dry_run else f"policy {done.strategy}")
+    for warning in done.warnings:
+        print(f"warning: {warning}")
+
+
+def _signal(symbol: str, side: str, quantity: str, risk: str, stop: str, policy: str, confidence: str) -> "Signal":
+    from qtkit.signals import Signal
+
+    raw = {"symbol": symbol.upper(), "side": side, "quantity": quantity or None, "stop": stop or None, "policy": policy or None}
+    raw["risk_bps"] = None if not risk else _bps(risk.removesuffix("%"), "--risk is a percentage such as 0.25%", 100)
+    raw["confidence"] = None if not confidence else _bps(confidence, "--confidence is a fraction such as 0.8", 10_000)
+    return Signal.from_dict(raw)
+
+
+def _bps(text: str, rule: str, scale: int) -> str:
+    """Exact text of a number in basis points; finer than that is refused."""
+    from decimal import Decimal, InvalidOperation
+
+    from qtkit.core.model import PolicyError
+
+    try:
+        number = Decimal(text.strip()) * scale
+    except InvalidOperation:
+        raise PolicyError(f"{rule}, got '{text}'") from None
+    if not number.is_finite() or number != number.to_integral_value():
+        raise PolicyError(f"{rule}, in whole basis points, got '{text}'")
+    return str(int(number))
+
+
+async def _send(wish: "Signal", dry_run: bool) -> "Execution":
+    from qtkit.client import send_signal
+
+    return await send_signal(wish, dry_run=dry_run)
+
+
+def flatten(
+    symbol: Annotated[str, typer.Argument(help="As the exchange writes it, BTCUSDT; all its position sides.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Close every open position of the account.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    account: ACCOUNT = "paper",
+    as_json: JSON = False,
+) -> None:
+    """Close positions at the market, reduce-only; their stops go last. Shows what will be closed and asks.
+
+    Examples: `qtkit flatten BTCUSDT`, `qtkit flatten --all --yes`
+    """
+    from qtkit.core.model import PolicyError
+
+    if bool(symbol) is everything:
+        raise typer.BadParameter("name a symbol, or --all", param_hint="SYMBOL")
+    chosen = _chosen(asyncio.run(ledger_now(account)), symbol.upper())
+    if not chosen:
+        print("nothing is open" if not as_json else json.dumps({"closed": [], "open": []}))
+        return
+    for line in chosen:
+        print(f"closes {line.key} {line.side} {line.size} at the market, mark {line.mark}, entry {line.entry}", flush=True)
+    if not yes:
+        typer.confirm("Close?", abort=True)
+    closed, left = asyncio.run(_flatten(symbol.upper() or None))
+    if as_json:
+        print(json.dumps({"closed": closed, "open": left}))
+    else:
+        print(f"closed: {', '.join(closed) or 'nothing'}")
+    if left:
+        raise PolicyError(f"still open: {', '.join(left)}; `qtkit check` shows what covers them, then flatten again")
+
+
+def _chosen(it: "Ledger", symbol: str) -> "list[Line]":
+    from qtkit.core.model import PolicyError
+
+    chosen = [line for line in it.lines if symbol in ("", line.symbol)]
+    if symbol and not chosen:
+        held = sorted({line.symbol for line in it.lines})
+        raise PolicyError(f"no position is open in {symbol}; open: {', '.join(held) or 'none'}")
+    return chosen
+
+
+async def _flatten(symbol: str | None) -> tuple[Sequence[str], Sequence[str]]:
+    """Keys that were closed and that are still open, by the running desk or in its place."""
+    from qtkit.client import NoDesk, call, stand_in
+    from qtkit.endpoint import chosen
+
+    try:
+        said = await call("POST", "/flatten", {"symbol": symbol})
+        return said["closed"], said["open"]
+    except NoDesk:
+        async with stand_in() as desk:
+            keys = chosen(desk, symbol)
+            left = await desk.flatten(keys)
+            return [str(key) for key in keys if key not in left], [str(key) for key in left]

@@ -1,0 +1,160 @@
+"""Commands that only look: ``check``, ``preview``, ``plan``. They need no desk: without one the exchange is read here, and nothing sent."""
+
+import asyncio
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from qtkit.core.plan import ExitPlan
+    from qtkit.ledger import Ledger, Step
+    from qtkit.router import ExitRouter
+
+ANSWER_WITHIN_S = 8.0
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+ACCOUNT = Annotated[str, typer.Option(help="Account of qtkit.toml.")]
+
+
+def check(account: ACCOUNT = "paper", as_json: JSON = False) -> None:
+    """Show what is open and what covers it. Exit status 0: all covered and a desk passes in time; 1: a gap, or nobody watches.
+
+    Asks the running desk; without one it reads the exchange itself and says so.
+
+    Examples: `qtkit check`, `qtkit check --json | jq .sentence`, `qtkit check || mail -s "not covered" me@example.com`
+    """
+    from qtkit import show
+
+    it = asyncio.run(ledger_now(account))
+    bad = it.has_gap or it.late() is not None
+    if as_json:
+        print(json.dumps({"sentence": it.sentence, "ok": not bad, "late": it.late(), **asdict(it)}, indent=1))
+    else:
+        show.ledger(it)
+    raise typer.Exit(1 if bad else 0)
+
+
+async def ledger_now(account: str) -> "Ledger":
+    """The ledger of the running desk, or what an onlooker sees."""
+    from qtkit import logs
+    from qtkit.client import DeskSilent, NoDesk, call
+    from qtkit.desk import account_of
+    from qtkit.ledger import Ledger
+    from qtkit.onlooker import onlooker
+    from qtkit.settings import Paths, Settings
+    from qtkit.store import codec
+
+    logs.quiet()
+    account_of(Settings.load(Paths.here().home), account)
+    try:
+        told = codec.decode(Ledger, await call("GET", "/cover", timeout_s=ANSWER_WITHIN_S))
+        if told.account == account:
+            return told
+    except (NoDesk, DeskSilent):
+        pass  # what it does not tell is seen below
+    async with onlooker(account) as looking:
+        return await looking.ledger()
+
+
+def preview(account: ACCOUNT = "paper", as_json: JSON = False) -> None:
+    """Show what the next pass would create, keep, replace and cancel. Sends nothing.
+
+    Examples: `qtkit preview`, `qtkit preview --json`
+    """
+    from qtkit import show
+
+    steps = asyncio.run(_steps(account))
+    if as_json:
+        print(json.dumps([asdict(step) for step in steps], indent=1))
+    else:
+        show.steps(steps)
+
+
+async def _steps(account: str) -> "tuple[Step, ...]":
+    from qtkit import logs
+    from qtkit.client import NoDesk, call
+    from qtkit.desk import account_of
+    from qtkit.ledger import Step
+    from qtkit.onlooker import onlooker
+    from qtkit.settings import Paths, Settings
+    from qtkit.store import codec
+
+    logs.quiet()
+    account_of(Settings.load(Paths.here().home), account)
+    try:
+        return tuple(codec.decode(Step, row) for row in await call("GET", "/preview"))
+    except NoDesk:
+        async with onlooker(account) as looking:
+            return await looking.steps()
+
+
+def plan(
+    symbol: Annotated[str, typer.Argument(help="As the exchange writes it, BTCUSDT.")],
+    side: Annotated[str, typer.Option(help="long or short, where both are open (hedge mode).")] = "",
+    account: ACCOUNT = "paper",
+    as_json: JSON = False,
+) -> None:
+    """Show the exit plan of a position leg by leg: price, distance from the entry, size and money.
+
+    Without a kept plan: the draft that a desk would make of the open position.
+
+    Examples: `qtkit plan BTCUSDT`, `qtkit plan ETHUSDT --side short`
+    """
+    from qtkit.core.describe import describe_plan
+    from qtkit.core.plan import ExitPlan
+    from qtkit.store import codec
+
+    found, kept = asyncio.run(_plan(symbol.upper(), side.upper(), account))
+    if as_json:
+        print(json.dumps({"kept": kept, "plan": codec.encode(ExitPlan, found), "text": describe_plan(found)}, indent=1))
+        return
+    if not kept:
+        print("no desk has planned this position yet; the draft that it would make:")
+    elif found.provisional:
+        print("provisional: made from a caller's word, not yet confirmed by a reading of the position")
+    print("\n".join(describe_plan(found)))
+
+
+async def _plan(symbol: str, side: str, account: str) -> "tuple[ExitPlan, bool]":
+    """The plan of a symbol's position, and whether it is kept."""
+    from qtkit import logs
+    from qtkit.core.model import PolicyError, Side
+    from qtkit.core.names import suggestion
+    from qtkit.desk import account_of
+    from qtkit.onlooker import onlooker
+    from qtkit.router import ExitRouter
+    from qtkit.settings import Paths, Settings
+
+    logs.quiet()
+    if side and side not in Side.__members__:
+        raise PolicyError(f"side '{side.lower()}' is not a side of a position: {suggestion(side.lower(), ('long', 'short'))}")
+    paths = Paths.here()
+    account_of(Settings.load(paths.home), account)
+    active = _kept(ExitRouter(account=account), symbol, side)
+    if active is not None:
+        return active, True
+    async with onlooker(account) as looking:
+        instruments = looking.monitor.gateway.instruments
+        if symbol not in instruments:
+            raise PolicyError(f"there is no symbol '{symbol}': {suggestion(symbol, instruments)}")
+        episodes = (await looking.decision()).book.episodes
+    found = [e.plan for key, e in sorted(episodes.items()) if key.symbol == symbol and side in ("", e.side.name)]
+    if not found:
+        raise PolicyError(
+            f"no {side.lower() + ' ' if side else ''}position is open in {symbol}, so there is nothing to plan; "
+            f"`qtkit signal {symbol} --side long --dry-run` shows what an entry would get"
+        )
+    if len(found) > 1:
+        raise PolicyError(f"{symbol} has a long and a short position; say which: --side long or --side short")
+    return found[0], False
+
+
+def _kept(router: "ExitRouter", symbol: str, side: str) -> "ExitPlan | None":
+    from qtkit.core.model import PolicyError
+    from qtkit.router import now_ms
+
+    plans = [p for p in router.register.active_for(symbol, None, router.account, now_ms=now_ms()) if side in ("", p.side.name)]
+    if len(plans) > 1:
+        raise PolicyError(f"{symbol} has a long and a short plan; say which: --side long or --side short")
+    return plans[0] if plans else None

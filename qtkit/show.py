@@ -1,0 +1,97 @@
+"""How the ledger and a preview look on a terminal and in a notebook."""
+
+import html
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from qtkit.ledger import Ledger, Line, Step, money
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+PIPED_WIDTH = 200  # a pipe has no width, and a wrapped row is no row
+
+COVER = ("position", "side", "size", "entry", "mark", "covered", "by", "gap since", "stop", "at risk", "plan")
+STEPS = ("do", "position", "leg", "kind", "side", "size", "trigger", "id", "why")
+_RIGHT = frozenset({"size", "entry", "mark", "covered", "stop", "at risk", "trigger"})
+_STYLE = {"create": "green", "replace": "yellow", "cancel": "red", "keep": "dim"}
+
+
+def console() -> "Console":
+    """The terminal, or a pipe wide enough for a row."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+
+
+def ledger(it: Ledger) -> None:
+    """The sentence, what is wrong, and one row a position."""
+    out = console()
+    out.print(it.sentence, style="bold red" if it.has_gap else "bold", markup=False)
+    for text in (it.late(), *it.alarms):
+        if text is not None:
+            out.print(text, style="red", markup=False)
+    for text in it.notes:
+        out.print(text, markup=False)
+    if it.lines:
+        rows = [(_cover_row(line), "red" if line.has_gap else "") for line in it.lines]
+        out.print(_table(COVER, rows))
+    for line in it.lines:
+        for fault in line.faults:
+            out.print(f"{line.key}: {fault}", markup=False)
+
+
+def steps(them: Sequence[Step]) -> None:
+    """How many of each, and one row an order."""
+    out = console()
+    out.print(summary(them), style="bold", markup=False)
+    if them:
+        out.print(_table(STEPS, [(_step_row(step), _STYLE.get(step.do, "")) for step in them]))
+
+
+def summary(them: Iterable[Step]) -> str:
+    """What the next pass does, in plain words."""
+    counts = {word: 0 for word in ("create", "keep", "replace", "cancel")}
+    for step in them:
+        counts[step.do] += 1
+    told = ", ".join(f"{word} {number}" for word, number in counts.items())
+    return f"the next pass: {told}; nothing was sent"
+
+
+def ledger_html(it: Ledger) -> str:
+    """The same as a table for notebooks."""
+    said = "".join(f"<br>{html.escape(text)}" for text in (it.late(), *it.alarms, *it.notes) if text)
+    head = "".join(f"<th>{name}</th>" for name in COVER)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cover_row(line)) + "</tr>" for line in it.lines)
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if it.lines else ""
+    return f"<p><b>{html.escape(it.sentence)}</b>{said}</p>{table}"
+
+
+def _cover_row(line: Line) -> tuple[str, ...]:
+    slot = "" if line.position_side == "BOTH" else f":{line.position_side}"
+    by = " ".join((*line.orders, *(f"foreign {client_id}" for client_id in line.foreign))) or "nothing"
+    since = "" if line.gap_since_ms is None else f"{datetime.fromtimestamp(line.gap_since_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    return (
+        f"{line.symbol}{slot}", line.side, line.size, line.entry, line.mark, f"{line.covered} %", by, since, line.stop or "",
+        money(line.at_risk), f"{line.strategy}, {line.standing}",
+    )  # fmt: skip
+
+
+def _step_row(step: Step) -> tuple[str, ...]:
+    return (step.do, step.key, step.leg, step.kind, step.side, step.size, step.trigger or "", step.id, step.why)
+
+
+def _table(names: Sequence[str], rows: Iterable[tuple[Sequence[str], str]]) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        table.add_column(name, justify="right" if name in _RIGHT else "left", overflow="fold")
+    for cells, style in rows:
+        table.add_row(*(Text(cell) for cell in cells), style=style)
+    return table

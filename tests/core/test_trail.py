@@ -1,0 +1,53 @@
+"""The trail's fold when prices are caught up: what was missed may tighten the stop, and never sells, now or with the next bar."""
+
+import pytest
+
+from qtkit.core import arithmetic
+from qtkit.core.model import E8, ONE, Bps, Key, Lots, PositionSide, Side, Ticks
+from qtkit.core.plan import ExitPlan, Stage, Trail
+from qtkit.core.trail import begin, fold
+
+SIDES = pytest.mark.parametrize("side", list(Side), ids=lambda side: side.name.lower())
+
+
+def plan(side: Side, *, trail: Trail | None = None, stages: tuple[Stage, ...] = ()) -> ExitPlan:
+    """Entry at 1,000 ticks, stop 50 behind it."""
+    sign = side.sign
+    return ExitPlan(
+        uid="a" * 16, key=Key("paper", "SOLUSDT", PositionSide.BOTH), side=side, episode=1, revision=0, strategy_id="x", entry=E8(10 * ONE),
+        lots=Lots(5), tick=E8(ONE // 100), lot=E8(ONE), stop=Ticks(1_000 - sign * 50), floor=Ticks(1_000 - sign * 80),
+        break_even=Ticks(1_000 + sign), trail=trail, stages=stages, start=Ticks(1_000), created_ms=0,
+    )  # fmt: skip
+
+
+@SIDES
+def test_a_trail_level_missed_in_an_outage_sells_neither_now_nor_with_the_next_bar(side: Side) -> None:
+    sign = side.sign
+    made = plan(side, trail=Trail(activation=Ticks(1_000 + sign * 20), callback=Bps(150), share=Bps(10_000)))
+    price = Ticks(1_000 + sign * 10)
+    caught_up = fold(made, begin(made), Ticks(1_000 + sign * 100), 60_000, price=price)
+    assert caught_up.armed and caught_up.stop == arithmetic.trail_level(sign, price, 150)
+    after = fold(made, caught_up, Ticks(price + sign * 2), 120_000)
+    assert not arithmetic.stop_hit(sign, price, after.stop)
+    assert arithmetic.tighter(sign, after.stop, caught_up.stop) == after.stop
+
+
+@SIDES
+def test_a_stage_missed_in_an_outage_waits_until_its_price_comes_again(side: Side) -> None:
+    sign = side.sign
+    made = plan(side, stages=(Stage(at=Ticks(1_000 + sign * 15), to=Ticks(1_000 + sign)),))
+    price = Ticks(1_000 - sign * 5)
+    missed = fold(made, begin(made), Ticks(1_000 + sign * 20), 60_000, price=price)
+    assert (missed.stop, missed.stage) == (made.stop, 0)
+    quiet = fold(made, missed, Ticks(1_000), 120_000)
+    assert quiet.stop == made.stop
+    assert fold(made, quiet, Ticks(1_000 + sign * 15), 180_000).stop == 1_000 + sign
+
+
+@SIDES
+def test_what_was_caught_up_and_not_passed_counts_as_if_it_had_been_seen(side: Side) -> None:
+    sign = side.sign
+    made = plan(side, trail=Trail(activation=Ticks(1_000 + sign * 20), callback=Bps(150), share=Bps(10_000)))
+    extreme = Ticks(1_000 + sign * 100)
+    seen, caught_up = fold(made, begin(made), extreme, 60_000), fold(made, begin(made), extreme, 60_000, price=Ticks(1_000 + sign * 95))
+    assert seen == caught_up

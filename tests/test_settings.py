@@ -1,0 +1,198 @@
+"""Where things are, what was set, and what is refused before anything starts."""
+
+import pickle
+import subprocess
+import sys
+import threading
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from qtkit.core.model import PolicyError, TriggerBy
+from qtkit.settings import BarMode, PaperKeys, Paths, Scope, Secret, Series, Settings, home, searched
+from qtkit.store.disk import state_folder
+
+
+@pytest.fixture
+def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Working in a folder below, with no QTKIT_HOME."""
+    monkeypatch.delenv("QTKIT_HOME")
+    below = tmp_path / "desk" / "below"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    return tmp_path / "desk"
+
+
+def test_home_is_the_variable_before_all_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".qtkit").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert home() == tmp_path / "home"
+    assert searched() == [tmp_path / "home"]
+
+
+@pytest.mark.parametrize("mark", [".qtkit/", "qtkit.toml"])
+def test_home_is_the_nearest_upward(away: Path, mark: str) -> None:
+    (away / ".qtkit").mkdir() if mark.endswith("/") else (away / mark).touch()
+    assert home() == away / ".qtkit"
+    assert searched()[:2] == [away / "below" / ".qtkit", away / ".qtkit"]
+
+
+def test_home_is_else_the_users_state_folder(away: Path, tmp_path: Path) -> None:
+    assert home() == state_folder() == searched()[-1] == tmp_path / "state" / "qtkit"
+
+
+def test_the_home_folder_is_its_owners_alone() -> None:
+    paths = Paths.here()
+    assert paths.home.stat().st_mode & 0o777 == 0o700
+    places = [paths.journal, paths.register, paths.tape, paths.runs, paths.keys, paths.endpoint_token, paths.paper_keys("a")]
+    assert len(set(places)) == len(places)
+    assert all(place.is_relative_to(paths.home) for place in places)
+
+
+def load(place: Path, text: str = "", **environ: str) -> Settings:
+    (place / "qtkit.toml").write_text(text)
+    return Settings.load(place, environ)
+
+
+def test_defaults(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+    assert settings == Settings()
+    assert (settings.tick_seconds, settings.bar_mode, settings.trigger_series) == (2.0, BarMode.CLOSED, Series.MARK)
+    account = settings.accounts["paper"]
+    assert (account.scope, account.risk_per_trade_bps, account.base_url) == (Scope.FULL, 25, "http://127.0.0.1:8560")
+    assert {row.source for row in settings.resolved()} == {"default"}
+
+
+def test_file_beats_default_and_variable_beats_file(tmp_path: Path) -> None:
+    text = 'tick_seconds = 1\nbudget_share_bps = 1_000\n\n[accounts.swing_1]\nscope = "guard"\nmax_notional = 0.10\n'
+    settings = load(tmp_path, text, QTKIT_TICK_SECONDS="5", QTKIT_ACCOUNTS__SWING_1__LEVERAGE="3", QTKIT_HOME="elsewhere", OTHER="x")
+    rows = {row.name: (row.value, row.source) for row in settings.resolved()}
+    assert rows["tick_seconds"] == (5.0, "QTKIT_TICK_SECONDS")
+    assert rows["budget_share_bps"] == (1_000, "qtkit.toml:2")
+    assert rows["accounts.swing_1.scope"] == ("guard", "qtkit.toml:5")
+    assert rows["accounts.swing_1.max_notional"] == (Decimal("0.10"), "qtkit.toml:6")
+    assert rows["accounts.swing_1.leverage"] == (3, "QTKIT_ACCOUNTS__SWING_1__LEVERAGE")
+    assert rows["accounts.swing_1.policy"] == (None, "default")
+    assert settings.accounts["swing_1"].name == "swing_1"
+
+
+def test_the_file_beside_a_folder_is_its_settings(away: Path) -> None:
+    (away / "qtkit.toml").write_text('desk = "nite"')
+    assert Settings.load(environ={}).desk == "nite"
+    (away / ".qtkit").mkdir()
+    (away / ".qtkit" / "qtkit.toml").write_text("")
+    with pytest.raises(PolicyError, match="two settings files"):
+        Settings.load(environ={})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\ntikc_seconds = 1", "qtkit.toml:2: no setting 'tikc_seconds'; did you mean 'tick_seconds'?"),
+        ('[accounts.a]\nscop = "full"', "qtkit.toml:2: no setting 'accounts.a.scop'; did you mean 'scope'?"),
+        ('[emergency]\n"patience" = 3', "qtkit.toml:2: no setting 'emergency.patience'; known: closes_per_day, patience_seconds"),
+        ('[accounts.a]\nscope = "ful"', "qtkit.toml:2: accounts.a.scope should be 'watch', 'guard' or 'full', got 'ful'"),
+        ("[accounts.a]\nname = 'b'", "no setting 'accounts.a.name'"),
+        ("sources = {}", "no setting 'sources'"),
+        ("[accounts.a]\nkind = 'binance'", "accounts.a.kind should be 'paper', got 'binance'"),
+        ("[accounts.a]\nleverage = true", "accounts.a.leverage is no yes-or-no setting, got true"),
+        ("[accounts.a]\nleverage = 126", "qtkit.toml:2: accounts.a.leverage: must be between 1 and 125, got 126"),
+        ("[accounts.a]\nleverage = 2.5", "accounts.a.leverage should be a valid integer"),
+        ("[accounts.a]\nmax_notional = nan", "max_notional"),
+        ("[accounts.a]\nmax_notional = 0", "must be above zero"),
+        ("[accounts.a]\nscope = 'watch'\npolicy = 'staged'", "scope watch sends nothing"),
+        ("[accounts.a]\nbase_url = 'http://8.8.8.8'", "is not where a paper exchange is"),
+        ("[accounts.a]\nbase_url = 'https://exchange.example'", "is not where a paper exchange is"),
+        ("[accounts.A-1]", "a name of an account is"),
+        ("endpoint_port = 8560", "8560 is already the port of accounts.paper.base_url"),
+        ("accounts = {}", "at least one is needed"),
+        ("accounts = 3", "qtkit.toml:1: accounts should be"),
+        ("desk = 'QT'", "4 of a-z and 0-9"),
+        ("tick_seconds = nan", "tick_seconds"),
+        ("[[x", "qtkit.toml: "),
+    ],
+)
+def test_refusals_name_the_place_and_the_right_word(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(PolicyError) as refusal:
+        load(tmp_path, text)
+    assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("QTKIT_TIKC_SECONDS", "1", "QTKIT_TIKC_SECONDS: no setting 'tikc_seconds'; did you mean 'tick_seconds'?"),
+        ("QTKIT_TICK_SECONDS", "soon", "QTKIT_TICK_SECONDS: tick_seconds should be a valid number"),
+        ("QTKIT_DESK__TAG", "x", "QTKIT_DESK__TAG: desk is a value in qtkit.toml, not a table"),
+    ],
+)
+def test_refusals_name_the_variable(tmp_path: Path, variable: str, value: str, message: str) -> None:
+    with pytest.raises(PolicyError) as refusal:
+        load(tmp_path, 'desk = "qtk0"', **{variable: value})
+    assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(("series", "order"), [(Series.MARK, TriggerBy.MARK), (Series.LAST, TriggerBy.LAST)])
+def test_series_as_orders_say_it(series: Series, order: TriggerBy) -> None:
+    assert series.trigger_by is order
+
+
+def test_a_secret_shows_itself_only_when_asked() -> None:
+    secret = Secret("s3cret-value")
+    shown = f"{secret} {secret!r} {PaperKeys('key', secret)} {[secret]}"
+    assert "s3cret" not in shown and secret.reveal() == "s3cret-value"
+    assert secret == Secret("s3cret-value") and secret != Secret("other")
+    with pytest.raises(TypeError):
+        pickle.dumps(secret)
+    with pytest.raises(TypeError):
+        hash(secret)
+
+
+def test_paper_keys_are_made_once_even_by_many() -> None:
+    path, found, start = Paths.here().paper_keys(), [], threading.Barrier(8)
+
+    def create() -> None:
+        start.wait()
+        found.append(PaperKeys.create(path))
+
+    threads = [threading.Thread(target=create) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8 and all(keys == found[0] for keys in found)
+    assert PaperKeys.read(path) == found[0]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [p.name for p in path.parent.iterdir()] == ["paper.json"]
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_keys_open_to_others_are_refused(mode: int) -> None:
+    path = Paths.here().paper_keys()
+    PaperKeys.create(path)
+    path.chmod(mode)
+    with pytest.raises(PolicyError, match=r"chmod 600"):
+        PaperKeys.create(path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"api_key": "x"}'])
+def test_damaged_keys_are_refused(content: str) -> None:
+    path = Paths.here().paper_keys()
+    path.parent.mkdir()
+    path.touch(0o600)
+    path.write_text(content)
+    with pytest.raises(PolicyError, match="not a key file"):
+        PaperKeys.read(path)
+
+
+def test_missing_keys_are_refused() -> None:
+    with pytest.raises(PolicyError, match="no keys here"):
+        PaperKeys.read(Paths.here().paper_keys())
+
+
+def test_the_package_starts_without_the_heavy_ones() -> None:
+    heavy = ["aiohttp", "altair", "ccxt", "nbconvert", "numba", "pandas", "papermill", "polars", "pydantic", "yaml"]
+    code = f"import sys, qtkit, qtkit.settings, qtkit.runs; print([m for m in {heavy} if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
