@@ -1,0 +1,44 @@
+"""A picture that shows itself in Lab, in executed notebooks and in reports, and asks nothing of the network."""
+
+import base64
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+FONT = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
+
+
+class Picture:
+    """A drawing from a Vega-Lite specification, rendered in this process. ``words`` say what it shows, for those who cannot see it.
+
+    In a notebook it is SVG, and PNG where a notebook that is not trusted shows no SVG. ``interactive()`` gives the live chart for Lab.
+    """
+
+    def __init__(self, spec: Mapping[str, Any], words: str) -> None:
+        self.spec = dict(spec)
+        self.words = words
+
+    def __repr__(self) -> str:
+        return self.words
+
+    @cached_property
+    def svg(self) -> str:
+        """The picture as SVG text."""
+        import vl_convert
+
+        return str(vl_convert.vegalite_to_svg(self.spec))
+
+    def png(self, scale: float = 1.0) -> bytes:
+        """The picture as PNG; ``scale`` 2 is for print."""
+        import vl_convert
+
+        return bytes(vl_convert.svg_to_png(self.svg, scale=scale))
+
+    def interactive(self) -> Any:
+        """The live chart, drawn by Lab itself: for looking closer, not for keeping."""
+        import altair as alt
+
+        return alt.JupyterChart(alt.Chart.from_dict(self.spec).interactive())
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return {"image/svg+xml": self.svg, "image/png": base64.b64encode(self.png()).decode(), "text/plain": self.words}

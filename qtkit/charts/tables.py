@@ -1,0 +1,175 @@
+"""Tables for notebooks: plain HTML with its style in the cells, so that a notebook that is not trusted shows them too."""
+
+import html
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+
+from qtkit.charts.story import Story
+from qtkit.core.model import PositionSide
+from qtkit.ledger import Ledger, OrderLine, Step, money
+from qtkit.paper.meter import Promise
+
+GOOD, BAD, QUIET = "#00694d", "#b04a00", "#767676"
+_CELL = "padding:4px 12px;border:none;border-bottom:1px solid #e8e8e8;white-space:nowrap;"
+_HEAD = "padding:4px 12px;border:none;border-bottom:2px solid #999999;font-weight:600;white-space:nowrap;"
+
+Tone = Callable[[Mapping[str, Any], str], str]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Table:
+    """A frame of text and how it looks. ``frame`` is for computing on; ``right`` are the columns of numbers."""
+
+    frame: pl.DataFrame
+    caption: str
+    right: frozenset[str]
+    colours: tuple[tuple[str, ...], ...]
+
+    def __repr__(self) -> str:
+        rows = [self.frame.columns, *self.frame.rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(self.frame.width)]
+        lines = []
+        for row in rows:
+            pairs = zip(row, self.frame.columns, widths, strict=True)
+            lines.append("  ".join(cell.rjust(width) if name in self.right else cell.ljust(width) for cell, name, width in pairs).rstrip())
+        return "\n".join([*([self.caption] if self.caption else []), *lines])
+
+    def _repr_html_(self) -> str:
+        head = "".join(f'<th style="{_HEAD}text-align:{self._side(name)}">{html.escape(name)}</th>' for name in self.frame.columns)
+        body = "".join(f"<tr>{self._row(row, colours)}</tr>" for row, colours in zip(self.frame.rows(), self.colours, strict=True))
+        caption = f'<p style="margin:4px 0 6px 0"><b>{html.escape(self.caption)}</b></p>' if self.caption else ""
+        style = "border-collapse:collapse;border:none;font-size:13px;font-variant-numeric:tabular-nums"
+        return f'<div>{caption}<table style="{style}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+    def _row(self, row: Sequence[str], colours: Sequence[str]) -> str:
+        cells = []
+        for name, cell, colour in zip(self.frame.columns, row, colours, strict=True):
+            tone = f"color:{colour};" if colour else ""
+            cells.append(f'<td style="{_CELL}text-align:{self._side(name)};{tone}">{html.escape(cell)}</td>')
+        return "".join(cells)
+
+    def _side(self, name: str) -> str:
+        return "right" if name in self.right else "left"
+
+
+def table(
+    rows: Iterable[Mapping[str, object]], *, columns: Sequence[str], right: Iterable[str] = (), caption: str = "", tone: Tone | None = None
+) -> Table:
+    """A table of rows by column name, everything as text; ``tone`` gives the colour of a cell, or an empty text."""
+    texts = [{name: _text(row.get(name)) for name in columns} for row in rows]
+    colours = tuple(tuple(tone(row, name) if tone else "" for name in columns) for row in texts)
+    frame = pl.DataFrame(texts, schema=dict.fromkeys(columns, pl.String), orient="row")
+    return Table(frame, caption, frozenset(right), colours)
+
+
+def _text(value: object) -> str:
+    return "" if value is None else f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)
+
+
+def _short(price: str) -> str:
+    """A mark price, which lies off the grid, in seven figures."""
+    return f"{Decimal(format(Decimal(price), '.7g')):f}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def cover_table(it: Ledger) -> Table:
+    """The ledger: what is open, what covers it, by which of our orders and whose else, since when there is a gap, and the money at risk."""
+
+    def rows() -> Iterable[dict[str, object]]:
+        for line in it.lines:
+            gap_s = 0 if line.gap_since_ms is None else (it.at_ms - line.gap_since_ms) // 1000
+            since = f" for {gap_s} s" if gap_s > 0 else ""
+            yield {
+                "position": line.symbol if line.position_side == PositionSide.BOTH.value else f"{line.symbol}:{line.position_side}",
+                "side": line.side.lower(), "size": line.size, "entry": line.entry, "mark": _short(line.mark),
+                "covered": "NAKED" + since if line.naked else f"{line.covered} %" + since,
+                "by our orders": ", ".join(line.orders) or "none", "by others": ", ".join(line.foreign),
+                "stop": line.stop, "at risk (USDT)": money(line.at_risk), "plan": f"{line.strategy}, {line.standing}",
+            }  # fmt: skip
+
+    def tone(row: Mapping[str, Any], name: str) -> str:
+        return (GOOD if row["covered"] == "100 %" else BAD) if name == "covered" else ""
+
+    columns = ("position", "side", "size", "entry", "mark", "covered", "by our orders", "by others", "stop", "at risk (USDT)", "plan")
+    right = ("size", "entry", "mark", "covered", "stop", "at risk (USDT)")
+    return table(rows(), columns=columns, right=right, caption=it.sentence, tone=tone)
+
+
+def orders_table(orders: Iterable[OrderLine], *, ids: bool = True) -> Table:
+    """Resting orders, ours and foreign, and since when; ``ids`` adds the client order ids."""
+    rows = [
+        {
+            "symbol": order.symbol, "owner": order.owner, "leg": order.leg, "type": order.kind, "side": order.side, "size": order.size,
+            "trigger": order.trigger, "price": order.price, "on": order.trigger_by if order.trigger else "",
+            "since (UTC)": _at(order.time_ms),
+            "client order id": order.id,
+        }
+        for order in orders
+    ]  # fmt: skip
+    columns = ("symbol", "owner", "leg", "type", "side", "size", "trigger", "price", "on", "since (UTC)", "client order id")
+    chosen = columns if ids else columns[:-1]
+    return table(
+        rows, columns=chosen, right=("size", "trigger", "price"), caption=_count(len(rows), "resting order"),
+        tone=lambda row, name: QUIET if name == "client order id" else "",
+    )  # fmt: skip
+
+
+def _at(time_ms: int) -> str:
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}" if time_ms else ""
+
+
+def steps_table(steps: Iterable[Step | Mapping[str, Any]]) -> Table:
+    """What the next pass would do: steps, or the rows of a reader's preview."""
+    colours = {"create": GOOD, "replace": GOOD, "cancel": BAD, "keep": QUIET}
+    plain = [asdict(step) if isinstance(step, Step) else step for step in steps]
+    rows = [{**row, "position": row["key"], "type": row["kind"], "size": "all" if row["size"] is None else row["size"]} for row in plain]
+    counts = ", ".join(f"{word} {sum(row['do'] == word for row in rows)}" for word in ("create", "keep", "replace", "cancel"))
+    return table(
+        rows, columns=("do", "position", "leg", "type", "side", "size", "trigger", "why"), right=("size", "trigger"),
+        caption=f"the next pass: {counts}; nothing was sent", tone=lambda row, name: colours[row["do"]] if name == "do" else "",
+    )  # fmt: skip
+
+
+def positions_table(it: Story) -> Table:
+    """Every position of a story: how long it was naked, how often its stop was tightened, and what came of it."""
+    found = [it.of(name) for name in it.positions]
+    rows = [
+        {
+            "position": one.name, "side": one.side.name.lower(), "opened by": one.fills["who"][0],
+            "entry": f"{one.signed['entry'][-1]:,.{one.digits}f}",
+            "covered after": "never" if one.naked_ms is None else f"{one.naked_ms / 1000:.1f} s",
+            "stop tightened": f"{one.moves} x", "fills": one.fills.height,
+            "stop": "" if not one.is_open or one.stops["level"][-1] is None else f"{one.stops['level'][-1]:,.{one.digits}f}",
+            "profit (USDT)": f"{one.realised:+,.2f}", "result": one.result.partition(", ")[2] if not one.is_open else "still open",
+        }
+        for one in found
+    ]  # fmt: skip
+
+    def tone(row: Mapping[str, Any], name: str) -> str:
+        if name == "covered after":
+            return BAD if row[name] == "never" else GOOD
+        return (GOOD if not row[name].startswith("-") else BAD) if name == "profit (USDT)" else ""
+
+    columns = ("position", "side", "opened by", "entry", "covered after", "stop tightened", "fills", "stop", "profit (USDT)", "result")
+    right = ("entry", "covered after", "stop tightened", "fills", "stop", "profit (USDT)")
+    total = sum((Decimal(str(round(one.realised, 2))) for one in found), Decimal(0))
+    return table(rows, columns=columns, right=right, caption=f"{_count(len(rows), 'position')}, {total:+,.2f} USDT before fees", tone=tone)
+
+
+def promises_table(promises: Iterable[Promise | Mapping[str, Any]]) -> Table:
+    """Promises, whether each was held, and the evidence."""
+    plain = [(p.name, p.held, p.evidence) if isinstance(p, Promise) else (p["name"], p["held"], p["evidence"]) for p in promises]
+    rows = [{"promise": name, "held": "yes" if held else "NO", "evidence": evidence} for name, held, evidence in plain]
+    held = sum(row["held"] == "yes" for row in rows)
+    return table(
+        rows, columns=("promise", "held", "evidence"), caption=f"{held} of {_count(len(rows), 'promise')} held",
+        tone=lambda row, name: (GOOD if row["held"] == "yes" else BAD) if name == "held" else "",
+    )  # fmt: skip
