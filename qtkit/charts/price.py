@@ -20,6 +20,7 @@ PRICE, ENTRY, STOP, TARGET, FLOOR, KILL = "#555555", "#0072b2", "#d55e00", "#009
 
 SHAPES = {  # what a fill was -> its colour and shape
     "opened": (ENTRY, "circle"),
+    "added": (ENTRY, "triangle-right"),
     "target": (TARGET, "diamond"),
     "stop": (STOP, "square"),
     "floor": (FLOOR, "square"),
@@ -47,13 +48,16 @@ def price_chart(it: PositionStory, *, width: int = WIDTH, height: int = HEIGHT) 
     times = (int(prices["time_ms"].min()), it.end_ms)  # type: ignore[arg-type]
     draw = _Layers(it, domain, times, width, height)
     layers = [
-        *draw.kills(), *draw.levels(near), draw.price(prices), draw.entry(entry), draw.stop(), draw.fills(entry),
+        *draw.bare(), *draw.kills(), *draw.levels(near), draw.price(prices), draw.entry(entry),
+        draw.stop([row["level"] for row in levels if row["leg"] == "floor"]), draw.fills(entry),
         *draw.labels([*_edge(it, entry), *_names(near, it.digits)]),
     ]  # fmt: skip
     side = it.side.name.lower()
     beyond = [f"{row['name']} {row['level']:,.{it.digits}f}" for row in levels if row not in near]
+    words = f"{it.name} {side}: {it.result}; the stop moved {it.moves} times in its favour, {it.fills.height} fills"
     spec = {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "description": words,
         "width": width, "height": height, "padding": 8, "autosize": "pad",
         "background": "#ffffff",
         "title": {
@@ -64,7 +68,7 @@ def price_chart(it: PositionStory, *, width: int = WIDTH, height: int = HEIGHT) 
         "layer": [layer for layer in layers if layer],
         "config": _CONFIG,
     }  # fmt: skip
-    return Picture(spec, f"{it.name} {side}: {it.result}; the stop moved {it.moves} times in its favour, {it.fills.height} fills")
+    return Picture(spec, words)
 
 
 _CONFIG: dict[str, Any] = {
@@ -100,7 +104,7 @@ class _Layers:
 
     def price(self, prices: pl.DataFrame) -> dict[str, Any]:
         rows = prices.rename({"last": "price"}).to_dicts()
-        mark = {"type": "line", "color": PRICE, "strokeWidth": 1.2, "strokeJoin": "round", "clip": True}
+        mark = {"type": "line", "color": PRICE, "strokeWidth": 1.2, "strokeJoin": "round"}
         return {"data": {"values": rows}, "mark": mark, "encoding": {"x": self.x, "y": self.y}}
 
     def entry(self, signed: pl.DataFrame) -> dict[str, Any]:
@@ -108,8 +112,9 @@ class _Layers:
         mark = {"type": "line", "interpolate": "step-after", "color": ENTRY, "strokeWidth": 1.5, "strokeDash": [6, 3]}
         return {"data": {"values": self._steps(rows)}, "mark": mark, "encoding": {"x": self.x, "y": self.y}}
 
-    def stop(self) -> dict[str, Any]:
-        rows = self.it.stops.select("time_ms", price="level").to_dicts()
+    def stop(self, floors: Sequence[float]) -> dict[str, Any]:
+        """The level at which own stops close all of it; where only the floor does (somebody has just added), the line is broken."""
+        rows = self.it.stops.select("time_ms", price=pl.when(~pl.col("level").is_in(floors)).then(pl.col("level"))).to_dicts()
         mark = {"type": "line", "interpolate": "step-after", "color": STOP, "strokeWidth": 2.2}
         return {"data": {"values": self._steps(rows)}, "mark": mark, "encoding": {"x": self.x, "y": self.y}}
 
@@ -137,7 +142,7 @@ class _Layers:
     def fills(self, signed: pl.DataFrame) -> dict[str, Any]:
         rows = [
             {"time_ms": row["time_ms"], "price": row["price"], "what": what}
-            for row, what in zip(signed.to_dicts(), _what(signed, self.it.side), strict=True)
+            for row, what in zip(signed.to_dicts(), _what(signed), strict=True)
         ]
         names = [name for name in SHAPES if any(row["what"] == name for row in rows)]
         colours, shapes = [SHAPES[name][0] for name in names], [SHAPES[name][1] for name in names]
@@ -148,6 +153,19 @@ class _Layers:
         }  # fmt: skip
         mark = {"type": "point", "filled": True, "size": 90, "opacity": 1, "stroke": "#ffffff", "strokeWidth": 1}
         return {"data": {"values": rows}, "mark": mark, "encoding": encoding}
+
+    def bare(self) -> list[dict[str, Any]]:
+        """The time in which it was open and not covered, where that is wide enough to see."""
+        least = 3 * (self.times[1] - self.times[0]) / self.width
+        rows = [{"time_ms": since, "to_ms": to, "name": "not covered"} for since, to in self.it.bare if to - since >= least]
+        if not rows:
+            return []
+        x2, data = {"field": "to_ms"}, {"values": rows}
+        text = {"type": "text", "color": STOP, "align": "left", "dx": 4, "fontSize": 11}
+        return [
+            {"data": data, "mark": {"type": "rect", "color": STOP, "opacity": 0.08}, "encoding": {"x": self.x, "x2": x2}},
+            {"data": data, "mark": text, "encoding": {"x": self.x, "y": {"value": self.height - 8}, "text": {"field": "name"}}},
+        ]
 
     def kills(self) -> list[dict[str, Any]]:
         rows = [
@@ -197,15 +215,15 @@ def _levels(it: PositionStory) -> list[dict[str, Any]]:
     return [row | {"name": row.get("name", row["leg"])} for row in rows]
 
 
-def _what(signed: pl.DataFrame, side: Side) -> list[str]:
+def _what(signed: pl.DataFrame) -> list[str]:
     """What each fill was: an opening or an adding, or the leg that closed."""
     found, held = [], 0.0
     for size, way, leg, who in signed.select("size", "side", "leg", "who").iter_rows():
         change = size if way == "BUY" else -size
-        opens, held = held * change >= 0, held + change
-        held = 0.0 if abs(held) < 1e-9 else held
+        opening = "" if held * change < 0 else "added" if held else "opened"
         closing = "liquidated" if who == "exchange" else leg if leg in SHAPES else "closed"
-        found.append("opened" if opens else closing)
+        found.append(opening or closing)
+        held = 0.0 if abs(held + change) < 1e-9 else held + change
     return found
 
 

@@ -157,6 +157,34 @@ class PositionStory:
         return float(self.fills["realised"].sum())
 
     @property
+    def stays(self) -> tuple[tuple[int, int | None, int], ...]:
+        """From flat to flat: time of opening, time of being flat again (None: still open), and the sign of its side."""
+        stays: list[tuple[int, int | None, int]] = []
+        before = 0.0
+        for time_ms, held in self.signed.select("time_ms", "held").iter_rows():
+            if stays and before and held * before <= 0:
+                stays[-1] = (stays[-1][0], time_ms, stays[-1][2])
+            if held and held * before <= 0:
+                stays.append((time_ms, None, 1 if held > 0 else -1))
+            before = held
+        return tuple(stays)
+
+    @property
+    def bare(self) -> tuple[tuple[int, int], ...]:
+        """Stretches of time (from, to) in which it was open and own stops did not close all of it."""
+        found = []
+        for opened_ms, flat_ms, _ in self.stays:
+            end = self.end_ms + 1 if flat_ms is None else flat_ms
+            rows = self.stops.filter((pl.col("time_ms") >= opened_ms) & (pl.col("time_ms") < end)).select("time_ms", "level").rows()
+            since: int | None = opened_ms
+            for time_ms, level in rows:
+                if level is not None and since is not None:
+                    found.append((since, time_ms))
+                since = None if level is not None else time_ms if since is None else since
+            found += [(since, end)] if since is not None else []
+        return tuple(span for span in found if span[1] > span[0])
+
+    @property
     def naked_ms(self) -> int | None:
         """Exchange time from its opening to the first cover of all of it by own stops; None if it was never covered."""
         covered = self.stops.filter(pl.col("level").is_not_null() & (pl.col("time_ms") >= self.opened_ms))
@@ -183,27 +211,10 @@ class PositionStory:
             return [*found, "own stops never covered it"]
         return found
 
-    def _stays(self) -> list[tuple[int, int | None, int]]:
-        """From one flat to the next: opened, flat (None: still open), and the sign of its side."""
-        stays: list[tuple[int, int | None, int]] = []
-        before = 0.0
-        for time_ms, held in self.signed.select("time_ms", "held").iter_rows():
-            if stays and before and held * before <= 0:
-                stays[-1] = (stays[-1][0], time_ms, stays[-1][2])
-            if held and held * before <= 0:
-                stays.append((time_ms, None, 1 if held > 0 else -1))
-            before = held
-        return stays
-
     def _naked_again(self) -> list[str]:
-        found = []
-        for opened_ms, flat_ms, _ in self._stays():
-            end = self.end_ms + 1 if flat_ms is None else flat_ms
-            levels = self.stops.filter((pl.col("time_ms") >= opened_ms) & (pl.col("time_ms") < end))["level"]
-            covered = levels.is_not_null().arg_max()
-            if covered is not None and levels[covered:].null_count():
-                found.append("own stops left it uncovered after they had covered it")
-        return found
+        opened = {stay[0] for stay in self.stays}
+        again = [span for span in self.bare if span[0] not in opened]
+        return [f"own stops left it uncovered for {(to - since) / 1000:g} s after they had covered it" for since, to in again]
 
     def _loosened(self) -> list[str]:
         found = []
@@ -211,7 +222,7 @@ class PositionStory:
             "client_id", keep="first", maintain_order=True
         )
         begin = 0
-        for _, flat_ms, sign in self._stays():
+        for _, flat_ms, sign in self.stays:
             end = self.end_ms + 1 if flat_ms is None else flat_ms
             triggers = new.filter((pl.col("time_ms") > begin) & (pl.col("time_ms") <= end))["trigger"]
             worse = int((triggers.diff() * sign < 0).sum())

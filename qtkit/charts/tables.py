@@ -76,6 +76,10 @@ def _short(price: str) -> str:
     return f"{Decimal(format(Decimal(price), '.7g')):f}"
 
 
+def _age(ms: int) -> str:
+    return f"{ms / 1000:.1f} s" if ms < 120_000 else f"{ms / 60_000:.1f} min"
+
+
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
@@ -145,7 +149,7 @@ def positions_table(it: Story) -> Table:
         {
             "position": one.name, "side": one.side.name.lower(), "opened by": one.fills["who"][0],
             "entry": f"{one.signed['entry'][-1]:,.{one.digits}f}",
-            "covered after": "never" if one.naked_ms is None else f"{one.naked_ms / 1000:.1f} s",
+            "covered after": "never" if one.naked_ms is None else _age(one.naked_ms),
             "stop tightened": f"{one.moves} x", "fills": one.fills.height,
             "stop": "" if not one.is_open or one.stops["level"][-1] is None else f"{one.stops['level'][-1]:,.{one.digits}f}",
             "profit (USDT)": f"{one.realised:+,.2f}", "result": one.result.partition(", ")[2] if not one.is_open else "still open",

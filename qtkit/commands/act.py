@@ -81,7 +81,7 @@ def flatten(
     account: ACCOUNT = "paper",
     as_json: JSON = False,
 ) -> None:
-    """Close positions at the market, reduce-only; their stops go last. Shows what will be closed and asks.
+    """Close positions at the market, stops last. Reduce-only. Shows what will be closed and asks.
 
     Examples: `qtkit flatten BTCUSDT`, `qtkit flatten --all --yes`
     """

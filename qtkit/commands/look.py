@@ -95,7 +95,7 @@ def plan(
     account: ACCOUNT = "paper",
     as_json: JSON = False,
 ) -> None:
-    """Show the exit plan of a position leg by leg: price, distance from the entry, size and money.
+    """Show a position's exit plan leg by leg. Price, distance from the entry, size and money.
 
     Without a kept plan: the draft that a desk would make of the open position.
 

@@ -33,7 +33,7 @@ def paper(
     hedge: Annotated[bool, typer.Option("--hedge", help="Hedge mode: a long and a short position in one symbol.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the made prices.")] = 7,
 ) -> None:
-    """Run a paper exchange that speaks Binance USD-M, on this computer only, until Ctrl-C. Nothing is kept when it ends.
+    """Run a paper exchange (Binance USD-M) on this computer. Nothing is kept when it ends.
 
     Account "paper" holds 100,000 USDT. Its keys are made in the home folder: paper.json for the desk, stranger.json for anybody else who
     trades on the same account.

@@ -16,7 +16,7 @@ def run(
     timeout: Annotated[float | None, typer.Option(help="Seconds the run may take; default: the definition's, else 600.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
-    """Run a notebook or a scheduled definition once and keep what it leaves: notebook, report, verdict.
+    """Run a notebook or a definition and keep its evidence. Evidence: executed notebook, report, verdict.
 
     Exit status 0: all checks hold; 1: it failed; 2: wrong parameters, nothing was started; 3: a check does not hold; 124: time was up.
 
@@ -81,7 +81,7 @@ def demo(
     tick: Annotated[float | None, typer.Option(help="Seconds between passes of the desk.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the ledger as JSON.")] = False,
 ) -> None:
-    """Show the whole thing in a few minutes: the incident's positions, the desk that covers them, what an hour of prices does.
+    """Show the whole thing in minutes. The incident's positions, the desk that covers them, what an hour of prices does.
 
     Needs no keys and no network. Examples: `qtkit demo`, `qtkit demo --data bars --window fall --hours 6`, `qtkit demo --json`
     """

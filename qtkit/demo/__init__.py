@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +71,7 @@ async def perform(wish: Any, console: "Console", *, rules: "Rules | None" = None
         ledger = drawn_up(story)
         stage.recorder.write(stage.home, _story(stage, ledger))
         stretches = stage.pump.stretches
-        with console.status("the notebook draws each position and judges again") if console.is_terminal else suppress():
+        with console.status("the notebook draws each position and judges again"):
             promise = await asyncio.to_thread(_verify, stage.home, story.broken)
         ledger = replace(ledger, promises=(*ledger.promises, promise))
     show(console, ledger, stretches)
@@ -84,10 +83,8 @@ def _introduce(console: "Console", stage: Any) -> None:
     console.print(f"home of this demonstration: {stage.home}", highlight=False, soft_wrap=True)
     source = "recorded bars" if stage.wish.data else "made prices"
     mode = "hedge" if stage.wish.hedge else "one-way"
-    console.print(
-        f"{source}, {mode} mode, all symbols on one clock; mark = last plus a seeded basis of 1 to 8 bps, never equal to it", highlight=False,
-        soft_wrap=True,
-    )  # fmt: skip
+    basis = "mark = last plus a seeded basis of 1 to 8 bps, never equal to it"
+    console.print(f"{source}, {mode} mode, all symbols on one clock; {basis}", highlight=False, soft_wrap=True)
     for line in stage.cast.tape.describe():
         console.print(f"  {line}", highlight=False, soft_wrap=True)
 

@@ -37,12 +37,14 @@ class Wish:
         if self.data is None and (self.symbols or self.window):
             raise PolicyError("--symbols and --window choose from --data; the made tape has its own eight symbols")
         if self.symbols and not FEWEST <= len(set(self.symbols)) == len(self.symbols) <= 11:
-            raise PolicyError(f"--symbols needs at least {FEWEST} different symbols: the last three are entered later, the others held before")
+            raise PolicyError(
+                f"--symbols needs at least {FEWEST} different symbols: the last three are entered later, the others held before"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cast:
-    """The roles. ``held`` are opened by the stranger before the desk comes; ``sixth`` and ``late`` by signals; ``newcomer`` by the stranger.
+    """The roles. ``held`` are opened by the stranger before the desk comes, ``newcomer`` later; ``sixth`` and ``late`` by signals.
 
     ``guarded`` of the held ones bears the stranger's own close-position stop. ``arrival`` is the part of the tape before the desk comes.
     """
@@ -91,7 +93,9 @@ def _found(folder: Path) -> tuple[str, ...]:
     wanted = [symbol for symbol in (*INCIDENT, *OTHERS) if symbol in there]
     wanted += [symbol for symbol in there if symbol not in wanted]
     if len(wanted) < FEWEST:
-        raise PolicyError(f"{folder}: bars of {len(wanted)} known symbols, the demonstration needs {FEWEST}; known: {', '.join(INSTRUMENTS)}")
+        raise PolicyError(
+            f"{folder}: bars of {len(wanted)} known symbols, the demonstration needs {FEWEST}; known: {', '.join(INSTRUMENTS)}"
+        )
     return tuple(wanted[: len(INCIDENT) + len(OTHERS)])
 
 

@@ -19,7 +19,7 @@ PASSES = 2  # within which a position is adopted and covered
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One position of the ledger. Seconds on the exchange's clock but for ``exposed_ms`` (wall): how long a running desk let it stand bare."""
+    """One position of the ledger. Seconds are the exchange's; ``exposed_ms`` (wall) is how long a running desk let it stand bare."""
 
     position: str
     side: str
@@ -60,9 +60,17 @@ def drawn_up(story: Story) -> Ledger:
     stage, lines = story.stage, story.stage.lines()
     rows = tuple(_row(line, stage.desk.lives) for line in lines)
     promises = (
-        _ran(story), _adopted(rows, stage.desk.lives, int(PASSES * stage.wish.tick * 1000)), _no_gap(lines, rows), _kills(story), _monotone(lines), _nothing_traded(lines), _untouched(stage),
-        _covered(lines), _second_judge(story, lines), _budget(stage),
-    )  # fmt: skip
+        _ran(story),
+        _adopted(rows, stage.desk.lives, int(PASSES * stage.wish.tick * 1000)),
+        _no_gap(lines, rows),
+        _kills(story),
+        _monotone(lines),
+        _nothing_traded(lines),
+        _untouched(stage),
+        _covered(lines),
+        _second_judge(story, lines),
+        _budget(stage),
+    )
     lost = sum((row.at_stops for row in rows if row.at_stops is not None), Decimal(0))
     figures = {
         "lost_if_all_stops_filled": f"{-lost:.2f}",
@@ -70,7 +78,8 @@ def drawn_up(story: Story) -> Ledger:
         "worst_gap_s": max((row.worst_gap_s for row in rows), default=0.0),
         "kills": [sprung.evidence for sprung in story.kills],
         "stretches": [
-            {"from_ms": s.from_ms, "speed": s.speed, "wall_s": s.wall_ms / 1000, "exchange_s": s.exchange_ms / 1000} for s in stage.pump.stretches
+            {"from_ms": s.from_ms, "speed": s.speed, "wall_s": s.wall_ms / 1000, "exchange_s": s.exchange_ms / 1000}
+            for s in stage.pump.stretches
         ],
         "weight_by_path": _weights(stage),
         "tape": list(stage.cast.tape.describe()),
@@ -124,10 +133,12 @@ def _adopted(rows: tuple[Row, ...], lives: Iterable[Life], within_ms: int) -> Pr
     slowest = max((row.exposed_ms for row in rows), default=0)
     late = [f"{row.position} ({row.exposed_ms} ms)" for row in rows if row.exposed_ms > within_ms]
     late += [] if rows else ["no position"]
-    starts = ", ".join("never" if life.first_pass_ms is None else f"{(life.first_pass_ms - life.started_ms) / 1000:.1f} s" for life in lives)
+    starts = ", ".join(
+        "never" if life.first_pass_ms is None else f"{(life.first_pass_ms - life.started_ms) / 1000:.1f} s" for life in lives
+    )
     return _promise(
         f"every position covered within two passes ({within_ms / 1000:g} s) of a running desk",
-        f"{len(rows)} positions, the slowest after {slowest / 1000:.2f} s, counted from the first pass (which began {starts} after the start of the process)",
+        f"{len(rows)} positions, the slowest after {slowest / 1000:.2f} s, counted from the first pass; it began {starts} after the start",
         late,
     )
 
@@ -135,7 +146,9 @@ def _adopted(rows: tuple[Row, ...], lives: Iterable[Life], within_ms: int) -> Pr
 def _no_gap(lines: Iterable[LedgerLine], rows: tuple[Row, ...]) -> Promise:
     broken = [f"{row.position} ({row.gaps} gaps, worst {row.worst_gap_s:g} s)" for row in rows if row.gaps]
     covered = sum(line.covered_wall_ms is not None for line in lines)
-    return _promise("no gap after the first cover, through both kills", f"{covered} positions covered once, 0 s without cover afterwards", broken)
+    return _promise(
+        "no gap after the first cover, through both kills", f"{covered} positions covered once, 0 s without cover afterwards", broken
+    )
 
 
 def _kills(story: Story) -> Promise:
@@ -155,8 +168,9 @@ def _nothing_traded(lines: tuple[LedgerLine, ...]) -> Promise:
 
 def _untouched(stage: Stage) -> Promise:
     """The meter's suspicion, and what the stranger's orders are now: resting, or ended by the exchange itself with their position."""
-    rows = (*stage.account.orders.values(), *stage.account.algos.values())
-    states = {row.client_id: row.status.value for row in rows if row.client_id in stage.stranger.orders}
+    states = {row.client_id: row.status.value for row in stage.account.orders.values()}
+    states |= {row.client_id: row.status.value for row in stage.account.algos.values()}
+    states = {client_id: states[client_id] for client_id in stage.stranger.orders}
     told = ", ".join(f"{client_id} {state if state != 'EXPIRED' else 'EXPIRED with its position'}" for client_id, state in states.items())
     broken = [*stage.meter.foreign_touched, *(client_id for client_id, state in states.items() if state == "CANCELED")]
     return _promise("foreign orders were not touched", f"{len(states)} left by the stranger: {told or 'none'}", broken)
@@ -186,7 +200,9 @@ def _budget(stage: Stage) -> Promise:
     peak = max((stage.server.weight_used(minute) for minute in minutes), default=0)
     refused = [f"{row.path} {row.status}" for row in requests if row.status in (418, 429)]
     return _promise(
-        "requests stayed within the exchange's limits", f"{len(requests)} requests, at most {peak} of {WEIGHT_A_MINUTE} weight a minute", refused
+        "requests stayed within the exchange's limits",
+        f"{len(requests)} requests, at most {peak} of {WEIGHT_A_MINUTE} weight a minute",
+        refused,
     )
 
 

@@ -1,6 +1,7 @@
 """What the demonstration leaves for the notebook: prices, levels of the stops, orders and fills by the exchange's own books."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ LEGS = {"f": "floor", "s": "stop", "t": "target", "e": "entry", "x": "close"}
 class Recorder:
     """Listens to an exchange after its meter. Prices are kept every five seconds of exchange time; the rest is whole.
 
-    ``on_fill`` is called with a sentence for each fill, ``on_move`` when the level that covers a position became tighter.
+    ``on_exit`` is called with a sentence for each fill of an exit of the desk's.
     """
 
     exchange: Exchange
@@ -34,6 +35,7 @@ class Recorder:
     fills: list[tuple[int, str, str, str, float, float, float, str]] = field(default_factory=list)
     kills: list[dict[str, Any]] = field(default_factory=list)
     told: list[tuple[int, str]] = field(default_factory=list)
+    on_exit: Callable[[str], None] = lambda sentence: None
     _price_ms: dict[str, int] = field(default_factory=dict)
     _levels: dict[Key, E8 | None] = field(default_factory=dict)
 
@@ -58,6 +60,8 @@ class Recorder:
                 name = slot_name(order.symbol, order.position_side)
                 price, size, profit = trade.price / ONE, trade.quantity / ONE, trade.realised / ONE
                 self.fills.append((at_ms, name, who, leg or order.kind.value.lower(), price, size, profit, order.side.value))
+                if who == "desk" and leg in ("stop", "target", "floor", "close"):
+                    self.on_exit(f"{name}: {leg} filled, {size:g} at {price:g}, {profit:+,.2f} USDT")
             case _:
                 pass
         self._follow_levels(event.at_ms)

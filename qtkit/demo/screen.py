@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from typing import Any, Protocol
+from typing import Protocol
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -18,9 +18,13 @@ from qtkit.demo.cast import price_text
 from qtkit.demo.record import slot_name
 from qtkit.demo.stage import PREFIX, Stage
 from qtkit.paper.meter import LedgerLine
+from qtkit.paper.rows import PositionRow
 
 FRAMES_A_S = 5
-TOLD = 7
+TOLD = 9
+WIDE = 112  # columns that the whole table needs
+NAMES = ("position", "by", "USDT", "entry", "mark", "profit", "stop", "if stopped", "orders", "cover")
+NARROW = (0, 4, 5, 6, 9)  # those shown where there are fewer
 
 
 class Screen(Protocol):
@@ -47,7 +51,9 @@ class Plain:
 
     def act(self, number: int, of: int, title: str) -> None:
         """A heading."""
-        self._console.print(f"[{time.monotonic() - self._since:5.1f} s] {number}/{of} {title}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(
+            f"[{time.monotonic() - self._since:5.1f} s] {number}/{of} {title}", markup=False, highlight=False, soft_wrap=True
+        )
 
     def say(self, text: str) -> None:
         """An indented line."""
@@ -101,12 +107,17 @@ class Animated:
         head.add_column(ratio=1, no_wrap=True)
         head.add_column(justify="right", no_wrap=True)
         head.add_row(Text(f"{min(number, of)}/{of}  {self._title}", style="bold"), self._clock())
+        table = positions(self._stage, wide=self._live.console.width >= WIDE)
         told = Table.grid(padding=(0, 1))
         told.add_column(justify="right", style="dim", no_wrap=True)
         told.add_column(overflow="fold")
         for at_s, text in self._told:
             told.add_row(f"{at_s:.0f} s", Text(text, style="bold red" if text.startswith("SIGKILL") else ""))
-        return Panel(Group(head, ProgressBar(total=of, completed=number - 1), positions(self._stage), told), box=box.ROUNDED, border_style="cyan")
+        return Panel(
+            Group(head, ProgressBar(total=of, completed=number - 1, complete_style="cyan", finished_style="green"), table, told),
+            box=box.ROUNDED,
+            border_style="cyan",
+        )
 
     def _clock(self) -> Text:
         stage = self._stage
@@ -116,34 +127,46 @@ class Animated:
             desk = Text("desk runs", style="green") if stage.mark_first_pass() else Text("desk starts", style="yellow")
         else:
             desk = Text("desk killed", style="bold red") if lives and lives[-1].killed else Text("no desk", style="yellow")
-        return Text.assemble(desk, f"  {stage.pump.speed:g}x  {at} UTC")
+        return Text.assemble(desk, f"  prices {stage.pump.speed:.0f}x  exchange {at}")
 
 
-def positions(stage: Stage) -> Table:
-    """Every position as it stands on the exchange's books."""
+def positions(stage: Stage, *, wide: bool = True) -> Table:
+    """Every position as it stands on the exchange's books; fewer columns where there is no room."""
     table = Table(box=box.SIMPLE_HEAD, expand=True, pad_edge=False)
-    for name in ("position", "by", "USDT", "entry", "mark", "profit", "stop", "at the stops", "orders", "cover"):
+    chosen = range(len(NAMES)) if wide else NARROW
+    for name in (NAMES[index] for index in chosen):
         table.add_column(name, justify="left" if name in ("position", "by", "cover") else "right", no_wrap=True)
     rows = {(row.symbol, row.position_side): row for row in stage.exchange.positions(stage.account)}
     for line in stage.lines():
         row = rows.get((line.key.symbol, line.key.position_side)) if line.closed_ms is None else None
-        table.add_row(*_cells(stage, line, row), style="dim" if row is None else "")
+        cells = _cells(stage, line, row)
+        table.add_row(*(cells[index] for index in chosen), style="dim" if row is None else "")
     return table
 
 
-def _cells(stage: Stage, line: LedgerLine, row: Any) -> tuple[RenderableType, ...]:
-    name, who = f"{slot_name(line.key.symbol, line.key.position_side)} {line.side.name.lower()}", "desk" if line.ours else "stranger"
+def _cells(stage: Stage, line: LedgerLine, row: PositionRow | None) -> tuple[RenderableType, ...]:
+    name = f"{slot_name(line.key.symbol, line.key.position_side)} {line.side.name.lower()}"
+    who = "desk" if line.ours else "stranger"
     if row is None:
         end = "liquidated" if line.liquidated else "closed"
-        return name, who, "", "", "", "", "", "", "", Text(f"{end}, {_gap(line)}", style="red" if line.liquidated or line.gaps else "dim")
+        return name, who, *[""] * 7, Text(f"{end}, {_gap(line)}", style="red" if line.liquidated or line.gaps else "dim")
     profit = 100 * line.side.sign * (row.mark - row.entry) / row.entry
     level, loss = line.standing.level, line.standing.loss
-    own = sum(algo.client_id.startswith(PREFIX) for algo in stage.account.waiting(line.key.symbol) if algo.position_side is line.key.position_side)
+    waiting = (algo for algo in stage.account.waiting(line.key.symbol) if algo.position_side is line.key.position_side)
+    own = sum(algo.client_id.startswith(PREFIX) for algo in waiting)
+    tick = stage.cast.instrument(line.key.symbol).tick
     return (
-        name, who, f"{abs(row.notional) // ONE:,}", price_text(row.entry), f"{row.mark / ONE:.5g}" if row.mark < 100 * ONE else f"{row.mark / ONE:,.1f}",
-        Text(f"{profit:+.2f} %", style="green" if profit >= 0 else "red"), "" if level is None else price_text(level),
-        Text("") if loss is None else Text(f"{-loss / ONE:+,.0f}", style="green" if loss <= 0 else "red"), f"{own}", _cover(line),
-    )  # fmt: skip
+        name,
+        who,
+        f"{abs(row.notional) // ONE:,}",
+        price_text(row.entry // tick * tick),
+        price_text(row.mark // tick * tick),
+        Text(f"{profit:+.2f} %", style="green" if profit >= 0 else "red"),
+        "" if level is None else price_text(level),
+        Text("") if loss is None else Text(f"{-loss / ONE:+,.0f}", style="green" if loss <= 0 else "red"),
+        str(own),
+        _cover(line),
+    )
 
 
 def _cover(line: LedgerLine) -> Text:

@@ -1,12 +1,26 @@
 """The printed ledger."""
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
 from qtkit.demo.ledger import Ledger, Row
 from qtkit.paper.clock import Stretch
+
+COLUMNS: tuple[tuple[str, JustifyMethod], ...] = (
+    ("position", "left"),
+    ("side", "left"),
+    ("opened by", "left"),
+    ("now", "left"),
+    ("naked before", "right"),
+    ("under the desk", "right"),
+    ("gaps after", "right"),
+    ("worst", "right"),
+    ("loosened", "right"),
+    ("market closes", "right"),
+    ("if stopped", "right"),
+)
 
 
 def show(console: Console, ledger: Ledger, stretches: tuple[Stretch, ...]) -> None:
@@ -17,26 +31,39 @@ def show(console: Console, ledger: Ledger, stretches: tuple[Stretch, ...]) -> No
     for line in paces(stretches):
         console.print(Text(line, style="dim"), soft_wrap=True)
     console.print()
+    promises = Table.grid(padding=(0, 1))
+    promises.add_column(no_wrap=True)
+    promises.add_column(overflow="fold")
     for promise in ledger.promises:
-        mark = Text("kept  ", style="bold green") if promise.held else Text("BROKEN", style="bold white on red")
-        console.print(Text.assemble(mark, " ", promise.name, ": ", (promise.evidence, "dim")), soft_wrap=True)
+        mark = Text("kept", style="bold green") if promise.held else Text("BROKEN", style="bold white on red")
+        promises.add_row(mark, Text.assemble(promise.name, ": ", (promise.evidence, "dim")))
+    console.print(promises)
     kept = sum(promise.held for promise in ledger.promises)
     style = "bold green" if ledger.held else "bold red"
     console.print(Text(f"\n{kept} of {len(ledger.promises)} promises kept", style=style))
 
 
 def _positions(rows: tuple[Row, ...]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Ledger, judged by the exchange's own books", title_justify="left", title_style="bold")
-    columns = ("position", "side", "opened by", "now", "naked before", "under the desk", "gaps after", "worst", "loosened", "market closes", "at the stops")
-    for name in columns:
-        table.add_column(name, justify="left" if name in columns[:4] else "right")
+    title = "Ledger, judged by the exchange's own books"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    for name, justify in COLUMNS:
+        table.add_column(name, justify=justify)
     for row in rows:
         at_stops = "" if row.at_stops is None else f"{row.at_stops:+,.2f}"
         worst = Text(f"{row.worst_gap_s:.1f} s", style="bold red" if row.gaps else "green")
         table.add_row(
-            row.position, row.side, row.opened_by, row.state, f"{row.naked_s:,.1f} s", f"{row.exposed_ms / 1000:.2f} s", str(row.gaps), worst,
-            str(row.loosened), str(row.market_closes), at_stops,
-        )  # fmt: skip
+            row.position,
+            row.side,
+            row.opened_by,
+            row.state,
+            f"{row.naked_s:,.1f} s",
+            f"{row.exposed_ms / 1000:.2f} s",
+            str(row.gaps),
+            worst,
+            str(row.loosened),
+            str(row.market_closes),
+            at_stops,
+        )
     return table
 
 
@@ -49,9 +76,9 @@ def _sum(console: Console, ledger: Ledger) -> None:
 
 
 def paces(stretches: tuple[Stretch, ...]) -> list[str]:
-    """One line for each stretch of time at one speed that was long enough to matter."""
+    """One line for each stretch of time at one speed that was long enough to matter, pauses apart."""
     return [
-        f"{s.wall_ms / 1000:5.1f} s at {s.speed:g}x = {s.exchange_ms / 1000:,.0f} s on the exchange" if s.speed else f"{s.wall_ms / 1000:5.1f} s held"
+        f"{s.wall_ms / 1000:5.1f} s at {s.speed:.0f}x = {s.exchange_ms / 1000:,.0f} s on the exchange"
         for s in stretches
-        if s.wall_ms >= 100
+        if s.speed and s.wall_ms >= 100
     ]

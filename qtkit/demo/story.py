@@ -42,6 +42,9 @@ class Story:
     exit: int | None = None
     broken: str = ""
 
+    def __post_init__(self) -> None:
+        self.stage.recorder.on_exit = self.say
+
     async def play(self) -> None:
         """All acts, in order. What goes wrong in one is kept in ``broken``, and the play ends there."""
         acts = (
@@ -79,7 +82,9 @@ class Story:
             await stage.stranger.opens(symbol, Side.SHORT, size(rules, first), _price(first, rules.tick))
         for track in play.tape.tracks:  # the price passes through the offers, and fills each at its own
             stage.exchange.tick(track.symbol, Ticks(track.lasts[0] + 1), stage.exchange.book(track.symbol).mark, track.times[0])
-        entries = ", ".join(f"{line.key.symbol} {price_text(play.first(line.key.symbol) * play.instrument(line.key.symbol).tick)}" for line in stage.lines())
+        entries = ", ".join(
+            f"{line.key.symbol} {price_text(play.first(line.key.symbol) * play.instrument(line.key.symbol).tick)}" for line in stage.lines()
+        )
         self.say(f"sold short by a ccxt client, no stops: {entries}")
         await self._leave_orders()
         await self._run(BEFORE_SPEED, stage.pump.now_ms + int(play.arrival * (play.tape.end_ms - play.tape.start_ms)))
@@ -190,7 +195,9 @@ class Story:
     async def _covered(self, why: str) -> None:
         stage = self.stage
         if not await stage.until(lambda: stage.mark_first_pass() or not stage.desk.alive, START_WITHIN_S) or not stage.mark_first_pass():
-            raise Failed(f"the desk did not begin a pass within {START_WITHIN_S:g} s of its start: {stage.desk.words() or 'it said nothing'}")
+            raise Failed(
+                f"the desk did not begin a pass within {START_WITHIN_S:g} s of its start: {stage.desk.words() or 'it said nothing'}"
+            )
         if not await stage.until(lambda: not stage.uncovered(), COVER_TICKS * stage.wish.tick):
             raise Failed(f"{why} left without cover: {', '.join(stage.uncovered())}")
         first = stage.mark_first_pass() or 0

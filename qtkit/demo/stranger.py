@@ -16,7 +16,9 @@ class Stranger:
         import ccxt.async_support as ccxt
 
         options = {"fetchCurrencies": False, "fetchMargins": False, "fetchMarkets": {"types": ["linear"]}}
-        self._client = ccxt.binanceusdm({"apiKey": keys.api_key, "secret": keys.secret.reveal(), "enableRateLimit": False, "options": options})
+        self._client = ccxt.binanceusdm(
+            {"apiKey": keys.api_key, "secret": keys.secret.reveal(), "enableRateLimit": False, "options": options}
+        )
         self._client.urls["api"] = redirect(self._client.urls["api"], "http", f"127.0.0.1:{port}")
         self._hedge = hedge
         self.orders: list[str] = []
@@ -48,5 +50,7 @@ class Stranger:
         return {"positionSide": side.name} if self._hedge else {}
 
     async def _send(self, symbol: str, kind: str, side: str, coins: object, price: object, params: dict[str, Any]) -> Any:
-        amount, limit = (None if number is None else float(str(number)) for number in (coins, price))  # ccxt's own signature; it rounds to the lot
+        amount, limit = (
+            None if number is None else float(str(number)) for number in (coins, price)
+        )  # ccxt's own signature; it rounds to the lot
         return await self._client.create_order(f"{symbol.removesuffix('USDT')}/USDT:USDT", kind, side, amount, limit, params)

@@ -17,7 +17,7 @@ from qtkit.paper.rows import AccountEvent, AlgoRow, AlgoStatus, AlgoUpdate, Exec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sprung:
-    """What set a trap off: its symbol, the exchange's time and a sentence of evidence. ``old`` is the stop that was to be cancelled next."""
+    """What set a trap off: its symbol, the exchange's time (ms), a sentence of evidence, and the stop that was to be cancelled next."""
 
     symbol: str
     at_ms: int

@@ -1,9 +1,9 @@
 """The exchange side of a sandbox: prices by seed, a stranger who trades, the judge, and time that passes only when it is told to."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
-from qtkit.core.model import E8, ONE, OrderKind, PositionSide, Side, Ticks, TriggerBy
+from qtkit.core.model import E8, ONE, OrderKind, PolicyError, PositionSide, Side, Ticks, TriggerBy
 from qtkit.demo.record import Recorder
 from qtkit.paper.actor import acting
 from qtkit.paper.exchange import Exchange, NewOrder, Rules
@@ -25,7 +25,7 @@ class Market:
     """An exchange with one account, "paper". ``meter`` is the judge, on exchange time; ``recorder`` keeps what happened, as frames."""
 
     def __init__(self, starts: Mapping[str, str], *, seed: int, hedge: bool = False, prefix: str) -> None:
-        """``starts`` are first prices by symbol. Raises ``PolicyError`` for a symbol that the paper exchange does not know."""
+        """``starts`` are first prices by symbol. Raises ``PolicyError`` for a symbol that is not known, or a price that is none."""
         self.seed = seed
         self.exchange = Exchange(Rules(), seed=seed, start_ms=START_MS)
         self.account = self.exchange.open_account("paper", balance=E8(BALANCE * ONE), hedge=hedge)
@@ -35,7 +35,7 @@ class Market:
         self._plays = 0
         for symbol, price in starts.items():
             rules = known_instrument(INSTRUMENTS, symbol)
-            first = Ticks(int(Decimal(price) * ONE) // rules.tick)
+            first = Ticks(_e8(price, f"the first price of {symbol}") // rules.tick)
             for by in (TriggerBy.LAST, TriggerBy.MARK):
                 self.exchange.seed_bars(symbol, by, history_bars(first, START_MS, f"{seed}:{symbol}"))
             self.feed(Tick(START_MS, symbol, first, E8(first * rules.tick)))
@@ -74,7 +74,7 @@ class Market:
         """A stranger trades at the market with the account's own key. Raises ``ExchangeError`` where the exchange refuses."""
         hedge = self.account.hedge
         new = NewOrder(
-            symbol=symbol, side=side.closing if closes else side.opening, kind=OrderKind.MARKET, quantity=E8(int(Decimal(size) * ONE)),
+            symbol=symbol, side=side.closing if closes else side.opening, kind=OrderKind.MARKET, quantity=_e8(size, "the size"),
             position_side=PositionSide[side.name] if hedge else None, reduce_only=True if closes and not hedge else None,
         )  # fmt: skip
         with acting(STRANGER):
@@ -83,6 +83,17 @@ class Market:
     def trades(self, symbol: str) -> tuple[Trade, ...]:
         """Fills of a symbol, oldest first."""
         return self.exchange.trades(self.account, symbol)
+
+
+def _e8(text: str, what: str) -> E8:
+    """A positive decimal as E8."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal(0)
+    if not (number.is_finite() and number > 0):
+        raise PolicyError(f"{what} is a number above zero, in quotes; got {text!r}")
+    return E8(int(number * ONE))
 
 
 def _waypoints(path: Path) -> Iterator[Waypoint]:

@@ -1,7 +1,9 @@
 """The desk side of a sandbox: the same monitor, router, executor and stores as in production, driven second by second."""
 
 import asyncio
+import logging
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,7 +14,6 @@ from typing import Self
 
 import structlog
 
-from qtkit import logs
 from qtkit.apply import Applier
 from qtkit.charts.story import Story
 from qtkit.core.book import EpisodeOpened, Event
@@ -64,8 +65,9 @@ class Sandbox:
 
         ``policy`` names that of adopted positions (None: chosen by the market's regime). Raises ``PolicyError`` for unknown names.
         """
-        if not structlog.is_configured():
-            logs.quiet()
+        if not structlog.is_configured():  # a notebook shows what it asks for; what went wrong still goes to stderr
+            level = structlog.make_filtering_bound_logger(logging.ERROR)
+            structlog.configure(wrapper_class=level, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
         market = Market(starts, seed=seed, hedge=hedge, prefix=PREFIX)
         chosen = None if policy is None else named(policy)
         sandbox = cls(market, Folder(tempfile.mkdtemp(prefix="qtkit-sandbox-")), chosen, scope)
