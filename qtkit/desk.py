@@ -127,7 +127,8 @@ class Desk:
         now_ms = self.applier.clock_ms()
         beat = {
             "account": self.account.name, "scope": self.account.scope.value, "pid": os.getpid(), "tick_s": self.settings.tick_seconds,
-            "at_ms": now_ms, "passes": health.passes, "last_pass_ms": health.last_pass_ms, "fault": health.fault, "alarms": list(health.alarms),
+            "at_ms": now_ms, "passes": health.passes, "last_pass_ms": health.last_pass_ms, "fault": health.fault,
+            "alarms": list(health.alarms),
             "positions": [ledger_line(line, book[line.key], now_ms) for line in health.coverage if line.key in book],
         }  # fmt: skip
         draft = self.paths.heartbeat.with_suffix(".new")

@@ -26,7 +26,7 @@ from qtkit.observe import Observer
 from qtkit.router import ExitRouter
 from qtkit.store.lease import LeaseLost
 from qtkit.store.tape import Tape
-from qtkit.trailing import PriceWatch, Tighten, phrases
+from qtkit.trailing import PriceWatch, phrases
 from qtkit.venue.gateway import BarClosed, Gateway, GatewayError, Nudge, Quote, Unavailable
 
 log = structlog.get_logger("qtkit.monitor")
@@ -37,6 +37,7 @@ WAKES = 10  # passes that events may bring forward at once ...
 WAKE_EVERY_S = 6.0  # ... and how soon another one may: the request budget is for the rhythm first
 SYMBOLS_OF_A_WAKE = 6  # reading the lists of so many symbols costs as much again as the pass itself
 PASS_AGAIN_S = 0.05
+PRICES_AT_ONCE = 512
 MINUTE_MS = 60_000
 
 
@@ -84,7 +85,8 @@ class PositionMonitor:
         self._observer = None if applier is None else Observer(applier.gateway)
         self._flat: set[Key] = set()
         self._markets: dict[str, MarketData] = {}
-        self._tightened: list[Tighten] = []  # what prices have decided since the last pass
+        self._tightened: list[Key] = []  # positions whose stop prices have moved since the last pass
+        self._heard: list[Quote] = []  # prices that wait for the tape
         self._stale = True  # trails must be caught up with the bars of an outage
         self._time_ms = 0
         self._wakes = float(WAKES)
@@ -173,6 +175,7 @@ class PositionMonitor:
             wait.cancel()
         if done and not stop.is_set():
             await asyncio.sleep(PASS_AGAIN_S)  # what happens together is read together
+            self.observer.due(key.symbol for key in self._tightened)
             self._wakes -= 1 + self.observer.waiting / SYMBOLS_OF_A_WAKE
         self._wake.clear()
 
@@ -208,9 +211,11 @@ class PositionMonitor:
     async def _observe(self) -> tuple[Snapshot, ...]:
         """Read what is due, and what the decision needs besides and cannot fetch itself."""
         known = {key.symbol for key in self.applier.book.episodes}
+        self.observer.due(key.symbol for key in self._tightened)
         snapshots = await self.observer.observe(known, self.applier.clock_ms(), self._now_on_exchange())
         self.gateway.watch(frozenset(snapshot.symbol for snapshot in snapshots), by=self.rhythm.series)
         await self._prepare(snapshots)
+        self._write_prices()
         if self.tape is not None:
             for snapshot in snapshots:
                 self.tape.write(snapshot, snapshot.at_ms)
@@ -288,7 +293,7 @@ class PositionMonitor:
         return self._time_ms or self.applier.clock_ms()
 
     def _end_invalidated(self) -> None:
-        """An episode whose plan somebody ended gets a new one, what rests keeps it from loosening; one that the register lacks is put in."""
+        """A plan that somebody ended is made anew, what rests keeps it from loosening; one that the register lacks is put in."""
         open_keys = [key for key, episode in self.applier.book.episodes.items() if episode.opened]
         for key in open_keys:
             self.router.keep(self.applier.book.episodes[key].plan, self._now_on_exchange())
@@ -345,18 +350,26 @@ class PositionMonitor:
         time_ms = quote.time_ms
         if time_ms > self._time_ms:
             self._time_ms = time_ms
-        if self.tape is not None:
-            self.tape.price(self.desk.account, quote.symbol, quote.mark, quote.last, time_ms)
-        if self.rhythm.closed_bars:
+        heard = self._heard
+        heard.append(quote)
+        if len(heard) >= PRICES_AT_ONCE:
+            self._write_prices()
+        rhythm = self.rhythm
+        if rhythm.closed_bars:
             return
-        price = quote.mark if self.rhythm.series is TriggerBy.MARK else self._last(quote)
+        price = quote.mark if rhythm.series is TriggerBy.MARK else self._last(quote)
         if price is None:
             return
-        moves = self.watch.on_price(quote.symbol, price, time_ms)
-        if moves:
-            self._tightened += moves
-            self.observer.due([quote.symbol])
+        moved = self.watch.on_price(quote.symbol, price, time_ms)
+        if moved:
+            self._tightened += moved
             self._wake.set()
+
+    def _write_prices(self) -> None:
+        """Put the prices heard on the tape. Many at once: a system call for each would cost more than its decision."""
+        heard, self._heard = self._heard, []
+        if self.tape is not None:
+            self.tape.prices(self.desk.account, ((quote.time_ms, quote.symbol, quote.mark, quote.last) for quote in heard))
 
     def _last(self, quote: Quote) -> E8 | None:
         """The last price off its grid, as the mark price comes."""
@@ -394,9 +407,9 @@ class PositionMonitor:
 
     def _record_prices(self) -> None:
         """Write down what prices have decided since the last pass."""
-        moves, self._tightened = self._tightened, []
+        moved, self._tightened = self._tightened, []
         events: list[Event] = []
-        for key in dict.fromkeys(move.key for move in moves):
+        for key in dict.fromkeys(moved):
             state, episode = self.watch.state(key), self.applier.book.episodes.get(key)
             if state is not None and episode is not None and arithmetic.improves(episode.side.sign, episode.trail.stop, state.stop, 0):
                 for line in phrases(episode.trail, state, episode.plan, state.best):

@@ -1,8 +1,8 @@
 """What is read, and when: a complete reading of each symbol within the exchange's request budget.
 
 Positions are read in every pass. The order lists of a symbol are read when something happened there or ten seconds have passed (a second
-a symbol where more than ten are held or ordered), those of the whole account once a minute. A symbol that cannot be read is left out, never guessed; the others go on, also when the whole account
-cannot be read at once.
+a symbol where more than ten are held or ordered), those of the whole account once a minute. A symbol that cannot be read is left out,
+never guessed; the others go on, also when the whole account cannot be read at once.
 """
 
 import asyncio

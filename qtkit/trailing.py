@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from heapq import heappush, heapreplace
 from pathlib import Path
-from typing import NamedTuple
 
 import structlog
 
@@ -27,13 +26,6 @@ log = structlog.get_logger("qtkit.trailing")
 FAR = 1 << 100  # no price
 
 
-class Tighten(NamedTuple):
-    """A decision of a price: the stop of a position moves to ``stop`` (ticks)."""
-
-    key: Key
-    stop: int
-
-
 class _Watched:
     """A position under watch: its plan and the running numbers of its trail (ticks), plain for speed."""
 
@@ -41,18 +33,20 @@ class _Watched:
 
     def __init__(self, key: Key, plan: ExitPlan, state: TrailState, done: int) -> None:
         self.key, self.plan, self.sign, self.done = key, plan, plan.side.sign, done
-        self.best, self.stop, self.stage, self.armed, self.at_ms = state.best, state.stop, state.stage, state.armed, state.at_ms
+        self.best: int = state.best
+        self.stop: int = state.stop
+        self.stage, self.armed, self.at_ms = state.stage, state.armed, state.at_ms
 
     @property
     def state(self) -> TrailState:
-        return TrailState(best=self.best, stop=self.stop, stage=self.stage, armed=self.armed, at_ms=self.at_ms)
+        return TrailState(best=Ticks(self.best), stop=Ticks(self.stop), stage=self.stage, armed=self.armed, at_ms=self.at_ms)
 
     def see(self, price: int, at_ms: int) -> bool:
         """Fold a price (E8) in. True if the stop moved."""
-        before, plan = self.stop, self.plan
-        extreme = Ticks(arithmetic.favourable_ticks(self.sign, price, plan.tick))
+        before, plan, sign = self.stop, self.plan, self.sign
+        extreme = arithmetic.favourable_ticks(sign, price, plan.tick)
         self.best, self.stop, self.stage, self.armed = advance(
-            plan, self.sign, self.best, before, self.stage, self.armed, extreme, targets_done=self.done
+            plan, sign, self.best, before, self.stage, self.armed, extreme, targets_done=self.done
         )
         if at_ms > self.at_ms:
             self.at_ms = at_ms
@@ -61,8 +55,8 @@ class _Watched:
     def rank(self) -> int:
         """The next price (E8) at which something happens, so signed that the nearest is the least."""
         plan = self.plan
-        waiting = plan.break_even_after is not None and self.done >= plan.break_even_after
-        if waiting and arithmetic.tighter(self.sign, self.stop, plan.break_even) != self.stop:
+        after = plan.break_even_after
+        if after is not None and self.done >= after and arithmetic.tighter(self.sign, self.stop, plan.break_even) != self.stop:
             return -FAR  # a target was filled: the next price, whatever it is, brings the stop to break-even
         return self.sign * next_price(plan, self.sign, self.best, self.stop, self.stage, self.armed) * plan.tick
 
@@ -113,26 +107,26 @@ class PriceWatch:
         watched = self._watched.get(key)
         return None if watched is None else watched.state
 
-    def on_price(self, symbol: str, price: int, at_ms: int = 0) -> list[Tighten] | tuple[()]:
-        """What this price (E8) changes: an empty tuple nearly always."""
+    def on_price(self, symbol: str, price: int, at_ms: int = 0) -> list[Key] | tuple[()]:
+        """The positions whose stop this price (E8) moves: an empty tuple nearly always. ``state`` tells where it is now."""
         band = self._bands.get(symbol)
         if band is None or band.low < price < band.high:
             return ()
-        moves: list[Tighten] = []
+        moved: list[Key] = []
         for heap, reach in ((band.rising, price), (band.falling, -price)):
             while heap and heap[0][0] <= reach:
                 _, number, watched = heap[0]
                 if watched.see(price, at_ms):
-                    moves.append(Tighten(watched.key, watched.stop))
+                    moved.append(watched.key)
                 heapreplace(heap, (watched.rank(), number, watched))
         band.bound()
-        return moves
+        return moved
 
 
 def _resume(watched: _Watched, running: _Watched) -> None:
     """Take over what prices have done since the book was written; the stop stays the tighter of both."""
     sign = watched.sign
-    watched.stop = Ticks(arithmetic.tighter(sign, watched.stop, running.stop))
+    watched.stop = arithmetic.tighter(sign, watched.stop, running.stop)
     if arithmetic.reached(sign, running.best, watched.best):
         watched.best, watched.at_ms = running.best, running.at_ms
         watched.stage, watched.armed = max(watched.stage, running.stage), watched.armed or running.armed
@@ -140,20 +134,18 @@ def _resume(watched: _Watched, running: _Watched) -> None:
 
 def next_price(plan: ExitPlan, sign: int, best: int, stop: int, stage: int, armed: bool) -> int:
     """The nearest favourable price (ticks) at which the stop moves: the next stage, or the trail's next step."""
-    nearest = sign * FAR
-    if stage < len(plan.stages):
-        nearest = plan.stages[stage].at
-    trail = plan.trail
+    trail, stages = plan.trail, plan.stages
     if trail is None:
-        return nearest
+        return stages[stage].at if stage < len(stages) else sign * FAR
     level = stop + sign * max(1, -(-trail.min_step * stop // arithmetic.BPS))
-    step = _price_for(sign, level, callback_at(plan, trail, Ticks(best)))
+    step = _price_for(sign, level, callback_at(plan, trail, best))
     if not armed:
         step = arithmetic.tighter(sign, step, trail.activation)
     for curve in trail.tightening:
         if sign * (curve.at - best) > 0:
             step = arithmetic.looser(sign, step, arithmetic.tighter(sign, curve.at, _price_for(sign, level, curve.callback)))
-    return arithmetic.looser(sign, nearest, arithmetic.tighter(sign, step, best + sign))
+    step = arithmetic.tighter(sign, step, best + sign)
+    return arithmetic.looser(sign, stages[stage].at, step) if stage < len(stages) else step
 
 
 def _price_for(sign: int, level: int, callback: int) -> int:

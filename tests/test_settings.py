@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from qtkit.core.desired import Traits
 from qtkit.core.model import PolicyError, TriggerBy
 from qtkit.settings import BarMode, PaperKeys, Paths, Scope, Secret, Series, Settings, home, searched
 from qtkit.store.disk import state_folder
@@ -77,6 +78,15 @@ def test_file_beats_default_and_variable_beats_file(tmp_path: Path) -> None:
     assert settings.accounts["swing_1"].name == "swing_1"
 
 
+def test_an_account_says_what_its_exchange_allows(tmp_path: Path) -> None:
+    text = "[accounts.paper.traits]\nstop_while_flat = false\n"
+    settings = load(tmp_path, text, QTKIT_ACCOUNTS__PAPER__TRAITS__CONDITIONAL_RESERVES="true")
+    assert settings.accounts["paper"].traits == Traits(stop_while_flat=False, conditional_reserves=True)
+    rows = {row.name: row.source for row in settings.resolved()}
+    assert rows["accounts.paper.traits.stop_while_flat"] == "qtkit.toml:2"
+    assert Settings().accounts["paper"].traits is None, "else the capability table says it"
+
+
 def test_the_file_beside_a_folder_is_its_settings(away: Path) -> None:
     (away / "qtkit.toml").write_text('desk = "nite"')
     assert Settings.load(environ={}).desk == "nite"
@@ -97,6 +107,7 @@ def test_the_file_beside_a_folder_is_its_settings(away: Path) -> None:
         ("sources = {}", "no setting 'sources'"),
         ("[accounts.a]\nkind = 'binance'", "accounts.a.kind should be 'paper', got 'binance'"),
         ("[accounts.a]\nleverage = true", "accounts.a.leverage is no yes-or-no setting, got true"),
+        ("[accounts.a.traits]\nstop_while_flt = false", "no setting 'accounts.a.traits.stop_while_flt'; did you mean 'stop_while_flat'?"),
         ("[accounts.a]\nleverage = 126", "qtkit.toml:2: accounts.a.leverage: must be between 1 and 125, got 126"),
         ("[accounts.a]\nleverage = 2.5", "accounts.a.leverage should be a valid integer"),
         ("[accounts.a]\nmax_notional = nan", "max_notional"),

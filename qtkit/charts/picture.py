@@ -11,7 +11,7 @@ FONT = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 class Picture:
     """A drawing from a Vega-Lite specification, rendered in this process. ``words`` say what it shows, for those who cannot see it.
 
-    In a notebook it is SVG, and PNG where a notebook that is not trusted shows no SVG. ``interactive()`` gives the live chart for Lab.
+    In a notebook it is SVG, and PNG where a notebook that is not trusted shows no SVG.
     """
 
     def __init__(self, spec: Mapping[str, Any], words: str) -> None:
@@ -34,11 +34,11 @@ class Picture:
 
         return bytes(vl_convert.svg_to_png(self.svg, scale=scale))
 
-    def interactive(self) -> Any:
-        """The live chart, drawn by Lab itself: for looking closer, not for keeping."""
+    def altair(self) -> Any:
+        """The same as an altair chart, to change it or to set it beside others."""
         import altair as alt
 
-        return alt.JupyterChart(alt.Chart.from_dict(self.spec).interactive())
+        return alt.LayerChart.from_dict(self.spec)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return {"image/svg+xml": self.svg, "image/png": base64.b64encode(self.png()).decode(), "text/plain": self.words}

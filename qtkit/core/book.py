@@ -353,7 +353,7 @@ def _intended(episode: Episode, event: IntentMade) -> Episode:
     same = before is not None and before.revision == event.revision
     leg = Leg(
         revision=event.revision,
-        order=event.order,
+        order=replace(event.order, symbol=episode.key.symbol),  # one string for all of them: read from a journal, each has its own
         status=LegStatus.SENT,
         at_ms=event.at_ms,
         code=before.code if before is not None and same else None,

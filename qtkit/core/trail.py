@@ -26,7 +26,7 @@ def begin(plan: ExitPlan) -> TrailState:
     return fold(plan, TrailState(best=plan.start, stop=plan.stop, at_ms=plan.created_ms), plan.start, plan.created_ms, price=plan.start)
 
 
-def callback_at(plan: ExitPlan, trail: Trail, best: Ticks) -> Bps:
+def callback_at(plan: ExitPlan, trail: Trail, best: int) -> Bps:
     """Callback in force at the best price: the tightest of the curve that was reached."""
     callback = trail.callback
     for step in trail.tightening:
@@ -46,36 +46,36 @@ def fold(plan: ExitPlan, state: TrailState, extreme: Ticks, at_ms: int, *, targe
     best, stop, stage, armed = advance(
         plan, sign, state.best, state.stop, state.stage, state.armed, extreme, targets_done=targets_done, price=price
     )
-    return TrailState(best=best, stop=stop, stage=stage, armed=armed, at_ms=max(at_ms, state.at_ms))
+    return TrailState(best=Ticks(best), stop=Ticks(stop), stage=stage, armed=armed, at_ms=max(at_ms, state.at_ms))
 
 
 def advance(
     plan: ExitPlan,
     sign: int,
-    best: Ticks,
-    stop: Ticks,
+    best: int,
+    stop: int,
     stage: int,
     armed: bool,
-    extreme: Ticks,
+    extreme: int,
     *,
     targets_done: int = 0,
-    price: Ticks | None = None,
-) -> tuple[Ticks, Ticks, int, bool]:
+    price: int | None = None,
+) -> tuple[int, int, int, bool]:
     """``fold`` on plain numbers: best, stop, stage and armed after ``extreme``. Who looks at every price keeps no objects."""
-    best, missed = Ticks(arithmetic.tighter(sign, best, extreme)), False
+    best, missed = arithmetic.tighter(sign, best, extreme), False
     while stage < len(plan.stages) and arithmetic.reached(sign, best, plan.stages[stage].at) and not missed:
         missed = _passed(sign, plan.stages[stage].to, price)
         if not missed:
-            stop, stage = Ticks(arithmetic.tighter(sign, stop, plan.stages[stage].to)), stage + 1
+            stop, stage = arithmetic.tighter(sign, stop, plan.stages[stage].to), stage + 1
     if plan.break_even_after is not None and targets_done >= plan.break_even_after:
-        stop = stop if _passed(sign, plan.break_even, price) else Ticks(arithmetic.tighter(sign, stop, plan.break_even))
+        stop = stop if _passed(sign, plan.break_even, price) else arithmetic.tighter(sign, stop, plan.break_even)
     trail = plan.trail
     if trail is not None and (armed or arithmetic.reached(sign, best, trail.activation)):
         armed = True
         callback = callback_at(plan, trail, best)
-        level = Ticks(arithmetic.trail_level(sign, best, callback))
+        level = arithmetic.trail_level(sign, best, callback)
         if price is not None and _passed(sign, level, price):
-            level, missed = Ticks(arithmetic.trail_level(sign, price, callback)), True
+            level, missed = arithmetic.trail_level(sign, price, callback), True
         if arithmetic.improves(sign, stop, level, trail.min_step):
             stop = level
     if missed and price is not None:
@@ -83,6 +83,6 @@ def advance(
     return best, stop, stage, armed
 
 
-def _passed(sign: int, level: Ticks, price: Ticks | None) -> bool:
+def _passed(sign: int, level: int, price: int | None) -> bool:
     """True if prices are being caught up and the present one lies beyond the level."""
     return price is not None and arithmetic.stop_hit(sign, price, level)

@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path as Folder
+from tempfile import TemporaryDirectory
 from typing import Self
 
 import structlog
@@ -46,10 +45,12 @@ class Sandbox:
     ``market`` is the exchange side; ``story()`` gives all that happened there as frames.
     """
 
-    def __init__(self, market: Market, home: Folder, policy: ExitPolicy | None, scope: Scope) -> None:
-        self.market, self.home = market, home
+    def __init__(self, market: Market, files: TemporaryDirectory[str], policy: ExitPolicy | None, scope: Scope) -> None:
+        self.market, self.home = market, Folder(files.name)
+        self._files = files  # removed by close, or at the latest with this object
         self._policy, self._scope = policy, scope
         self._desk: _Desk | None = None
+        self._quieted = False
 
     def __repr__(self) -> str:
         at = datetime.fromtimestamp(self.market.now_ms / 1000, UTC)
@@ -65,19 +66,26 @@ class Sandbox:
 
         ``policy`` names that of adopted positions (None: chosen by the market's regime). Raises ``PolicyError`` for unknown names.
         """
-        if not structlog.is_configured():  # a notebook shows what it asks for; what went wrong still goes to stderr
-            level = structlog.make_filtering_bound_logger(logging.ERROR)
-            structlog.configure(wrapper_class=level, logger_factory=structlog.PrintLoggerFactory(sys.stderr))
         market = Market(starts, seed=seed, hedge=hedge, prefix=PREFIX)
         chosen = None if policy is None else named(policy)
-        sandbox = cls(market, Folder(tempfile.mkdtemp(prefix="qtkit-sandbox-")), chosen, scope)
+        sandbox = cls(market, TemporaryDirectory(prefix="qtkit-sandbox-", ignore_cleanup_errors=True), chosen, scope)
+        sandbox._quiet()
         await sandbox.start()
         return sandbox
 
     async def close(self) -> None:
         """End the desk and remove its files."""
         await self._end()
-        shutil.rmtree(self.home, ignore_errors=True)
+        self._files.cleanup()
+        if self._quieted:
+            structlog.reset_defaults()
+
+    def _quiet(self) -> None:
+        """A notebook shows what it asks for, not the log; what went wrong still goes to stderr. Left alone where logs are configured."""
+        if not structlog.is_configured():
+            level = structlog.make_filtering_bound_logger(logging.ERROR)
+            structlog.configure(wrapper_class=level, logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+            self._quieted = True
 
     # -- what happens -----------------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """The tape: what the decision saw, so that any moment can be rebuilt and yesterday replayed.
 
 Snapshots when they changed, prices and closed bars, one JSON line each, in files that rotate, are gzipped and are bounded in total.
-Nothing is synced: a power loss may take the last lines. Prices wait in memory for the next snapshot or bar, which a desk writes in every
-pass: a kill takes those that came since, and nothing else. Every file can be read by itself.
+Nothing is synced: a power loss may take the last lines, a kill takes none that were handed in (a desk hands prices in by the pass). Every
+file can be read by itself.
 """
 
 import gzip
@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,6 @@ from qtkit.store import codec
 FILE_BYTES = 8 * 1024 * 1024
 TOTAL_BYTES = 512 * 1024 * 1024
 PAUSE_MS = 10_000  # after a failed write: a full disk is not asked at every price
-PRICES_WAITING = 512  # written at once: a system call for every price would cost more than its decision
 STEP_BACK_MS = 3_600_000  # a file is passed over only if it ends this long before the time asked for: clocks are set back
 
 _NAME = re.compile(r"tape-(\d{8})-(\d+)\.jsonl(\.gz)?")
@@ -93,25 +92,17 @@ class Tape:
         self._failed_ms = 0
         self._path = self._folder
         self._last: dict[tuple[str, str], Snapshot] = {}
-        self._prices: list[tuple[int, str, str, int | None, int | None]] = []
         self._heads: dict[tuple[str, str], str] = {}
 
-    def price(self, account: str, symbol: str, mark: E8 | None, last: Ticks | None, at_ms: int) -> None:
-        """Takes a price (``PriceSeen``); it goes on the tape in front of the next event, or with others once enough are waiting."""
-        self._prices.append((at_ms, account, symbol, mark, last))
-        if len(self._prices) >= PRICES_WAITING:
-            self.flush()
-
-    def flush(self) -> None:
-        """Puts the prices that wait on the tape, or counts why not."""
-        with self._mutex:
-            prices, self._prices = self._prices, []
-            if prices:
-                self._attempt(lambda: self._put(prices[0][0], "".join(map(self._price_line, prices)).encode()), prices[-1][0], len(prices))
+    def prices(self, account: str, prices: Iterable[tuple[int, str, E8 | None, Ticks | None]]) -> None:
+        """Puts prices (time, symbol, mark, last: as ``PriceSeen``) on the tape at once, or counts why not."""
+        lines = [(at_ms, self._price_line(account, at_ms, symbol, mark, last)) for at_ms, symbol, mark, last in prices]
+        if lines:
+            with self._mutex:
+                self._attempt(lambda: self._put(lines[0][0], "".join(line for _, line in lines).encode()), lines[-1][0], len(lines))
 
     def write(self, event: TapeEvent, at_ms: int) -> None:
         """Puts one event on the tape, or counts why not."""
-        self.flush()
         with self._mutex:
             self._attempt(lambda: self._write(event, at_ms), at_ms, 1)
 
@@ -134,9 +125,8 @@ class Tape:
         self._begin(at_ms)
         self._put(at_ms, f"[{int(at_ms)},{codec.dumps(_Line, self._shortened(event))}]\n".encode())
 
-    def _price_line(self, price: tuple[int, str, str, int | None, int | None]) -> str:
+    def _price_line(self, account: str, at_ms: int, symbol: str, mark: int | None, last: int | None) -> str:
         """The line of a ``PriceSeen``, as the codec writes it: there are too many of them to build each from its parts."""
-        at_ms, account, symbol, mark, last = price
         head = self._heads.get((account, symbol))
         if head is None:
             seen = codec.dumps(_Line, PriceSeen(account=account, symbol=symbol, mark=None, last=None))
@@ -155,7 +145,6 @@ class Tape:
 
     def close(self) -> None:
         """Ends the file and waits for the gzipping of earlier ones."""
-        self.flush()
         with self._mutex:
             self._abandon()
         if self._packer is not None:

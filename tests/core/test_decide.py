@@ -1,4 +1,4 @@
-"""The laws of the decision: cover never falls, a stop never loosens, deciding twice changes nothing, the book is a fold, long mirrors short."""
+"""The laws of the decision: cover never falls, a stop never loosens, deciding twice changes nothing, the book is a fold."""
 
 from dataclasses import replace
 
@@ -13,16 +13,42 @@ from qtkit.core.decide import Decision, Desk, decide
 from qtkit.core.desired import Scope, Traits
 from qtkit.core.ids import client_order_id
 from qtkit.core.model import (
-    E8, ONE, Bps, Cancel, Instrument, Key, Lookup, Lots, Order, OrderKind, OrderSide, OrderStatus, Place, Position, PositionSide, Side, Snapshot, Ticks,
-)  # fmt: skip
+    E8,
+    ONE,
+    Bps,
+    Cancel,
+    Instrument,
+    Key,
+    Lookup,
+    Lots,
+    Order,
+    OrderKind,
+    OrderSide,
+    OrderStatus,
+    Place,
+    Position,
+    PositionSide,
+    Side,
+    Snapshot,
+    Ticks,
+)
 from qtkit.core.plan import ExitPlan, Stage, Target, Trail
 
 SYMBOL = "TESTUSDT"
 KEY = Key("paper", SYMBOL, PositionSide.BOTH)
 INSTRUMENT = Instrument(
-    symbol=SYMBOL, tick=E8(ONE // 100), lot=E8(ONE // 10), min_lots=Lots(1), max_lots=Lots(100_000), market_max_lots=Lots(400),
-    min_notional=E8(5 * ONE), min_price=Ticks(1), max_price=Ticks(10_000_000), percent_up=Bps(10_500), percent_down=Bps(9_500),
-)  # fmt: skip
+    symbol=SYMBOL,
+    tick=E8(ONE // 100),
+    lot=E8(ONE // 10),
+    min_lots=Lots(1),
+    max_lots=Lots(100_000),
+    market_max_lots=Lots(400),
+    min_notional=E8(5 * ONE),
+    min_price=Ticks(1),
+    max_price=Ticks(10_000_000),
+    percent_up=Bps(10_500),
+    percent_down=Bps(9_500),
+)
 DESK = Desk(account="paper", tag="aaaa", instruments={SYMBOL: INSTRUMENT})
 SIDES = (Side.LONG, Side.SHORT)
 
@@ -34,21 +60,39 @@ def level(side: Side, bps: int, price: int = 10_000) -> Ticks:
 
 def plan(side: Side, *, key: Key = KEY, lots: int = 100, adopted: bool = True, start: int = 10_000) -> ExitPlan:
     return ExitPlan(
-        uid="u" + side.name.lower(), key=key, side=side, episode=1, revision=1, strategy_id="scaled_tp", entry=E8(10_000 * INSTRUMENT.tick),
-        lots=Lots(lots), tick=INSTRUMENT.tick, lot=INSTRUMENT.lot, stop=level(side, -250), floor=level(side, -450),
-        break_even=level(side, 10), targets=(Target(price=level(side, 150), share=Bps(2_500)), Target(price=level(side, 300), share=Bps(2_500))),
+        uid="u" + side.name.lower(),
+        key=key,
+        side=side,
+        episode=1,
+        revision=1,
+        strategy_id="scaled_tp",
+        entry=E8(10_000 * INSTRUMENT.tick),
+        lots=Lots(lots),
+        tick=INSTRUMENT.tick,
+        lot=INSTRUMENT.lot,
+        stop=level(side, -250),
+        floor=level(side, -450),
+        break_even=level(side, 10),
+        targets=(Target(price=level(side, 150), share=Bps(2_500)), Target(price=level(side, 300), share=Bps(2_500))),
         trail=Trail(activation=level(side, 500), callback=Bps(100), share=Bps(5_000)),
         stages=(Stage(at=level(side, 150), to=level(side, 10)), Stage(at=level(side, 300), to=level(side, 150))),
-        start=Ticks(start), adopted=adopted, created_ms=0,
-    )  # fmt: skip
+        start=Ticks(start),
+        adopted=adopted,
+        created_ms=0,
+    )
 
 
 def position(side: Side, lots: int = 100, *, mark: int = 10_000, liquidation_bps: int | None = -2_000) -> Position:
     liquidation = None if liquidation_bps is None else E8(level(side, liquidation_bps) * INSTRUMENT.tick)
     return Position(
-        symbol=SYMBOL, position_side=PositionSide.BOTH, side=side, lots=Lots(lots), entry=E8(10_000 * INSTRUMENT.tick),
-        mark=E8(mark * INSTRUMENT.tick + 7), liquidation=liquidation,
-    )  # fmt: skip
+        symbol=SYMBOL,
+        position_side=PositionSide.BOTH,
+        side=side,
+        lots=Lots(lots),
+        entry=E8(10_000 * INSTRUMENT.tick),
+        mark=E8(mark * INSTRUMENT.tick + 7),
+        liquidation=liquidation,
+    )
 
 
 def planner(key: Key, held: Position) -> ExitPlan:
@@ -177,10 +221,16 @@ def test_nothing_is_cancelled_on_an_unstable_reading(side: Side) -> None:
 @pytest.mark.parametrize("side", SIDES)
 def test_a_foreign_close_position_stop_leaves_a_quantity_stop_alone(side: Side) -> None:
     foreign = Order(
-        symbol=SYMBOL, client_id="x-cvBPrNm9abc", kind=OrderKind.STOP_MARKET, side=side.closing, position_side=PositionSide.BOTH,
-        lots=Lots(0), trigger=level(side, -800), close_position=True,
-    )  # fmt: skip
-    book, orders, last = settle(position(side), orders=(foreign,))
+        symbol=SYMBOL,
+        client_id="x-cvBPrNm9abc",
+        kind=OrderKind.STOP_MARKET,
+        side=side.closing,
+        position_side=PositionSide.BOTH,
+        lots=Lots(0),
+        trigger=level(side, -800),
+        close_position=True,
+    )
+    _, orders, last = settle(position(side), orders=(foreign,))
     assert foreign in orders and not any(o.close_position and o != foreign for o in orders)
     assert last.coverage[0].protected and last.coverage[0].foreign == 100
 
@@ -190,9 +240,15 @@ def test_watch_sends_nothing_and_another_desk_s_tag_stops_writes(side: Side) -> 
     watch = decide(Book(), [snapshot(0, (position(side),))], replace(DESK, scope=Scope.WATCH), 0, planner)
     assert watch.actions == () and watch.coverage[0].gap == 100
     other = Order(
-        symbol=SYMBOL, client_id=client_order_id("bbbb", "u", "s0", 1), kind=OrderKind.STOP_MARKET, side=side.closing,
-        position_side=PositionSide.BOTH, lots=Lots(100), trigger=level(side, -300), reduce_only=True,
-    )  # fmt: skip
+        symbol=SYMBOL,
+        client_id=client_order_id("bbbb", "u", "s0", 1),
+        kind=OrderKind.STOP_MARKET,
+        side=side.closing,
+        position_side=PositionSide.BOTH,
+        lots=Lots(100),
+        trigger=level(side, -300),
+        reduce_only=True,
+    )
     blocked = decide(Book(), [snapshot(0, (position(side),), (other,))], DESK, 0, planner)
     assert blocked.actions == () and "another desk" in blocked.alarms[0]
 
@@ -258,9 +314,17 @@ def test_a_target_that_the_price_has_reached_is_taken_but_not_by_adoption(side: 
                 book = fold(book, gone)
     placed = next(a for a in decision.actions if isinstance(a, Place) and a.leg == "t1")
     refused = replace(decision, actions=(placed,))
-    book = fold(book_of(replace(refused, book=book), at_ms), OutcomeSeen(
-        key=KEY, leg="t1", client_id=placed.order.client_id, status=LegStatus.REFUSED, at_ms=at_ms, code=-2021,
-    ))  # fmt: skip
+    book = fold(
+        book_of(replace(refused, book=book), at_ms),
+        OutcomeSeen(
+            key=KEY,
+            leg="t1",
+            client_id=placed.order.client_id,
+            status=LegStatus.REFUSED,
+            at_ms=at_ms,
+            code=-2021,
+        ),
+    )
     after = decide(book, [snapshot(at_ms + 2_000, (position(side),), orders)], DESK, at_ms + 2_000, planner)
     again = next(a for a in after.actions if isinstance(a, Place) and a.leg == "t1")
     assert again.order.kind is (OrderKind.MARKET if covered_before else OrderKind.TAKE_PROFIT_MARKET)
@@ -281,10 +345,16 @@ def own_orders(side: Side, drawn: list[tuple[str, int, int, int]]) -> tuple[Orde
     for leg, revision, bps, lots in drawn:
         client_id = client_order_id("aaaa", "u" + side.name.lower(), leg, revision)
         orders[client_id] = Order(
-            symbol=SYMBOL, client_id=client_id, kind=OrderKind.TAKE_PROFIT_MARKET if leg == "t1" else OrderKind.STOP_MARKET, side=side.closing,
-            position_side=PositionSide.BOTH, lots=Lots(0 if leg == "f0" else lots), trigger=level(side, bps),
-            reduce_only=leg != "f0", close_position=leg == "f0",
-        )  # fmt: skip
+            symbol=SYMBOL,
+            client_id=client_id,
+            kind=OrderKind.TAKE_PROFIT_MARKET if leg == "t1" else OrderKind.STOP_MARKET,
+            side=side.closing,
+            position_side=PositionSide.BOTH,
+            lots=Lots(0 if leg == "f0" else lots),
+            trigger=level(side, bps),
+            reduce_only=leg != "f0",
+            close_position=leg == "f0",
+        )
     return tuple(orders.values())
 
 
@@ -326,7 +396,7 @@ def test_passes_settle_and_deciding_again_changes_nothing(side, lots, mark, draw
         for o in own_orders(side, drawn)
         if not arithmetic.stop_hit_e8(side.sign, held.mark, o.trigger, INSTRUMENT.tick) or o.kind is OrderKind.TAKE_PROFIT_MARKET
     )
-    book, orders, last = settle(held, desk=desk, orders=orders, passes=8)
+    _, orders, last = settle(held, desk=desk, orders=orders, passes=8)
     assert last.actions == () or all(isinstance(a, Lookup) for a in last.actions)
     assert last.coverage[0].protected
     floors = [o for o in orders if o.close_position]
@@ -375,5 +445,5 @@ def test_long_mirrors_short() -> None:
 
 
 def test_a_seen_order_is_not_seen_twice() -> None:
-    _, orders, last = settle(position(Side.LONG))
+    _, _, last = settle(position(Side.LONG))
     assert not any(isinstance(event, LegSeen) for event in last.events)

@@ -131,7 +131,15 @@ def _history() -> Exchange:
 class World:
     """The exchange, a stranger with the account's own key, the judge, and time."""
 
-    def __init__(self, rules: Rules | None = None, *, hedge: bool = False, faults: Faults | None = None, balance: int = 100_000) -> None:
+    def __init__(
+        self,
+        rules: Rules | None = None,
+        *,
+        hedge: bool = False,
+        faults: Faults | None = None,
+        balance: int = 100_000,
+        settle_ms: int = 10_000,
+    ) -> None:
         self.rules = rules or Rules()
         self.exchange = _history().clone()
         self.exchange.rules = self.rules
@@ -139,7 +147,7 @@ class World:
         self.faults = faults or Faults()
         self.hedge = hedge
         self.now_ms = START_MS
-        self.meter = Meter(self.exchange, prefix=OURS, strangers=(STRANGER,), clock=lambda: self.now_ms / 1000)
+        self.meter = Meter(self.exchange, prefix=OURS, strangers=(STRANGER,), clock=lambda: self.now_ms / 1000, settle_ms=settle_ms)
         with suppress(RuntimeError):
             loop = asyncio.get_running_loop()
             if isinstance(loop, VirtualLoop):
@@ -323,9 +331,7 @@ class Rig:
         )
         self.applier = Applier(self.gateway, journal, clock_ms=lambda: world.now_ms)
         self.router = ExitRouter(register, account="paper", planning=Planning(adopted=adopted))
-        self.monitor = PositionMonitor(
-            self.settings, self.applier, self.router, rhythm=Rhythm(closed_bars=bars, series=TriggerBy.MARK)
-        )
+        self.monitor = PositionMonitor(self.settings, self.applier, self.router, rhythm=Rhythm(closed_bars=bars, series=TriggerBy.MARK))
         self.executor = EventDrivenExecutor(self.monitor, Sizing(max_notional=e8(50_000)), gate=Gate())
 
     async def passes(self, count: int = 1, *, ms: int = 2_000) -> None:
@@ -408,7 +414,11 @@ def judged(world: World, *, adoption_ms: int = 4_000, gap_ms: int = 0) -> None:
 
 
 def sound(world: World) -> None:
-    """No id lives twice, and no own fill other than an entry's ever added to a position."""
+    """No id lives twice, no own order can open, and no own fill other than an entry's ever added to a position."""
+    loose = [
+        row.client_id for row in world.own() if not (row.reduce_only or row.close_position or row.position_side is not PositionSide.BOTH)
+    ]
+    assert not loose, f"orders that may open a position: {loose}"
     ids = [row.client_id for row in (*world.account.waiting(), *world.account.resting())]
     assert len(ids) == len(set(ids)), f"an id lives twice: {sorted(ids)}"
     entries = [trade for trade in world.own_trades() if (parse_client_order_id(trade.client_id) or ("", "", 0))[1][:1] == "e"]
