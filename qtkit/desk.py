@@ -86,7 +86,8 @@ def decisions_of(settings: Settings, held: Account, gateway: Gateway, traits: Tr
     """What an account's decisions are made with."""
     tick_ms = int(settings.tick_seconds * 1000)
     return DeskSettings(
-        account=held.name, tag=settings.desk, instruments=gateway.instruments, scope=held.scope, traits=traits or held.traits or traits_of(VENUE),
+        account=held.name, tag=settings.desk, instruments=gateway.instruments, scope=held.scope,
+        traits=traits or held.traits or traits_of(VENUE),
         grace_ms=5 * tick_ms, flat_after_ms=2 * tick_ms, patience_ms=settings.emergency.patience_seconds * 1000,
         emergencies_a_day=settings.emergency.closes_per_day,
     )  # fmt: skip

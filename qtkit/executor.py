@@ -1,7 +1,7 @@
 """The event-driven executor: signal -> validation -> risk gate -> size by risk -> entry together with its stop.
 
 No call here opens a position without a policy. Where the exchange takes a stop before there is a position, it rests before the entry is
-sent; elsewhere it is placed on the fill, by the same pass that protects everything else.
+sent; elsewhere it is placed on the fill. Then the same pass that protects everything else goes on with the position.
 """
 
 import asyncio
@@ -151,7 +151,7 @@ class EventDrivenExecutor:
         now_ms = applier.clock_ms()
         applier.record([EntryBegun(plan=plan, trail=begin(plan), at_ms=now_ms, deadline_ms=now_ms + ENTRY_WITHIN_MS)])
         if monitor.desk.traits.stop_while_flat:
-            await applier.apply(_armed(monitor.desk.tag, plan, lots, instrument))
+            await applier.apply(_stop_of(monitor.desk.tag, plan, lots, instrument, "armed before its entry"))
             episode = applier.book.episodes[key]
             if any(leg.status is LegStatus.REFUSED for name, leg in episode.legs.items() if name[0] == "s"):
                 await self._give_up(monitor, plan, "the exchange refused its stop")
@@ -159,6 +159,9 @@ class EventDrivenExecutor:
         leg = applier.book.episodes[key].legs["e0"]
         if leg.status is LegStatus.REFUSED:
             await self._give_up(monitor, plan, f"the exchange refused it with {leg.code}")
+        if not monitor.desk.traits.stop_while_flat and leg.filled == lots:
+            # At once, not after the readings with which the pass begins.
+            await applier.apply(_stop_of(monitor.desk.tag, plan, lots, instrument, "its entry filled"))
         await monitor.protect(key)
         return _execution(plan, lots, instrument, f"entry {leg.status.value.lower()}")
 
@@ -187,14 +190,14 @@ def _entry(tag: str, plan: ExitPlan, lots: Lots, instrument: Instrument) -> list
     return [Place(key=plan.key, leg="e0", revision=1, order=order, reason="signal")]
 
 
-def _armed(tag: str, plan: ExitPlan, lots: Lots, instrument: Instrument) -> list[Place]:
-    """The working stop of the position to come."""
+def _stop_of(tag: str, plan: ExitPlan, lots: Lots, instrument: Instrument, reason: str) -> list[Place]:
+    """The working stop of an entry, by its plan."""
     order = Order(
         symbol=instrument.symbol, client_id=client_order_id(tag, plan.uid, "s0", 1), kind=OrderKind.STOP_MARKET, side=plan.side.closing,
         position_side=plan.key.position_side, lots=Lots(min(lots, instrument.market_max_lots)), trigger=begin(plan).stop,
         trigger_by=plan.trigger_by, reduce_only=plan.key.position_side is PositionSide.BOTH,
     )  # fmt: skip
-    return [Place(key=plan.key, leg="s0", revision=1, order=order, reason="armed before its entry")]
+    return [Place(key=plan.key, leg="s0", revision=1, order=order, reason=reason)]
 
 
 def _execution(plan: ExitPlan, lots: Lots, instrument: Instrument, outcome: str) -> Execution:

@@ -20,16 +20,27 @@ _GATE = "the risk gate of entries reads this, not the plan; leave it out"
 
 _DIALECTS: dict[str, dict[str, str]] = {
     "rl_hints": {
-        "tp_target_pct": "use 'tp_pct'", "sl_target_pct": "use 'sl_pct'", "trail_callback_pct": "use 'trail_pct'",
-        "tp": "use 'tp_pct'", "sl": "use 'sl_pct'", "trail": "use 'trail_pct'",
+        "tp_target_pct": "use 'tp_pct'",
+        "sl_target_pct": "use 'sl_pct'",
+        "trail_callback_pct": "use 'trail_pct'",
+        "tp": "use 'tp_pct'",
+        "sl": "use 'sl_pct'",
+        "trail": "use 'trail_pct'",
     },
     "risk_context": {
-        "risk_mode": "use 'mode'", "max_loss_pct": "use 'max_loss'", "daily_pnl_pct": _GATE, "position_count": _GATE,
-        "max_positions": _GATE, "max_leverage": _GATE,
+        "risk_mode": "use 'mode'",
+        "max_loss_pct": "use 'max_loss'",
+        "daily_pnl_pct": _GATE,
+        "position_count": _GATE,
+        "max_positions": _GATE,
+        "max_leverage": _GATE,
     },
     "market_data": {
-        "current_price": "the price is the position's 'markPrice'", "trend_strength": "use 'trend'", "market_regime": "use 'regime'",
-        "atr_pct": "use 'atr', a distance in price", "funding": "use 'funding_paid', money of the quote coin",
+        "current_price": "the price is the position's 'markPrice'",
+        "trend_strength": "use 'trend'",
+        "market_regime": "use 'regime'",
+        "atr_pct": "use 'atr', a distance in price",
+        "funding": "use 'funding_paid', money of the quote coin",
     },
 }
 _REGIMES = {"TRENDING": Regime.TREND, "RANGE_BOUND": Regime.RANGE, "RANGING": Regime.RANGE, "CHOPPY": Regime.CHOP}
@@ -95,7 +106,9 @@ def hints_from_dict(raw: Raw | RLHints | None) -> RLHints:
     what = "rl_hints"
     _only(raw, ("tp_pct", "sl_pct", "trail_pct", "confidence"), what)
     return RLHints(
-        tp=_distance(raw, "tp_pct", what), sl=_distance(raw, "sl_pct", what), trail=_distance(raw, "trail_pct", what),
+        tp=_distance(raw, "tp_pct", what),
+        sl=_distance(raw, "sl_pct", what),
+        trail=_distance(raw, "trail_pct", what),
         confidence=_fraction(raw, "confidence", what),
     )
 
@@ -179,8 +192,12 @@ def position_from_dict(raw: Raw, instrument: Instrument) -> Position:
     liquidation, leverage = fields.number("liquidationPrice"), fields.number("leverage")
     lots = -(-_e8(abs(amount)) // instrument.lot)
     return Position(
-        symbol=symbol, position_side=slot, side=side, lots=Lots(lots),
-        entry=fields.price("entryPrice"), mark=fields.price("markPrice"),
+        symbol=symbol,
+        position_side=slot,
+        side=side,
+        lots=Lots(lots),
+        entry=fields.price("entryPrice"),
+        mark=fields.price("markPrice"),
         liquidation=_e8(liquidation) if liquidation is not None and liquidation > 0 else None,
         leverage=int(leverage) if leverage is not None and leverage >= 1 else None,
         isolated=_isolated(fields),
@@ -243,7 +260,15 @@ def build_context_from_position(
         account=account,
         instrument=instrument,
         position=position if isinstance(position, Position) else position_from_dict(position, instrument),
-        now_ms=now_ms, episode=episode, revision=revision, policy=policy, strategy=strategy,
-        adopted=adopted, provisional=provisional, expires_ms=expires_ms,
-        hints=hints_from_dict(rl_hints), risk=risk_from_dict(risk_context), market=market_from_dict(market_data),
+        now_ms=now_ms,
+        episode=episode,
+        revision=revision,
+        policy=policy,
+        strategy=strategy,
+        adopted=adopted,
+        provisional=provisional,
+        expires_ms=expires_ms,
+        hints=hints_from_dict(rl_hints),
+        risk=risk_from_dict(risk_context),
+        market=market_from_dict(market_data),
     )

@@ -121,7 +121,7 @@ class Observer:
         self._due.discard(symbol)
 
     def _must_sweep(self, now_ms: int) -> bool:
-        """Once a minute; when something may have been missed at once, but not more often than lists are read: it is the dearest reading."""
+        """Once a minute, sooner if the last one could not be read; not more often than lists are read, for it is the dearest reading."""
         since_ms = now_ms - self._swept_ms
         return not 0 <= since_ms < (LISTS_EVERY_MS if self._sweep_due else SWEEP_EVERY_MS)
 

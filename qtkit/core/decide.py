@@ -225,7 +225,7 @@ class _Run:
             self.happened([Ratcheted(key=key, trail=trail, reason="a tighter stop rests" if level == resting else "liquidation")])
 
     def _working_level(self, episode: Episode, position: Position, instrument: Instrument, own: tuple[Order, ...]) -> Ticks | None:
-        """Where the working stop can rest: its level, or, when the mark has passed that, where it rests already, or just behind the mark."""
+        """Where the working stop can rest: its level, or, once the mark has passed that, where it rests, or just behind the mark."""
         sign, level = episode.side.sign, episode.trail.stop
         if not arithmetic.stop_hit_e8(sign, position.mark, level, instrument.tick):
             return level

@@ -211,9 +211,7 @@ class ConditionalBook(Admission):
             return
         if parent.status is AlgoStatus.TRIGGERING:
             parent = self._tell_triggered(account, parent)
-        ended = replace(
-            parent, status=AlgoStatus.FINISHED, actual_quantity=row.executed, actual_price=row.average, updated_ms=self.now_ms
-        )
+        ended = replace(parent, status=AlgoStatus.FINISHED, actual_quantity=row.executed, actual_price=row.average, updated_ms=self.now_ms)
         self._put(account, ended)
 
     def _position_ended(self, account: Account, leg: Leg, closing: OrderSide) -> None:

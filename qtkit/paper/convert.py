@@ -21,6 +21,7 @@ from qtkit.venue.gateway import GatewayError, Nudge, Refused, Unavailable, Unkno
 UNKNOWN = frozenset({-1000, -1001, -1006, -1007, -4116})
 UNAVAILABLE = frozenset({-1003, -1008, -1015, -1016, -1021, -5028})
 
+
 def classified(refusal: ExchangeError, what: str) -> GatewayError:
     """The desk's reading of a refusal: unknown outcome, nothing seen, or a plain no."""
     if refusal.code in UNKNOWN:

@@ -74,9 +74,7 @@ class Feed:
     def hold_trigger(self, row: AlgoRow) -> bool:
         """True if the fault script leaves this conditional order stuck in TRIGGERING."""
         assert self._faults is not None
-        call = Call(
-            verb=Verb.TRIGGER, account=row.account, symbol=row.symbol, conditional=True, kind=row.kind, client_id=row.client_id
-        )
+        call = Call(verb=Verb.TRIGGER, account=row.account, symbol=row.symbol, conditional=True, kind=row.kind, client_id=row.client_id)
         fault = self._faults.decide(call, self._exchange.now_ms)
         return fault is not None and fault.kind is FaultKind.STUCK_TRIGGERING
 
@@ -211,5 +209,3 @@ def _copies(fault: Fault | None) -> int:
     if fault.kind in (FaultKind.LOSE_EVENT, FaultKind.SILENT_STREAM):
         return 0
     return 2 if fault.kind is FaultKind.DUPLICATE else 1
-
-

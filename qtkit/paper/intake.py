@@ -110,9 +110,7 @@ def window(params: Params, rows: Sequence[_T], time: Callable[[_T], int], number
     chosen = [
         row
         for row in rows
-        if (from_id is None or number(row) >= from_id)
-        and (start is None or time(row) >= start)
-        and (end is None or time(row) <= end)
+        if (from_id is None or number(row) >= from_id) and (start is None or time(row) >= start) and (end is None or time(row) <= end)
     ]
     limit = params.limit(500, 1_000)
     return chosen[:limit] if from_id is not None or start is not None else chosen[-limit:]

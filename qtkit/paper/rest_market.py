@@ -124,4 +124,3 @@ ROUTES: Routes = {
     ("GET", "/fapi/v1/fundingRate"): _public(_funding_rate),
     ("GET", "/fapi/v1/fundingInfo"): _public(_funding_info),
 }
-

@@ -73,9 +73,17 @@ def test_a_percentage_in_another_unit_is_refused(value: object) -> None:
 @pytest.mark.parametrize(
     "volatility, trend, regime",
     [
-        (401, None, Regime.VOLATILE), (401, 9_000, Regime.VOLATILE), (400, 6_001, Regime.TREND), (100, -6_001, Regime.TREND),
-        (149, 0, Regime.RANGE), (150, 1_999, Regime.CHOP), (150, -2_000, Regime.NORMAL), (150, 6_000, Regime.NORMAL),
-        (None, 9_000, None), (200, None, None), (None, None, None),
+        (401, None, Regime.VOLATILE),
+        (401, 9_000, Regime.VOLATILE),
+        (400, 6_001, Regime.TREND),
+        (100, -6_001, Regime.TREND),
+        (149, 0, Regime.RANGE),
+        (150, 1_999, Regime.CHOP),
+        (150, -2_000, Regime.NORMAL),
+        (150, 6_000, Regime.NORMAL),
+        (None, 9_000, None),
+        (200, None, None),
+        (None, None, None),
     ],
 )
 def test_regimes_have_stated_thresholds_and_may_be_unknown(volatility: int | None, trend: int | None, regime: Regime | None) -> None:
@@ -90,7 +98,10 @@ def test_a_regime_that_was_told_beats_the_computed_one() -> None:
 @pytest.mark.parametrize(
     "amount, slot, side",
     [
-        ("1.0", "BOTH", Side.LONG), ("-1.0", "BOTH", Side.SHORT), ("-1", "SHORT", Side.SHORT), ("1", "SHORT", Side.SHORT),
+        ("1.0", "BOTH", Side.LONG),
+        ("-1.0", "BOTH", Side.SHORT),
+        ("-1", "SHORT", Side.SHORT),
+        ("1", "SHORT", Side.SHORT),
         ("1", "LONG", Side.LONG),
     ],
 )
@@ -106,8 +117,17 @@ def test_binance_s_raw_position(amount: str, slot: str, side: Side) -> None:
 )
 def test_ccxt_s_unified_position(side: str, hedged: bool, slot: str) -> None:
     raw = {
-        "symbol": "ETH/USDT:USDT", "contracts": 1.5, "contractSize": 1.0, "side": side, "hedged": hedged, "entryPrice": 3500.0,
-        "markPrice": None, "liquidationPrice": 3000.5, "leverage": None, "marginMode": "cross", "info": {"markPrice": "3600.12345678"},
+        "symbol": "ETH/USDT:USDT",
+        "contracts": 1.5,
+        "contractSize": 1.0,
+        "side": side,
+        "hedged": hedged,
+        "entryPrice": 3500.0,
+        "markPrice": None,
+        "liquidationPrice": 3000.5,
+        "leverage": None,
+        "marginMode": "cross",
+        "info": {"markPrice": "3600.12345678"},
     }
     read = position_from_dict(raw, instrument())
     assert read.side is Side[side.upper()] and read.position_side is PositionSide(slot)
@@ -117,10 +137,16 @@ def test_ccxt_s_unified_position(side: str, hedged: bool, slot: str) -> None:
 @pytest.mark.parametrize(
     "change, answer",
     [
-        ({"positionAmt": "0"}, "flat"), ({"positionAmt": "0.000"}, "flat"), ({"positionAmt": None}, "size is unknown"),
-        ({"markPrice": None}, "markPrice"), ({"entryPrice": "0.0"}, "entryPrice"), ({"symbol": "BTCUSDT"}, "rules of ETHUSDT"),
-        ({"positionAmt": "-1", "positionSide": "LONG"}, "negative amount"), ({"positionSide": "LNG"}, "did you mean 'LONG'"),
-        ({"positionAmt": None, "contracts": 1}, "no 'side'"), ({"positionAmt": "x"}, "must be a number"),
+        ({"positionAmt": "0"}, "flat"),
+        ({"positionAmt": "0.000"}, "flat"),
+        ({"positionAmt": None}, "size is unknown"),
+        ({"markPrice": None}, "markPrice"),
+        ({"entryPrice": "0.0"}, "entryPrice"),
+        ({"symbol": "BTCUSDT"}, "rules of ETHUSDT"),
+        ({"positionAmt": "-1", "positionSide": "LONG"}, "negative amount"),
+        ({"positionSide": "LNG"}, "did you mean 'LONG'"),
+        ({"positionAmt": None, "contracts": 1}, "no 'side'"),
+        ({"positionAmt": "x"}, "must be a number"),
     ],
 )
 def test_a_position_that_cannot_be_read_is_refused(change: dict[str, object], answer: str) -> None:
@@ -135,7 +161,11 @@ def test_a_size_off_the_lot_is_covered_whole() -> None:
 def test_the_context_of_the_incident_s_call() -> None:
     made = build_context_from_position(ETH, {"tp_pct": 0.05}, None, {"trend": 0.1}, instrument=instrument(), account="paper", now_ms=7)
     assert made == ExitContext(
-        account="paper", instrument=instrument(), position=position(mark="3600"), now_ms=7, hints=RLHints(tp=Bps(500)),
+        account="paper",
+        instrument=instrument(),
+        position=position(mark="3600"),
+        now_ms=7,
+        hints=RLHints(tp=Bps(500)),
         market=MarketData(trend=Bps(1_000)),
     )
     assert made.key == Key("paper", "ETHUSDT", PositionSide.BOTH)
@@ -148,15 +178,24 @@ def test_the_plan_in_the_old_words_is_in_fractions_of_the_price(side: Side) -> N
     made = context(position(side, lots=100_000), policy=named("scaled_tp"), hints=RLHints(confidence=Bps(6_000)))
     plan = ExitPlanner().plan(made)
     assert to_trailing_config(plan, made) == {
-        "enabled": True, "callback_pct": 0.015, "activation_pct": pytest.approx(0.025), "size_pct": 0.5
+        "enabled": True,
+        "callback_pct": 0.015,
+        "activation_pct": pytest.approx(0.025),
+        "size_pct": 0.5,
     }
     assert to_dynamic_tpsl(plan, made) == {
-        "tp_percent": pytest.approx(0.025), "sl_percent": pytest.approx(0.025), "trail_percent": 0.015, "partial_tp": True,
-        "rationale": plan.reason, "confidence": 0.6,
+        "tp_percent": pytest.approx(0.025),
+        "sl_percent": pytest.approx(0.025),
+        "trail_percent": 0.015,
+        "partial_tp": True,
+        "rationale": plan.reason,
+        "confidence": 0.6,
     }
     rows: list[dict[str, Any]] = [dict(row) for row in to_partial_exit_config(plan, made)]
     assert [(row["kind"], row["trigger_pct"], row["size_pct"], row["trail_callback"]) for row in rows] == [
-        ("TP", pytest.approx(0.025), 0.25, None), ("TRAIL", pytest.approx(0.025), 0.5, 0.015), ("TP", pytest.approx(0.05), 0.25, None)
+        ("TP", pytest.approx(0.025), 0.25, None),
+        ("TRAIL", pytest.approx(0.025), 0.5, 0.015),
+        ("TP", pytest.approx(0.05), 0.25, None),
     ]
 
 

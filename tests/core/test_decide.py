@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtkit.core import arithmetic
-from qtkit.core.book import Book, IntentMade, LegResolved, LegSeen, LegStatus, OutcomeSeen, Ratcheted, fold
+from qtkit.core.book import Book, IntentMade, LegResolved, LegSeen, LegStatus, OutcomeSeen, Ratcheted, fold, fold_all
 from qtkit.core.coverage import fault, lots_of
 from qtkit.core.decide import Decision, Desk, decide
 from qtkit.core.desired import Scope, Traits
@@ -447,3 +447,31 @@ def test_long_mirrors_short() -> None:
 def test_a_seen_order_is_not_seen_twice() -> None:
     _, _, last = settle(position(Side.LONG))
     assert not any(isinstance(event, LegSeen) for event in last.events)
+
+
+def test_both_slots_of_a_symbol_are_covered() -> None:
+    held = tuple(replace(position(side), position_side=PositionSide[side.name]) for side in SIDES)
+    book, orders = Book(), ()
+    for at_ms in (0, 2_000):
+        decision = decide(book, [snapshot(at_ms, held, orders)], DESK, at_ms, planner)
+        assert not decision.alarms
+        book, orders = book_of(decision, at_ms), resting(orders, decision)
+    assert [(line.key.position_side, line.gap) for line in decision.coverage] == [(PositionSide.LONG, 0), (PositionSide.SHORT, 0)]
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_many_events_folded_at_once_are_folded_one_by_one(side: Side) -> None:
+    decision = decide(Book(), [snapshot(0, (position(side),))], DESK, 0, planner)
+    events = [
+        *decision.events,
+        *(
+            IntentMade(key=a.key, leg=a.leg, revision=a.revision, order=a.order, at_ms=0, reason="")
+            for a in decision.actions
+            if isinstance(a, Place)
+        ),
+        Ratcheted(key=replace(KEY, symbol="GONE"), trail=decision.book.episodes[KEY].trail, reason="late news"),
+    ]
+    book = Book()
+    for event in events:
+        book = fold(book, event)
+    assert fold_all(Book(), events) == book

@@ -49,8 +49,16 @@ def test_ids_are_equal_across_processes(seed: str) -> None:
 @pytest.mark.parametrize(
     "stranger",
     [
-        "", "q1", "web_abcdef", "x-q1qtk0s0", "q1qtk0s0" + "a" * 18, "q1qtk0s0" + "a" * 18 + "001", "q1qtk0s0" + "1" * 18 + "00",
-        "Q1qtk0s0" + "a" * 18 + "00", "q1qtk0s0" + "a" * 18 + "0" * 7, "q1qtk0s0" + "a" * 17 + "é00",
+        "",
+        "q1",
+        "web_abcdef",
+        "x-q1qtk0s0",
+        "q1qtk0s0" + "a" * 18,
+        "q1qtk0s0" + "a" * 18 + "001",
+        "q1qtk0s0" + "1" * 18 + "00",
+        "Q1qtk0s0" + "a" * 18 + "00",
+        "q1qtk0s0" + "a" * 18 + "0" * 7,
+        "q1qtk0s0" + "a" * 17 + "é00",
     ],
 )
 def test_ids_of_others_are_nobody_s(stranger: str) -> None:

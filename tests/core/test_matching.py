@@ -78,9 +78,7 @@ def test_the_peak_only_moves_in_favour(start: int, callback: int, prices: list[i
         trail, fired = fold_trail(trail, price)
         assert before is not None and trail.peak is not None
         assert trail.peak >= before if side is OrderSide.SELL else trail.peak <= before
-        exact = (
-            price * 10_000 <= before * (10_000 - callback) if side is OrderSide.SELL else price * 10_000 >= before * (10_000 + callback)
-        )
+        exact = price * 10_000 <= before * (10_000 - callback) if side is OrderSide.SELL else price * 10_000 >= before * (10_000 + callback)
         assert fired is exact
 
 

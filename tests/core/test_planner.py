@@ -92,7 +92,10 @@ def test_every_position_gets_a_plan_that_does_no_harm(
 
 
 @given(
-    st.integers(1, 10**6), st.integers(-3_000, 3_000), st.sampled_from([*POLICIES.values()]), st.booleans(),
+    st.integers(1, 10**6),
+    st.integers(-3_000, 3_000),
+    st.sampled_from([*POLICIES.values()]),
+    st.booleans(),
     st.one_of(st.none(), st.integers(10, 9_000)),
 )
 def test_long_and_short_mirror_each_other(lots: int, drift: int, policy: ExitPolicy, adopted: bool, liquidation: int | None) -> None:

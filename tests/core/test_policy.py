@@ -30,9 +30,17 @@ HALF = Bps(5_000)
 @pytest.mark.parametrize(
     "text, distance",
     [
-        ("2.5%", InBps(Bps(250))), ("250bps", InBps(Bps(250))), (" 0.01 % ", InBps(Bps(1))), (".5%", InBps(Bps(50))), ("2R", InR(2_000)),
-        ("1.5r", InR(1_500)), ("3atr", InAtr(3_000)), ("2.5 ATR", InAtr(2_500)), ("@91000", AtPrice(e8(91_000))),
-        ("@0.00001234", AtPrice(E8(1_234))), ("@91_000.50", AtPrice(e8("91000.5"))),
+        ("2.5%", InBps(Bps(250))),
+        ("250bps", InBps(Bps(250))),
+        (" 0.01 % ", InBps(Bps(1))),
+        (".5%", InBps(Bps(50))),
+        ("2R", InR(2_000)),
+        ("1.5r", InR(1_500)),
+        ("3atr", InAtr(3_000)),
+        ("2.5 ATR", InAtr(2_500)),
+        ("@91000", AtPrice(e8(91_000))),
+        ("@0.00001234", AtPrice(E8(1_234))),
+        ("@91_000.50", AtPrice(e8("91000.5"))),
     ],
 )
 def test_distances_are_read_as_people_write_them(text: str, distance: object) -> None:
@@ -49,7 +57,9 @@ def test_other_distances_are_refused_with_the_five_forms_or_the_limit(text: str)
 
 @given(
     st.one_of(
-        st.integers(1, 10**6).map(lambda n: InBps(Bps(n))), st.integers(1, 10**6).map(InR), st.integers(1, 10**6).map(InAtr),
+        st.integers(1, 10**6).map(lambda n: InBps(Bps(n))),
+        st.integers(1, 10**6).map(InR),
+        st.integers(1, 10**6).map(InAtr),
         st.integers(1, 10**14).map(lambda n: AtPrice(E8(n))),
     )
 )
@@ -101,9 +111,7 @@ def test_parts_that_mean_nothing_are_refused() -> None:
         lambda: StageRule(at=Bps(100), to=Bps(100)),
         lambda: TrailRule(activation=InR(1), callback=InBps(Bps(100)), share=Bps(0)),
         lambda: TrailRule(activation=InR(1), callback=InBps(Bps(10_000)), share=HALF),
-        lambda: TrailRule(
-            activation=InR(1), callback=InBps(Bps(100)), share=HALF, tightening=(TightenRule(at=InR(1), callback=Bps(100)),)
-        ),
+        lambda: TrailRule(activation=InR(1), callback=InBps(Bps(100)), share=HALF, tightening=(TightenRule(at=InR(1), callback=Bps(100)),)),
         lambda: InAtr(1_000, Bps(300), Bps(100), Bps(200)),
     ):
         with pytest.raises(PolicyError):
@@ -129,9 +137,7 @@ def test_a_wrong_name_is_answered_with_the_nearest_right_one() -> None:
     ],
 )
 def test_the_hybrid_s_bands(confidence: int | None, stop: int, targets: tuple[int, ...], callback: int | None) -> None:
-    made = hybrid(
-        sl=Bps(250), tp=Bps(300), ai_tp=Bps(600), ai_trail=Bps(150), confidence=None if confidence is None else Bps(confidence)
-    )
+    made = hybrid(sl=Bps(250), tp=Bps(300), ai_tp=Bps(600), ai_trail=Bps(150), confidence=None if confidence is None else Bps(confidence))
     assert made.stop == InBps(Bps(stop))
     assert tuple(target.at for target in made.targets) == tuple(InBps(Bps(bps)) for bps in targets)
     assert (made.trail.callback if made.trail else None) == (None if callback is None else InBps(Bps(callback)))

@@ -109,9 +109,7 @@ def test_a_pass_between_prices_changes_nothing_and_loosens_nothing(
             known = [replace(one, trail=again.state(one.key) or one.trail) if at_ms % 2 else one for one in held]
             again.follow(known)
         assert watch.on_price(symbol, price, at_ms) == again.on_price(symbol, price, at_ms)
-        assert all(
-            (a := watch.state(one.key)) is not None and (b := again.state(one.key)) is not None and a.stop == b.stop for one in held
-        )
+        assert all((a := watch.state(one.key)) is not None and (b := again.state(one.key)) is not None and a.stop == b.stop for one in held)
 
 
 @pytest.mark.parametrize("side", SIDES)

@@ -215,9 +215,7 @@ def act(ex: Exchange, name: str, kind: str, number: int, symbol: str, up: bool) 
             ex.submit_algo(account, order(OrderKind.TRAILING_STOP_MARKET, other, quantity=lots, callback=Bps(10 + number % 20 * 10)))
         case "floor":
             trigger = price(-side.sign * offset)
-            ex.submit_algo(
-                account, order(OrderKind.STOP_MARKET, other, trigger=trigger, close_position=True, trigger_by=TriggerBy.MARK)
-            )
+            ex.submit_algo(account, order(OrderKind.STOP_MARKET, other, trigger=trigger, close_position=True, trigger_by=TriggerBy.MARK))
         case "cancel":
             ex.cancel_all(account, symbol)
             ex.cancel_all_algos(account, symbol)

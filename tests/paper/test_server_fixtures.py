@@ -46,9 +46,7 @@ OWN_PRICE = {
     "edit  order with clientOrderId": "56",
 }
 # The recordings are of demo venues and older years, when the minimum notional was 5.
-RECORDED_FACTS = {
-    symbol: replace(facts, instrument=replace(facts.instrument, min_notional=E8(5 * ONE))) for symbol, facts in FACTS.items()
-}
+RECORDED_FACTS = {symbol: replace(facts, instrument=replace(facts.instrument, min_notional=E8(5 * ONE))) for symbol, facts in FACTS.items()}
 
 
 def test_all_recordings_are_here() -> None:

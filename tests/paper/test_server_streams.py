@@ -163,6 +163,7 @@ async def test_trailing_tells_its_activation() -> None:
 async def test_frames_and_combined_streams() -> None:
     async with rig() as it:
         async with it.session.ws_connect(f"{it.base}/market/ws/0") as ws:
+
             async def ask(frame: Any) -> Any:
                 await ws.send_str(frame if isinstance(frame, str) else json.dumps(frame))
                 return json.loads(await asyncio.wait_for(ws.receive_str(), 5))

@@ -12,6 +12,8 @@ from qtkit.paper.synthetic import Regime, Waypoint, demo_tape, synthetic_tape, w
 from qtkit.paper.tape import BASIS_PPM, INSTRUMENTS, PPM, Tape, Track, mark_path
 
 START = 1_767_571_200_000
+
+
 @pytest.fixture(scope="module", params=list(Side), ids=lambda side: side.name.lower())
 def story(request: pytest.FixtureRequest) -> tuple[Side, Tape]:
     side: Side = request.param

@@ -194,3 +194,32 @@ def test_a_cut_line_is_counted_and_passed_over(tmp_path: Path) -> None:
 def test_a_reader_without_a_tape_names_the_places(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no tape in .*; looked in: /a, /b; start the desk once"):
         TapeReader(tmp_path / "none", searched=["/a", "/b"])
+
+
+def test_prices_handed_in_together_are_those_handed_in_one_by_one(tmp_path: Path) -> None:
+    symbols = ("BTCUSDT", "币安人生USDT")
+    given = [(n, symbols[n % 2], E8(n + 1) if n % 3 else None, Ticks(n) if n % 5 else None) for n in range(40)]
+    tape = Tape(tmp_path / "together")
+    tape.prices("main", given[:25])
+    tape.write(snapshot(25), 25)
+    tape.prices("main", given[25:])
+    tape.prices("main", ())
+    tape.close()
+    assert not tape.drops
+    single = Tape(tmp_path / "single")
+    for number, (at_ms, symbol, mark, last) in enumerate(given):
+        if number == 25:
+            single.write(snapshot(25), 25)
+        single.write(PriceSeen(account="main", symbol=symbol, mark=mark, last=last), at_ms)
+    single.close()
+    files = [next((tmp_path / name).iterdir()) for name in ("together", "single")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_prices_that_cannot_be_written_are_counted(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.write_text("")
+    tape = Tape(place)
+    tape.prices("main", [(n, "BTCUSDT", E8(1), None) for n in range(7)])
+    tape.prices("main", [(n, "BTCUSDT", E8(1), None) for n in range(7)])
+    assert sum(tape.drops.values()) == 14
