@@ -111,7 +111,7 @@ def _execute(notebook: Path, folder: Path, values: Mapping[str, Any], home: Path
     """Exit code of papermill, or `Exit.TIMEOUT`. Whatever the run started is gone when this returns."""
     import yaml  # papermill reads YAML 1.1, in which JSON's 1e-05 would be text
 
-    encoded = base64.b64encode(yaml.safe_dump(dict(values), allow_unicode=True).encode()).decode()
+    encoded = base64.b64encode(yaml.safe_dump(dict(values)).encode()).decode()
     command = [sys.executable, "-m", "papermill", str(notebook), str(folder / "run.ipynb"), "--parameters_base64", encoded]
     command += ["--kernel", "python3", "--language", "python", "--cwd", str(notebook.parent), "--no-progress-bar"]
     with tempfile.TemporaryDirectory() as profile, (folder / "stderr.log").open("wb") as log:
