@@ -75,7 +75,8 @@ class EventDrivenExecutor:
         instrument = self._allowed(monitor, signal)
         slot = PositionSide[signal.direction.name] if monitor.gateway.hedge else PositionSide.BOTH
         key = Key(monitor.desk.account, instrument.symbol, slot)
-        if key in monitor.applier.book.episodes:
+        held = await monitor.gateway.positions()  # not what was read last: somebody may just have opened one
+        if key in monitor.applier.book.episodes or any((p.symbol, p.position_side) == (key.symbol, slot) for p in held):
             raise PolicyError(f"{key} is open already; the desk manages it, and a second entry would change its risk")
         plan, lots = await self._planned(monitor, signal, instrument, slot, dry_run=dry_run)
         if dry_run:

@@ -33,7 +33,7 @@ log = structlog.get_logger("qtkit.monitor")
 
 MARKET_WITHIN_S = 1.5  # a plan does not wait longer for its market data
 COMFORTABLE_SYMBOLS = 20  # above this the tick lengthens, to stay within the request budget
-WAKES = 10  # passes that events may bring forward at once ...
+WAKES = 5  # passes that events may bring forward at once ...
 WAKE_EVERY_S = 6.0  # ... and how soon another one may: the request budget is for the rhythm first
 SYMBOLS_OF_A_WAKE = 6  # reading the lists of so many symbols costs as much again as the pass itself
 PASS_AGAIN_S = 0.05

@@ -89,9 +89,12 @@ class Observer:
         self._lingering = {symbol: until_ms for symbol, until_ms in self._lingering.items() if now_ms <= until_ms}
         self._due |= self._lingering.keys()
         symbols = {*before, *known, *self._due, *(s for s, reading in self._readings.items() if reading.orders)}
-        due = sorted(symbol for symbol in symbols if self._is_due(symbol, before.get(symbol, ()), now_ms))
+        due = {symbol for symbol in symbols if self._is_due(symbol, before.get(symbol, ()), now_ms)}
+        if any(self._is_old(symbol, now_ms) for symbol in due):
+            # Positions are read again after lists, whether of one symbol or of many: those that are half as old are read along.
+            due |= {symbol for symbol in symbols if self._is_old(symbol, now_ms, parts=2)}
         if due:
-            before = await self._read(due, before, now_ms)
+            before = await self._read(sorted(due), before, now_ms)
         account = self._gateway.account
         return tuple(
             Snapshot(
@@ -143,8 +146,13 @@ class Observer:
         reading = self._readings.get(symbol)
         if reading is None or symbol in self._due or not reading.stable:
             return True
+        return self._is_old(symbol, now_ms) or _sizes(held) != _sizes(reading.positions)
+
+    def _is_old(self, symbol: str, now_ms: int, *, parts: int = 1) -> bool:
+        """True if the lists of a symbol are as old as they may become, or a part of that."""
+        reading = self._readings.get(symbol)
         every_ms = max(LISTS_EVERY_MS, LISTS_OF_ONE_MS * len(self._readings))
-        return not 0 <= now_ms - reading.at_ms < every_ms or _sizes(held) != _sizes(reading.positions)
+        return reading is None or not 0 <= now_ms - reading.at_ms < every_ms // parts
 
 
 def _by_symbol(positions: Iterable[Position]) -> _Positions:

@@ -27,38 +27,43 @@ FAR = 1 << 100  # no price
 
 
 class _Watched:
-    """A position under watch: its plan and the running numbers of its trail (ticks), plain for speed."""
+    """A position under watch: its plan and the running numbers of its trail (ticks), plain for speed.
 
-    __slots__ = ("armed", "at_ms", "best", "done", "key", "plan", "sign", "stage", "stop")
+    ``rank`` is the next price (E8) at which something happens, so signed that the nearest is the least.
+    """
+
+    __slots__ = ("armed", "at_ms", "best", "done", "key", "plan", "rank", "sign", "stage", "stop")
 
     def __init__(self, key: Key, plan: ExitPlan, state: TrailState, done: int) -> None:
         self.key, self.plan, self.sign, self.done = key, plan, plan.side.sign, done
         self.best: int = state.best
         self.stop: int = state.stop
         self.stage, self.armed, self.at_ms = state.stage, state.armed, state.at_ms
+        self.rank = -FAR
 
     @property
     def state(self) -> TrailState:
         return TrailState(best=Ticks(self.best), stop=Ticks(self.stop), stage=self.stage, armed=self.armed, at_ms=self.at_ms)
 
     def see(self, price: int, at_ms: int) -> bool:
-        """Fold a price (E8) in. True if the stop moved."""
-        before, plan, sign = self.stop, self.plan, self.sign
+        """Fold a price (E8) in, and find the next one that matters. True if the stop moved."""
+        plan, sign, before = self.plan, self.sign, self.stop
         extreme = arithmetic.favourable_ticks(sign, price, plan.tick)
-        self.best, self.stop, self.stage, self.armed = advance(
-            plan, sign, self.best, before, self.stage, self.armed, extreme, targets_done=self.done
-        )
+        best, stop, stage, armed = advance(plan, sign, self.best, before, self.stage, self.armed, extreme, targets_done=self.done)
+        self.best, self.stop, self.stage, self.armed = best, stop, stage, armed
         if at_ms > self.at_ms:
             self.at_ms = at_ms
-        return self.stop != before
+        self.rank = sign * next_price(plan, sign, best, stop, stage, armed) * plan.tick
+        return stop != before
 
-    def rank(self) -> int:
-        """The next price (E8) at which something happens, so signed that the nearest is the least."""
-        plan = self.plan
+    def wait(self) -> None:
+        """Find the next price that matters before one came."""
+        plan, sign = self.plan, self.sign
         after = plan.break_even_after
-        if after is not None and self.done >= after and arithmetic.tighter(self.sign, self.stop, plan.break_even) != self.stop:
-            return -FAR  # a target was filled: the next price, whatever it is, brings the stop to break-even
-        return self.sign * next_price(plan, self.sign, self.best, self.stop, self.stage, self.armed) * plan.tick
+        if after is not None and self.done >= after and arithmetic.tighter(sign, self.stop, plan.break_even) != self.stop:
+            self.rank = -FAR  # a target was filled: the next price, whatever it is, brings the stop to break-even
+        else:
+            self.rank = sign * next_price(plan, sign, self.best, self.stop, self.stage, self.armed) * plan.tick
 
 
 class _Band:
@@ -99,8 +104,9 @@ class PriceWatch:
             running = before.get(episode.key)
             if running is not None and running.plan is episode.plan:
                 _resume(watched, running)
+            watched.wait()
             self._watched[episode.key] = watched
-            self._bands.setdefault(episode.key.symbol, _Band()).add((watched.rank(), number, watched))
+            self._bands.setdefault(episode.key.symbol, _Band()).add((watched.rank, number, watched))
 
     def state(self, key: Key) -> TrailState | None:
         """The running trail state of a watched position."""
@@ -118,7 +124,7 @@ class PriceWatch:
                 _, number, watched = heap[0]
                 if watched.see(price, at_ms):
                     moved.append(watched.key)
-                heapreplace(heap, (watched.rank(), number, watched))
+                heapreplace(heap, (watched.rank, number, watched))
         band.bound()
         return moved
 
@@ -138,13 +144,14 @@ def next_price(plan: ExitPlan, sign: int, best: int, stop: int, stage: int, arme
     if trail is None:
         return stages[stage].at if stage < len(stages) else sign * FAR
     level = stop + sign * max(1, -(-trail.min_step * stop // arithmetic.BPS))
-    step = _price_for(sign, level, callback_at(plan, trail, best))
+    step = _price_for(sign, level, callback_at(plan, trail, best) if trail.tightening else trail.callback)
     if not armed:
         step = arithmetic.tighter(sign, step, trail.activation)
     for curve in trail.tightening:
         if sign * (curve.at - best) > 0:
             step = arithmetic.looser(sign, step, arithmetic.tighter(sign, curve.at, _price_for(sign, level, curve.callback)))
-    step = arithmetic.tighter(sign, step, best + sign)
+    if sign * (step - best) <= 0:
+        step = best + sign
     return arithmetic.looser(sign, stages[stage].at, step) if stage < len(stages) else step
 
 

@@ -216,7 +216,8 @@ class _Run:
         episode = self.book.episodes[key]
         sign, level = episode.side.sign, episode.trail.stop
         good = [o for o in own if fault(o, position, instrument, episode.plan.floor) is None]
-        resting = covering_level(good, position)
+        parts = [o.trigger for o in good if o.trigger is not None and not o.close_position]  # also of a part: one level for the whole
+        resting = max(parts, key=lambda trigger: sign * trigger, default=covering_level(good, position))
         if resting is not None:
             level = Ticks(arithmetic.tighter(sign, level, resting))
         level = safe_stop(episode, position, instrument, WORKING_WITHIN, level)

@@ -17,12 +17,14 @@ from qtkit.core.model import (
     PositionSide,
     Ticks,
     TriggerBy,
+    plain_members,
 )
 
 WORKING_WITHIN = 6_000  # bps of the way from price to liquidation within which the working stop lies
 FLOOR_WITHIN = 7_500  # the same for the floor
 
 
+@plain_members
 class Scope(Enum):
     """How far the desk may go on an account."""
 

@@ -6,7 +6,7 @@ liquidation prices, money and rates are integers of 1e-8 (``E8``), because they 
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import NewType
+from typing import NewType, TypeVar
 
 Ticks = NewType("Ticks", int)
 Lots = NewType("Lots", int)
@@ -16,10 +16,24 @@ E8 = NewType("E8", int)
 ONE = 100_000_000  # 1.0 in E8
 
 
+_Kind = TypeVar("_Kind", bound=type[Enum])
+
+
+def plain_members(kind: _Kind) -> _Kind:
+    """Members of an Enum found like any attribute of a class, as in Python 3.12.
+
+    3.11 finds each of them through a descriptor written in Python: 0.2 us, hundreds of times in every decision.
+    """
+    for name, member in kind.__members__.items():
+        type.__setattr__(kind, name, member)
+    return kind
+
+
 class PolicyError(ValueError):
     """We were asked nonsense: the message names what is wrong, where, and the nearest right word."""
 
 
+@plain_members
 class Side(Enum):
     """Direction of a position."""
 
@@ -41,6 +55,7 @@ class Side(Enum):
         return OrderSide.SELL if self is Side.LONG else OrderSide.BUY
 
 
+@plain_members
 class OrderSide(Enum):
     """Side of an order, as on the wire."""
 
@@ -48,6 +63,7 @@ class OrderSide(Enum):
     SELL = "SELL"
 
 
+@plain_members
 class PositionSide(Enum):
     """Slot of a position: BOTH in one-way mode, LONG or SHORT in hedge mode."""
 
@@ -61,6 +77,7 @@ class PositionSide(Enum):
     __hash__ = object.__hash__  # members are unique; Enum's own hash is a Python call, and every key is hashed with it
 
 
+@plain_members
 class OrderKind(Enum):
     """Order type, as on the wire."""
 
@@ -78,6 +95,7 @@ class OrderKind(Enum):
         return self not in (OrderKind.MARKET, OrderKind.LIMIT)
 
 
+@plain_members
 class TriggerBy(Enum):
     """Price series that fires a conditional order (Binance ``workingType``)."""
 
@@ -85,6 +103,7 @@ class TriggerBy(Enum):
     LAST = "CONTRACT_PRICE"
 
 
+@plain_members
 class OrderStatus(Enum):
     """State of an order as the exchange tells it. TRIGGERING is neither working nor done."""
 

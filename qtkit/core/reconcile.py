@@ -155,26 +155,29 @@ def _cancels(now: Situation, surplus: Sequence[Order], missing: Sequence[Wanted]
     for order in surplus:
         if order.kind not in STOPS:
             actions.append(Ranked(rank=4, action=_cancel(now, order)))
-        elif may_cancel(order, remaining, now.position, now.instrument, now.episode.plan.floor):
+        elif may_cancel(order, remaining, now.position, now.instrument):
             remaining.remove(order)
             actions.append(Ranked(rank=3, action=_cancel(now, order)))
     return actions
 
 
-def may_cancel(order: Order, own: Iterable[Order], position: Position, instrument: Instrument, floor: Ticks) -> bool:
-    """True if without this order the others still close, at its level or tighter, what was closed there, or the whole position."""
+def may_cancel(order: Order, own: Iterable[Order], position: Position, instrument: Instrument) -> bool:
+    """True if without this order the others still close, at its level or tighter, what was closed there, or the whole position.
+
+    A stop beyond the plan's floor is not what is wanted, but it is cover until a better one was read back: no floor is asked here.
+    """
     sign = position.side.sign
     closes = order.side is position.side.closing and order.trigger is not None
     if closes and arithmetic.stop_hit_e8(sign, position.mark, order.trigger or 0, instrument.tick):
         return False  # it is about to fire
-    if fault(order, position, instrument, floor) is not None or order.trigger is None:
+    if fault(order, position, instrument, None) is not None or order.trigger is None:
         return True
     as_tight = [
         other
         for other in own
         if other.trigger is not None
         and arithmetic.tighter(sign, other.trigger, order.trigger) == other.trigger
-        and fault(other, position, instrument, floor) is None
+        and fault(other, position, instrument, None) is None
     ]
     before = sum(lots_of(other, position) for other in as_tight)
     after = before - lots_of(order, position)

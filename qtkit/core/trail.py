@@ -72,7 +72,7 @@ def advance(
     trail = plan.trail
     if trail is not None and (armed or arithmetic.reached(sign, best, trail.activation)):
         armed = True
-        callback = callback_at(plan, trail, best)
+        callback = callback_at(plan, trail, best) if trail.tightening else trail.callback
         level = arithmetic.trail_level(sign, best, callback)
         if price is not None and _passed(sign, level, price):
             level, missed = arithmetic.trail_level(sign, price, callback), True
