@@ -48,6 +48,10 @@ class Rhythm:
     tick_s: float = 2.0
     closed_bars: bool = True
     series: TriggerBy = TriggerBy.MARK
+    by_mark: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_mark", self.series is TriggerBy.MARK)  # asked at every price, where looking an Enum up is dear
 
 
 @dataclass(slots=True)
@@ -357,7 +361,7 @@ class PositionMonitor:
         rhythm = self.rhythm
         if rhythm.closed_bars:
             return
-        price = quote.mark if rhythm.series is TriggerBy.MARK else self._last(quote)
+        price = quote.mark if rhythm.by_mark else self._last(quote)
         if price is None:
             return
         moved = self.watch.on_price(quote.symbol, price, time_ms)

@@ -144,7 +144,8 @@ def next_price(plan: ExitPlan, sign: int, best: int, stop: int, stage: int, arme
     if trail is None:
         return stages[stage].at if stage < len(stages) else sign * FAR
     level = stop + sign * max(1, -(-trail.min_step * stop // arithmetic.BPS))
-    step = _price_for(sign, level, callback_at(plan, trail, best) if trail.tightening else trail.callback)
+    callback = callback_at(plan, trail, best) if trail.tightening else trail.callback
+    step = _price_for(sign, level, callback)
     if not armed:
         step = arithmetic.tighter(sign, step, trail.activation)
     for curve in trail.tightening:

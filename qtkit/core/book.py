@@ -5,12 +5,11 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import assert_never
 
-from qtkit.core.model import E8, Key, Lots, Order, OrderStatus, Side, plain_members
+from qtkit.core.model import E8, Key, Lots, Order, OrderStatus, Side
 from qtkit.core.plan import ExitPlan
 from qtkit.core.trail import TrailState
 
 
-@plain_members
 class LegStatus(Enum):
     """What is known of the last order sent for a leg. UNKNOWN is not failed; ACKED is not working."""
 

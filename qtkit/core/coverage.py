@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from qtkit.core import arithmetic
 from qtkit.core.model import E8, Instrument, Key, Lots, Order, OrderKind, Position, PositionSide, Ticks, TriggerBy
 
+_STOP, _TRAILING, _BOTH = OrderKind.STOP_MARKET, OrderKind.TRAILING_STOP_MARKET, PositionSide.BOTH
 LIQUIDATION_BUFFER = 200  # bps of the way back from liquidation to the mark: a stop nearer than this is no stop
 
 
@@ -40,14 +41,14 @@ def fault(
     order: Order, position: Position, instrument: Instrument, floor: Ticks | None, *, trigger_by: TriggerBy | None = None
 ) -> str | None:
     """Why a stop does not count as cover, or None if it does. ``floor`` is the loosest level that the plan allows."""
-    if order.kind is OrderKind.TRAILING_STOP_MARKET:
+    if order.kind is _TRAILING:
         if not order.activated:
             return "trailing order is not activated yet"
-    elif order.kind is not OrderKind.STOP_MARKET:
+    elif order.kind is not _STOP:
         return "not a stop-market order"
     if order.side is not position.side.closing or order.position_side is not position.position_side:
         return "wrong side"
-    if not (order.reduce_only or order.close_position or position.position_side is not PositionSide.BOTH):
+    if not (order.reduce_only or order.close_position or position.position_side is not _BOTH):
         return "neither reduce-only nor close-position"
     if not order.status.working:
         return f"order is {order.status.value}"
@@ -58,7 +59,7 @@ def fault(
     if order.trigger is not None and arithmetic.stop_hit_e8(position.side.sign, position.mark, order.trigger, instrument.tick):
         return "the price has passed its trigger"
     if order.trigger is None:
-        return None if order.kind is OrderKind.TRAILING_STOP_MARKET else "no trigger price"
+        return None if order.kind is _TRAILING else "no trigger price"
     return _misplaced(order.trigger, position, instrument, floor)
 
 
@@ -105,7 +106,7 @@ def assess(
         why = fault(order, position, instrument, floor, trigger_by=trigger_by)
         if why is None:
             good.append(order)
-        elif order.kind in (OrderKind.STOP_MARKET, OrderKind.TRAILING_STOP_MARKET):
+        elif order.kind in (_STOP, _TRAILING):
             faults.append(f"{order.client_id}: {why}")
     others = [order for order in foreign if fault(order, position, instrument, None) is None]
     covered = min(position.lots, sum(lots_of(order, position) for order in good))

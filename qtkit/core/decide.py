@@ -12,6 +12,7 @@ from qtkit.core.model import Action, Cancel, Instrument, Key, Lookup, Lots, Orde
 from qtkit.core.reconcile import STOPS, Ranked, Situation, place_leg, reconcile
 from qtkit.core.roll import PlanFor, flat_events, leg_events, orphan_events, position_events, resize_events
 
+_MARKET, _MISSING, _ACKED = OrderKind.MARKET, LegStatus.MISSING, LegStatus.ACKED
 DAY_MS = 86_400_000
 LAST_FIFTH = 8_000  # bps of the way from the plan's start to liquidation
 TARGETS_A_PASS = 10  # so that the order counter (300 in 10 s for the account, shared) is there for stops when many positions come at once
@@ -216,8 +217,8 @@ class _Run:
         episode = self.book.episodes[key]
         sign, level = episode.side.sign, episode.trail.stop
         good = [o for o in own if fault(o, position, instrument, episode.plan.floor) is None]
-        parts = [o.trigger for o in good if o.trigger is not None and not o.close_position]  # also of a part: one level for the whole
-        resting = max(parts, key=lambda trigger: sign * trigger, default=covering_level(good, position))
+        levels = [covering_level(good, position), *(o.trigger for o in good if not o.close_position)]  # of a part, too: it stays
+        resting = max((found for found in levels if found is not None), key=lambda trigger: sign * trigger, default=None)
         if resting is not None:
             level = Ticks(arithmetic.tighter(sign, level, resting))
         level = safe_stop(episode, position, instrument, WORKING_WITHIN, level)
@@ -299,8 +300,8 @@ class _Run:
     @staticmethod
     def _unexplained(leg: Leg) -> bool:
         """True for an order whose fate no list will tell: one that no list shows any more, or a market order."""
-        status, market = leg.status, leg.order.kind is OrderKind.MARKET
-        return status is LegStatus.MISSING or (market and status in (LegStatus.SENT, LegStatus.ACKED, LegStatus.UNKNOWN))
+        status, market = leg.status, leg.order.kind is _MARKET
+        return status is _MISSING or (market and status in (LegStatus.SENT, LegStatus.ACKED, LegStatus.UNKNOWN))
 
     def _ask(self, episode: Episode, names: Iterable[str]) -> None:
         for name in names:
@@ -319,7 +320,7 @@ class _Run:
             leg.order
             for name, leg in episode.legs.items()
             if name[0] in "fs"
-            and leg.status is LegStatus.ACKED
+            and leg.status is _ACKED
             and leg.order.client_id not in listed
             and 0 <= self.now_ms - leg.at_ms < self.desk.grace_ms
         )

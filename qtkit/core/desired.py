@@ -12,19 +12,17 @@ from qtkit.core.model import (
     Lots,
     Order,
     OrderKind,
-    OrderStatus,
     Position,
     PositionSide,
     Ticks,
     TriggerBy,
-    plain_members,
 )
 
+_STOP, _TARGET, _BOTH, _LAST = OrderKind.STOP_MARKET, OrderKind.TAKE_PROFIT_MARKET, PositionSide.BOTH, TriggerBy.LAST
 WORKING_WITHIN = 6_000  # bps of the way from price to liquidation within which the working stop lies
 FLOOR_WITHIN = 7_500  # the same for the floor
 
 
-@plain_members
 class Scope(Enum):
     """How far the desk may go on an account."""
 
@@ -108,7 +106,7 @@ def _floor(episode: Episode, position: Position, instrument: Instrument, traits:
     level = floor_level(episode, position, instrument)
     if taken or not traits.floor_beside_stop or arithmetic.stop_hit_e8(position.side.sign, position.mark, level, instrument.tick):
         return ()
-    return (Wanted(leg="f0", order=_closing(episode, position, OrderKind.STOP_MARKET, lots=0, trigger=level)),)
+    return (Wanted(leg="f0", order=_closing(episode, position, _STOP, lots=0, trigger=level)),)
 
 
 def _stops(episode: Episode, position: Position, instrument: Instrument, working: Ticks | None) -> tuple[Wanted, ...]:
@@ -119,7 +117,7 @@ def _stops(episode: Episode, position: Position, instrument: Instrument, working
     left = int(position.lots)
     while left > 0:
         lots = min(left, instrument.market_max_lots)
-        legs.append(Wanted(leg=f"s{len(legs)}", order=_closing(episode, position, OrderKind.STOP_MARKET, lots=lots, trigger=working)))
+        legs.append(Wanted(leg=f"s{len(legs)}", order=_closing(episode, position, _STOP, lots=lots, trigger=working)))
         left -= lots
     return tuple(legs)
 
@@ -128,9 +126,7 @@ def _targets(episode: Episode, position: Position) -> tuple[Wanted, ...]:
     legs = []
     for index, (target, lots) in enumerate(zip(episode.plan.targets, episode.ladder, strict=True), start=1):
         if lots > 0:
-            legs.append(
-                Wanted(leg=f"t{index}", order=_closing(episode, position, OrderKind.TAKE_PROFIT_MARKET, lots=lots, trigger=target.price))
-            )
+            legs.append(Wanted(leg=f"t{index}", order=_closing(episode, position, _TARGET, lots=lots, trigger=target.price)))
     return tuple(legs)
 
 
@@ -145,11 +141,10 @@ def _closing(episode: Episode, position: Position, kind: OrderKind, *, lots: int
         position_side=position.position_side,
         lots=Lots(lots),
         trigger=trigger,
-        trigger_by=TriggerBy.LAST if kind is OrderKind.TAKE_PROFIT_MARKET else episode.plan.trigger_by,
-        reduce_only=not whole and position.position_side is PositionSide.BOTH,
+        trigger_by=_LAST if kind is _TARGET else episode.plan.trigger_by,
+        reduce_only=not whole and position.position_side is _BOTH,
         close_position=whole,
         price_protect=False,
-        status=OrderStatus.NEW,
     )
 
 

@@ -13,11 +13,12 @@ from qtkit.core.book import Episode, Leg, LegStatus
 from qtkit.core.coverage import fault, lots_of
 from qtkit.core.desired import Traits, Wanted, closing_market
 from qtkit.core.ids import client_order_id, parse_client_order_id
-from qtkit.core.model import Action, Cancel, Instrument, Order, OrderKind, Place, Position, Ticks
+from qtkit.core.model import Action, Cancel, Instrument, Order, OrderKind, Place, Position
 
 WOULD_TRIGGER = -2021  # Binance: the trigger price is reached already
 REFUSALS = 5  # equal refusals in a row before we pause
 PAUSE_MS = 30_000
+_MISSING = LegStatus.MISSING
 STOPS = (OrderKind.STOP_MARKET, OrderKind.TRAILING_STOP_MARKET)
 
 
@@ -73,7 +74,7 @@ def reconcile(now: Situation, wanted: Sequence[Wanted]) -> tuple[Ranked, ...]:
     else:
         actions += [Ranked(rank=0, action=place) for want in stops if (place := place_leg(now, want)) is not None]
     actions += _cancels(now, surplus, missing)
-    if now.stable and not any(leg.status is LegStatus.MISSING for leg in now.episode.legs.values()):
+    if now.stable and not any(leg.status is _MISSING for leg in now.episode.legs.values()):
         reached = [_taken(now, want) for want in targets]
         actions += [Ranked(rank=4, action=place) for want in reached if (place := place_leg(now, want)) is not None]
     return tuple(actions)

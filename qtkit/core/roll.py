@@ -21,6 +21,8 @@ from qtkit.core.model import Bps, Key, Lots, Order, Position, Snapshot
 from qtkit.core.plan import WHOLE, ExitPlan
 from qtkit.core.trail import begin
 
+_LIVE, _MISSING = LegStatus.LIVE, LegStatus.MISSING
+
 PlanFor = Callable[[Key, Position], ExitPlan]
 
 
@@ -74,16 +76,16 @@ def leg_events(episode: Episode, snapshot: Snapshot, listed: Iterable[Order]) ->
     for name, leg in episode.legs.items():
         client_id = leg.order.client_id
         if client_id in ids:
-            if leg.status is not LegStatus.LIVE:
-                events.append(LegSeen(key=episode.key, leg=name, client_id=client_id, status=LegStatus.LIVE, at_ms=snapshot.at_ms))
-        elif leg.status is LegStatus.LIVE and snapshot.at_ms > leg.at_ms:
-            events.append(LegSeen(key=episode.key, leg=name, client_id=client_id, status=LegStatus.MISSING, at_ms=snapshot.at_ms))
+            if leg.status is not _LIVE:
+                events.append(LegSeen(key=episode.key, leg=name, client_id=client_id, status=_LIVE, at_ms=snapshot.at_ms))
+        elif leg.status is _LIVE and snapshot.at_ms > leg.at_ms:
+            events.append(LegSeen(key=episode.key, leg=name, client_id=client_id, status=_MISSING, at_ms=snapshot.at_ms))
     return events
 
 
 def resize_events(episode: Episode, position: Position, *, stable: bool) -> list[Event]:
     """The size is not what our fills explain, and no fill of ours is still to be told: cut the targets anew."""
-    waiting = any(leg.status is LegStatus.MISSING for leg in episode.legs.values())
+    waiting = any(leg.status is _MISSING for leg in episode.legs.values())
     if position.lots == episode.expected or waiting or not stable:
         return []
     closed = [lots == 0 for lots in episode.ladder]

@@ -62,7 +62,9 @@ def advance(
     price: int | None = None,
 ) -> tuple[int, int, int, bool]:
     """``fold`` on plain numbers: best, stop, stage and armed after ``extreme``. Who looks at every price keeps no objects."""
-    best, missed = arithmetic.tighter(sign, best, extreme), False
+    missed = False
+    if sign * (extreme - best) > 0:
+        best = extreme
     while stage < len(plan.stages) and arithmetic.reached(sign, best, plan.stages[stage].at) and not missed:
         missed = _passed(sign, plan.stages[stage].to, price)
         if not missed:
