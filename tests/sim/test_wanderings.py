@@ -59,6 +59,7 @@ class Wandering(RuleBasedStateMachine):
         self.foreign: list[AlgoRow] = []
         self.uncovered: list[str] = []
         self.homes = 0
+        self.taken = False
         self.levels: dict[tuple[Any, str], int] = {}
 
     @initialize(
@@ -141,6 +142,7 @@ class Wandering(RuleBasedStateMachine):
         rows = [row for row in self.world.own(symbol) if row.status.value == "NEW"]
         if rows:
             self.world.takes_away(rows[which % len(rows)])
+            self.taken = True
 
     @rule(symbol=symbols, side=sides, close=st.booleans())
     def somebody_rests_a_stop(self, symbol: str, side: Side, close: bool) -> None:
@@ -179,6 +181,7 @@ class Wandering(RuleBasedStateMachine):
         self._run(self._desk().kill())
         self._start()
 
+    @precondition(lambda self: not self.taken)  # an order taken and its memory lost: nobody can know where it stood
     @rule()
     def loses_its_home(self) -> None:
         self._run(self._desk().kill())
@@ -188,6 +191,7 @@ class Wandering(RuleBasedStateMachine):
     @precondition(lambda self: self.rig is not None)
     @rule()
     def quiet_at_last(self) -> None:
+        self.taken = False
         self.world.faults.clear()
         self._run(self._desk().passes(ENOUGH))
         self._run(self._desk().passes(2, ms=61_000))  # past the minute's sweep

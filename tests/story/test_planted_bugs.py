@@ -273,8 +273,11 @@ PLANTED: dict[str, tuple[tuple[Bug, ...], Check]] = {
     ),
     "a trail that follows the price back": (
         (
-            Bug("qtkit.core.trail:advance", "arithmetic.tighter(sign, best, extreme)", "extreme"),
-            Bug("qtkit.core.trail:advance", "if arithmetic.improves(sign, stop, level, trail.min_step):", "if level != stop:"),
+            Bug(
+                "qtkit.core.trail:advance",
+                "if arithmetic.improves(sign, stop, level, trail.min_step):",
+                "level = arithmetic.trail_level(sign, extreme, callback)\n        if level != stop:",
+            ),
             FORGETFUL,
         ),
         a_stop_does_not_follow_the_price_back,
@@ -320,12 +323,12 @@ PLANTED: dict[str, tuple[tuple[Bug, ...], Check]] = {
         stops_before_targets,
     ),
     "reduceOnly in hedge mode": (
-        (Bug("qtkit.core.desired:_closing", "not whole and position.position_side is PositionSide.BOTH", "not whole"),),
+        (Bug("qtkit.core.desired:_closing", "reduce_only=not whole and", "reduce_only=not whole or"),),
         adopts,
     ),
     "price protection on": ((Bug("qtkit.core.desired:_closing", "price_protect=False", "price_protect=True"),), adopts),
     "a stop that is not reduce-only": (
-        (Bug("qtkit.core.desired:_closing", "not whole and position.position_side is PositionSide.BOTH", "False"),),
+        (Bug("qtkit.core.desired:_closing", "reduce_only=not whole and", "reduce_only=False and"),),
         nothing_turns_around,
     ),
     "break-even without the fees": (
