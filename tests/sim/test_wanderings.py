@@ -59,7 +59,7 @@ class Wandering(RuleBasedStateMachine):
         self.foreign: list[AlgoRow] = []
         self.uncovered: list[str] = []
         self.homes = 0
-        self.taken = False
+        self.taken = self.homes_lost = False
         self.levels: dict[tuple[Any, str], int] = {}
 
     @initialize(
@@ -137,6 +137,7 @@ class Wandering(RuleBasedStateMachine):
             self.world.move(symbol, Side.LONG, round(self.percents[symbol], 2), ms=1_000)
             self._run(self._desk().passes(1))
 
+    @precondition(lambda self: not self.homes_lost)
     @rule(symbol=symbols, which=st.integers(0, 5))
     def somebody_takes_an_order_of_ours_away(self, symbol: str, which: int) -> None:
         rows = [row for row in self.world.own(symbol) if row.status.value == "NEW"]
@@ -186,12 +187,13 @@ class Wandering(RuleBasedStateMachine):
     def loses_its_home(self) -> None:
         self._run(self._desk().kill())
         self.homes += 1
+        self.homes_lost = True
         self._start()
 
     @precondition(lambda self: self.rig is not None)
     @rule()
     def quiet_at_last(self) -> None:
-        self.taken = False
+        self.taken = self.homes_lost = False
         self.world.faults.clear()
         self._run(self._desk().passes(ENOUGH))
         self._run(self._desk().passes(2, ms=61_000))  # past the minute's sweep

@@ -441,3 +441,26 @@ async def test_break_even_pays_for_the_fees_of_both_ways(home: Path, side: Side)
         assert world.held(SYMBOL) == 0
         after, notional = world.exchange.wallet(world.account).wallet, 10 * e8(PRICES[SYMBOL])
         assert (after - before) * 10_000 > -4 * notional, "more was lost than the spread and the slippage of the way out"
+
+
+@both_sides
+@both_modes
+@story
+async def test_a_position_closed_and_opened_again_gets_a_plan_of_its_own(home: Path, hedge: bool, side: Side) -> None:
+    """Found by a wandering: between two looks a position ended and another began; it inherited the levels of the first one's entry."""
+    world = World(hedge=hedge)
+    async with desk(world, home) as rig:
+        world.stranger(SYMBOL, side, 10)
+        await rig.passes(3)
+        first = rig.register.active_for(SYMBOL, now_ms=world.now_ms)[0]
+        world.leaves(SYMBOL, side, 10)
+        world.move(SYMBOL, side, 9)
+        world.stranger(SYMBOL, side, 10)
+        rig.deaf()
+        await rig.passes(6)
+        second = rig.register.active_for(SYMBOL, now_ms=world.now_ms)[0]
+        assert second.uid != first.uid and second.entry == world.exchange.positions(world.account, SYMBOL)[0].entry
+        distance = side.sign * (second.entry - world.stops(SYMBOL, side)[0].trigger) * 100 / second.entry
+        assert 2 < distance < 11
+        judged(world)
+        tidy(world, SYMBOL, side)
