@@ -283,13 +283,20 @@ class PositionMonitor:
     def _plan_for(self, key: Key, position: Position) -> ExitPlan:
         instrument = self.gateway.instruments[key.symbol]
         market = self._markets.get(key.symbol, MarketData())
-        return self.router.plan_for(key, position, instrument, market=market, time_ms=self._now_on_exchange())
+        return self.router.plan_for(
+            key, position, instrument, market=market, time_ms=self._now_on_exchange(), over=self._plan_that_ended(key)
+        )
+
+    def _plan_that_ended(self, key: Key) -> str | None:
+        """A plan is asked for where the book has one: then the position of that one has ended."""
+        before = self.applier.book.episodes.get(key)
+        return None if before is None else before.plan.uid
 
     def _plan_without_keeping(self, key: Key, position: Position) -> ExitPlan:
         instrument, market = self.gateway.instruments[key.symbol], self._markets.get(key.symbol, MarketData())
         now_ms = self._now_on_exchange()
         active = self.router.register.active(key, now_ms)
-        if active is not None and active.side is position.side:
+        if active is not None and active.side is position.side and active.uid != self._plan_that_ended(key):
             return active
         return self.router.draft(self.router.adoption(position, instrument, market=market, time_ms=now_ms))
 

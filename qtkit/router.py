@@ -127,17 +127,26 @@ class ExitRouter:
         plan = self.get_active_plan(symbol, position_side, account)
         return plan is not None and self.register.close(plan.key, plan.episode, now_ms(), "invalidated")
 
-    def plan_for(self, key: Key, position: Position, instrument: Instrument, *, market: MarketData, time_ms: int) -> ExitPlan:
-        """The plan of a position that a snapshot shows. Total: there is always one. A provisional plan is confirmed by this."""
+    def plan_for(
+        self, key: Key, position: Position, instrument: Instrument, *, market: MarketData, time_ms: int, over: str | None = None
+    ) -> ExitPlan:
+        """The plan of a position that a snapshot shows. Total: there is always one. A provisional plan is confirmed by this.
+
+        ``over`` is the plan whose position has just ended in this slot: it is not the plan of the one that followed.
+        """
         try:
-            return self._registered(key, position, instrument, market=market, time_ms=time_ms)
+            return self._registered(key, position, instrument, market=market, time_ms=time_ms, over=over)
         except RegisterError as error:  # a position is not left without orders because a file is locked
             log.error("register", outcome="could not be used, the plan is kept in the journal alone", why=str(error))
             return self.draft(self.adoption(position, instrument, market=market, time_ms=time_ms))
 
-    def _registered(self, key: Key, position: Position, instrument: Instrument, *, market: MarketData, time_ms: int) -> ExitPlan:
+    def _registered(
+        self, key: Key, position: Position, instrument: Instrument, *, market: MarketData, time_ms: int, over: str | None
+    ) -> ExitPlan:
         active = self.register.active(key, time_ms)
-        if active is not None and active.side is position.side:
+        if active is not None and active.uid == over:
+            self.register.close(key, active.episode, time_ms, "its position ended, and another one began")
+        elif active is not None and active.side is position.side:
             if not active.provisional:
                 return active
             if _fits(active, position, instrument):

@@ -383,8 +383,9 @@ def _with_leg(episode: Episode, name: str, client_id: str, *, status: LegStatus,
 def _resolved(episode: Episode, event: LegResolved) -> Episode:
     """A filled target leaves the ladder; an expired floor or a filled stop is evidence that the position was closed."""
     leg = episode.legs.get(event.leg)
+    expired_floor = event.leg == "f0" and event.status is OrderStatus.EXPIRED
     if leg is None or leg.order.client_id != event.client_id:
-        return episode
+        return replace(episode, ended=True) if expired_floor else episode  # also of one that was replaced meanwhile
     legs = {**episode.legs, event.leg: replace(leg, status=LegStatus.DONE, at_ms=event.at_ms, filled=event.filled)}
     ladder, expected, done = episode.ladder, episode.expected, episode.targets_done
     if event.leg.startswith("t") and event.filled > 0:
@@ -393,6 +394,5 @@ def _resolved(episode: Episode, event: LegResolved) -> Episode:
         ladder, done = (*ladder[:index], left, *ladder[index + 1 :]), done + (left == 0)
     if event.leg[0] in "tsx" and event.filled > 0:
         expected = Lots(max(0, expected - event.filled))
-    expired_floor = event.leg == "f0" and event.status is OrderStatus.EXPIRED
     ended = episode.ended or expired_floor or (event.leg[0] in "sxf" and event.filled > 0 and expected == 0)
     return replace(episode, legs=legs, ladder=ladder, expected=expected, targets_done=done, ended=ended)

@@ -184,7 +184,7 @@ class _Run:
 
     def _with_position(self, snapshot: Snapshot, key: Key, position: Position, own: tuple[Order, ...], foreign: tuple[Order, ...]) -> None:
         instrument = self.desk.instruments[snapshot.symbol]
-        self.happened(position_events(self.book, snapshot, key, position, self.plan_for))
+        self.happened(position_events(self.book, snapshot, key, position, self.plan_for, was_flat=key in self.flat))
         self.happened(leg_events(self.book.episodes[key], snapshot, own))
         self.happened(resize_events(self.book.episodes[key], position, stable=snapshot.stable))
         self._keep_tight(key, position, instrument, own)

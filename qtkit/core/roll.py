@@ -41,11 +41,13 @@ def cut(plan: ExitPlan, lots: Lots, closed: Sequence[bool]) -> tuple[Lots, ...]:
     return split(lots, tuple(shares))
 
 
-def position_events(book: Book, snapshot: Snapshot, key: Key, position: Position, plan_for: PlanFor) -> list[Event]:
-    """Events of an open position: its episode begins, flips, or goes on."""
+def position_events(
+    book: Book, snapshot: Snapshot, key: Key, position: Position, plan_for: PlanFor, *, was_flat: bool = False
+) -> list[Event]:
+    """Events of an open position: its episode begins, flips, or goes on. ``was_flat``: the exchange told of an empty slot meanwhile."""
     episode = book.episodes.get(key)
     events: list[Event] = []
-    if episode is not None and _another(episode, position):
+    if episode is not None and _another(episode, position, was_flat=was_flat):
         reason = "flipped" if episode.side is not position.side else "closed and opened again"
         events.append(EpisodeClosed(key=key, at_ms=snapshot.at_ms, reason=reason))
         episode = None
@@ -64,9 +66,10 @@ def position_events(book: Book, snapshot: Snapshot, key: Key, position: Position
     return events
 
 
-def _another(episode: Episode, position: Position) -> bool:
+def _another(episode: Episode, position: Position, *, was_flat: bool) -> bool:
     """True if the position is not the one of the episode: the other side, or the old one ended on evidence and the entry is new."""
-    return episode.side is not position.side or (episode.ended and episode.entry != position.entry)
+    ended = episode.ended or (was_flat and episode.opened)
+    return episode.side is not position.side or (ended and episode.entry != position.entry)
 
 
 def leg_events(episode: Episode, snapshot: Snapshot, listed: Iterable[Order]) -> list[Event]:
