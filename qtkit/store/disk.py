@@ -119,7 +119,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException:  # a kill between two statements too: all of it or nothing
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise

@@ -183,10 +183,10 @@ class Journal(JournalReader[E]):
                     journal._check_schema(account)
                     journal._merge()
                     journal._side.keep_reserve()
-                except BaseException:
+                except BaseException:  # whatever it was, what was opened is let go
                     connection.close()
                     raise
-            except BaseException:
+            except BaseException:  # whatever it was, what was opened is let go
                 os.close(lock)
                 raise
         journal._offered = journal.last_seq
@@ -208,7 +208,7 @@ class Journal(JournalReader[E]):
             try:
                 connection.execute("PRAGMA query_only = ON")
                 reader._check_schema(account)
-            except BaseException:
+            except BaseException:  # whatever it was, what was opened is let go
                 connection.close()
                 raise
             return reader

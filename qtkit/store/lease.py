@@ -131,7 +131,7 @@ class Lease:
                 owner = Holder(account=account, pid=os.getpid(), since=since, epoch=epoch, home=str(home), endpoint=endpoint or "")
                 _write(handle, owner)
                 sync_folder(path.parent)
-            except BaseException:
+            except BaseException:  # whatever it was, what was opened is let go
                 os.close(handle)
                 raise
         return cls(path, handle, owner, gap_ms, clock_ms)

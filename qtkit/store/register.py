@@ -196,7 +196,7 @@ class PlanRegister:
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found != SCHEMA:
                 raise _error(path)(Fault.MISMATCH, f"its schema is {found}, this version reads {SCHEMA}")
-        except BaseException:
+        except BaseException:  # whatever it was, what was opened is let go
             connection.close()
             raise
 

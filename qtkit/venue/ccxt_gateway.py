@@ -386,7 +386,7 @@ class _StreamWire:
         socket = CcxtSocket(client, url, on_message)
         try:
             await socket.opened()
-        except BaseException:
+        except BaseException:  # whatever it was, what was opened is let go
             await socket.close()
             raise
         return socket
