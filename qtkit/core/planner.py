@@ -41,22 +41,11 @@ class ExitPlanner:
         shape = shape_of(self.policy_of(context), context, notes)
         grid = _Grid(context)
         stop, floor = _stops(context, shape, grid, notes)
-        break_even = grid.clamp(
-            arithmetic.break_even_level(
-                grid.sign, position.entry, context.instrument.taker_fee, funding_per_unit(context), context.instrument.tick
-            )
-        )
+        break_even = _break_even(context, grid)
         exits = _exits(context, shape, grid, notes, break_even)
         policy, regime = shape.policy, context.market.known_regime
         return ExitPlan(
-            uid=plan_uid(
-                account=context.account,
-                symbol=position.symbol,
-                position_side=position.position_side,
-                side=position.side,
-                episode=context.episode,
-                created_ms=context.now_ms,
-            ),
+            uid=_uid(context),
             key=context.key,
             side=position.side,
             episode=context.episode,
@@ -114,6 +103,14 @@ def plan_for(
     return (planner or ExitPlanner()).plan(context)
 
 
+def _uid(context: ExitContext) -> str:
+    position = context.position
+    return plan_uid(
+        account=context.account, symbol=position.symbol, position_side=position.position_side, side=position.side, episode=context.episode,
+        created_ms=context.now_ms,
+    )  # fmt: skip
+
+
 class _Grid:
     """The price grid of one position: its direction, its starting price, and the limits of the exchange."""
 
@@ -143,6 +140,11 @@ class _Grid:
     def shown(self, ticks: int) -> str:
         """Price of a level as text."""
         return decimal(ticks * self.tick, 8)
+
+
+def _break_even(context: ExitContext, grid: _Grid) -> Ticks:
+    fee, tick = context.instrument.taker_fee, context.instrument.tick
+    return grid.clamp(arithmetic.break_even_level(grid.sign, context.position.entry, fee, funding_per_unit(context), tick))
 
 
 def _stops(context: ExitContext, shape: Shape, grid: _Grid, notes: Notes) -> tuple[Ticks, Ticks]:
