@@ -19,13 +19,14 @@ from qtkit.core.model import E8, ONE, Key, PolicyError
 from qtkit.core.policy import GUARD, ExitPolicy, named
 from qtkit.executor import EventDrivenExecutor, Sizing
 from qtkit.home import PaperKeys, Paths
-from qtkit.monitor import Health, PositionMonitor, Rhythm, ledger_line
+from qtkit.monitor import Health, PositionMonitor, ledger_line
 from qtkit.router import ExitRouter, Planning
 from qtkit.settings import Account, BarMode, Settings
 from qtkit.store.journal import Journal
 from qtkit.store.lease import Lease, LeaseLost
 from qtkit.store.register import PlanRegister
 from qtkit.store.tape import Tape
+from qtkit.trailing import Follows
 from qtkit.venue.budget import Budget
 from qtkit.venue.capabilities import capabilities
 from qtkit.venue.gateway import Gateway, Unavailable
@@ -93,9 +94,9 @@ def decisions_of(settings: Settings, held: Account, gateway: Gateway, traits: Tr
     )  # fmt: skip
 
 
-def rhythm_of(settings: Settings) -> Rhythm:
-    """How often passes are made, and which prices trails follow."""
-    return Rhythm(tick_s=settings.tick_seconds, closed_bars=settings.bar_mode is BarMode.CLOSED, series=settings.trigger_series.trigger_by)
+def followed_by(settings: Settings) -> Follows:
+    """Which prices trails follow."""
+    return Follows(closed_bars=settings.bar_mode is BarMode.CLOSED, series=settings.trigger_series.trigger_by)
 
 
 @dataclass(slots=True)
@@ -181,7 +182,7 @@ def _compose(
     decisions = decisions_of(settings, held, gateway, traits)
     applier = Applier(gateway, journal, fence=lease.check, clock_ms=clock_ms)
     router = ExitRouter(register, account=held.name, planning=Planning(adopted=policy_of(held)))
-    monitor = PositionMonitor(decisions, applier, router, rhythm=rhythm_of(settings), tape=tape)
+    monitor = PositionMonitor(decisions, applier, router, tick_s=settings.tick_seconds, follows=followed_by(settings), tape=tape)
     sizing = Sizing(
         risk=held.risk_per_trade_bps, max_notional=E8(int(held.max_notional * ONE)), leverage=held.leverage,
         policy=named(held.policy) if held.policy else None,

@@ -6,28 +6,26 @@ Events only bring a pass forward. Who opened a position, when, and whether we we
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
 from qtkit.apply import Applier
-from qtkit.core import arithmetic
-from qtkit.core.book import EntryFailed, Episode, EpisodeClosed, Event, Ratcheted
+from qtkit.core.book import EntryFailed, Episode, EpisodeClosed
 from qtkit.core.context import MarketData
 from qtkit.core.coverage import Coverage
 from qtkit.core.decide import Decision, Desk, decide
 from qtkit.core.desired import closing_market
 from qtkit.core.ids import client_order_id
-from qtkit.core.model import E8, Bar, Key, Lookup, Lots, Place, Position, Snapshot, TriggerBy
+from qtkit.core.model import Key, Lookup, Lots, Place, Position, Snapshot, TriggerBy
 from qtkit.core.plan import ExitPlan
-from qtkit.core.trail import fold
 from qtkit.market import market_data
 from qtkit.observe import Observer
 from qtkit.router import ExitRouter
 from qtkit.store.lease import LeaseLost
 from qtkit.store.tape import Tape
-from qtkit.trailing import PriceWatch, phrases
-from qtkit.venue.gateway import BarClosed, Gateway, GatewayError, Nudge, Quote, Unavailable
+from qtkit.trailing import Follows, Trails
+from qtkit.venue.gateway import BarClosed, Event, Gateway, GatewayError, Nudge, Quote, Unavailable
 
 log = structlog.get_logger("qtkit.monitor")
 
@@ -37,21 +35,6 @@ WAKES = 5  # passes that events may bring forward at once ...
 WAKE_EVERY_S = 6.0  # ... and how soon another one may: the request budget is for the rhythm first
 SYMBOLS_OF_A_WAKE = 6  # reading the lists of so many symbols costs as much again as the pass itself
 PASS_AGAIN_S = 0.05
-PRICES_AT_ONCE = 512
-MINUTE_MS = 60_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rhythm:
-    """How often, and on what. ``tick_s`` seconds between passes; trails fold ``closed_bars`` or every price, of mark or last."""
-
-    tick_s: float = 2.0
-    closed_bars: bool = True
-    series: TriggerBy = TriggerBy.MARK
-    by_mark: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "by_mark", self.series is TriggerBy.MARK)  # asked at every price, where looking an Enum up is dear
 
 
 @dataclass(slots=True)
@@ -67,6 +50,16 @@ class Health:
     snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
 
 
+class _Absent:
+    """What only the desk's own monitor has, in the place of it in a client."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise RuntimeError("this monitor is the client of a desk; only the desk itself reads the exchange, decides and sends")
+
+
+_ABSENT: Any = _Absent()
+
+
 class PositionMonitor:
     """Keeps every open position of an account covered. Without arguments it is the running desk's client."""
 
@@ -76,40 +69,30 @@ class PositionMonitor:
         applier: Applier | None = None,
         router: ExitRouter | None = None,
         *,
-        rhythm: Rhythm | None = None,
+        tick_s: float = 2.0,
+        follows: Follows | None = None,
         tape: Tape | None = None,
         on_pass: Callable[[Health], None] = lambda health: None,
     ) -> None:
-        self._desk, self._applier, self._router = desk, applier, router
-        self.rhythm = rhythm or Rhythm()
+        self.tick_s = tick_s
         self.tape = tape
         self.on_pass = on_pass
-        self.watch = PriceWatch()
         self.health = Health()
-        self._observer = None if applier is None else Observer(applier.gateway)
+        self.desk: Desk = desk or _ABSENT
+        self._router = router
         self._flat: set[Key] = set()
         self._markets: dict[str, MarketData] = {}
-        self._tightened: list[Key] = []  # positions whose stop prices have moved since the last pass
-        self._heard: list[Quote] = []  # prices that wait for the tape
-        self._stale = True  # trails must be caught up with the bars of an outage
-        self._time_ms = 0
         self._wakes = float(WAKES)
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
-
-    @property
-    def desk(self) -> Desk:
-        """The account's settings for a decision."""
-        if self._desk is None:
-            raise RuntimeError("this monitor is the client of a desk; only the desk itself runs passes")
-        return self._desk
-
-    @property
-    def applier(self) -> Applier:
-        """The account's writer."""
-        if self._applier is None:
-            raise RuntimeError("this monitor is the client of a desk; only the desk itself runs passes")
-        return self._applier
+        self.applier: Applier = _ABSENT
+        self.gateway: Gateway = _ABSENT
+        self.observer: Observer = _ABSENT
+        self.trails: Trails = _ABSENT
+        if applier is not None:
+            self.applier, self.gateway = applier, applier.gateway
+            self.observer = Observer(applier.gateway)
+            self.trails = Trails(applier, follows or Follows(), tape, self._wake.set)
 
     @property
     def router(self) -> ExitRouter:
@@ -117,18 +100,6 @@ class PositionMonitor:
         if self._router is None:
             self._router = ExitRouter()
         return self._router
-
-    @property
-    def observer(self) -> Observer:
-        """What is read of the account."""
-        if self._observer is None:
-            raise RuntimeError("this monitor is the client of a desk; only the desk itself reads the exchange")
-        return self._observer
-
-    @property
-    def gateway(self) -> Gateway:
-        """The exchange."""
-        return self.applier.gateway
 
     # -- the pass ---------------------------------------------------------------------------------------------------------------
 
@@ -169,7 +140,7 @@ class PositionMonitor:
     async def _rest(self, stop: asyncio.Event) -> None:
         """Wait for the next tick, or for an event while events may still bring passes forward."""
         ticks = max(1, -(-self.observer.held // COMFORTABLE_SYMBOLS))
-        seconds = self.rhythm.tick_s * ticks
+        seconds = self.tick_s * ticks
         self._wakes = min(float(WAKES), self._wakes + seconds / WAKE_EVERY_S)
         waits = [asyncio.ensure_future(stop.wait())]
         if self._wakes >= 1:
@@ -179,7 +150,7 @@ class PositionMonitor:
             wait.cancel()
         if done and not stop.is_set():
             await asyncio.sleep(PASS_AGAIN_S)  # what happens together is read together
-            self.observer.due(key.symbol for key in self._tightened)
+            self.observer.due(key.symbol for key in self.trails.tightened)
             self._wakes -= 1 + self.observer.waiting / SYMBOLS_OF_A_WAKE
         self._wake.clear()
 
@@ -188,7 +159,7 @@ class PositionMonitor:
         async with self._lock:
             self.applier.fence()
             snapshots = await self._observe()
-            self._record_prices()
+            self.trails.record()
             self._end_invalidated()
             now_ms = self.applier.clock_ms()
             flat, self._flat = frozenset(self._flat), set()
@@ -203,7 +174,7 @@ class PositionMonitor:
                 self._wake.set()
             self.observer.due(key.symbol for key, episode in self.applier.book.episodes.items() if episode.flat_since_ms is not None)
             self._tell(decision, now_ms)
-            self.watch.follow(self.applier.book.episodes.values())
+            self.trails.watch.follow(self.applier.book.episodes.values())
             return decision.coverage
 
     async def preview(self) -> Decision:
@@ -215,11 +186,11 @@ class PositionMonitor:
     async def _observe(self) -> tuple[Snapshot, ...]:
         """Read what is due, and what the decision needs besides and cannot fetch itself."""
         known = {key.symbol for key in self.applier.book.episodes}
-        self.observer.due(key.symbol for key in self._tightened)
-        snapshots = await self.observer.observe(known, self.applier.clock_ms(), self._now_on_exchange())
-        self.gateway.watch(frozenset(snapshot.symbol for snapshot in snapshots), by=self.rhythm.series)
+        self.observer.due(key.symbol for key in self.trails.tightened)
+        snapshots = await self.observer.observe(known, self.applier.clock_ms(), self.trails.now_ms())
+        self.gateway.watch(frozenset(snapshot.symbol for snapshot in snapshots), by=self.trails.follows.series)
         await self._prepare(snapshots)
-        self._write_prices()
+        self.trails.write_prices()
         if self.tape is not None:
             for snapshot in snapshots:
                 self.tape.write(snapshot, snapshot.at_ms)
@@ -251,22 +222,14 @@ class PositionMonitor:
             for position in snapshot.positions
             if not (episode := self._episode(position)) or episode.side is not position.side
         }
-        if new and not self._time_ms:
-            await self._learn_time(min(new))
+        if new and not self.trails.time_ms:
+            await self.trails.learn_time(min(new))
         await asyncio.gather(*(self._learn_market(symbol) for symbol in sorted(new)))
-        if self._stale:
-            await self._catch_up()
+        if self.trails.behind:
+            await self.trails.catch_up()
 
     def _episode(self, position: Position) -> Episode | None:
         return self.applier.book.episodes.get(Key(self.desk.account, position.symbol, position.position_side))
-
-    async def _learn_time(self, symbol: str) -> None:
-        """The exchange's time, before its first event tells it: a plan's trail begins there, and our clock may be another."""
-        try:
-            quote = await asyncio.wait_for(self.gateway.prices(symbol), MARKET_WITHIN_S)
-            self._time_ms = max(self._time_ms, quote.time_ms)
-        except (GatewayError, TimeoutError) as error:
-            log.warning("time", symbol=symbol, outcome="our own clock stands in", why=str(error) or "no answer in time")
 
     async def _learn_market(self, symbol: str) -> None:
         try:
@@ -283,9 +246,7 @@ class PositionMonitor:
     def _plan_for(self, key: Key, position: Position) -> ExitPlan:
         instrument = self.gateway.instruments[key.symbol]
         market = self._markets.get(key.symbol, MarketData())
-        return self.router.plan_for(
-            key, position, instrument, market=market, time_ms=self._now_on_exchange(), over=self._plan_that_ended(key)
-        )
+        return self.router.plan_for(key, position, instrument, market=market, time_ms=self.trails.now_ms(), over=self._plan_that_ended(key))
 
     def _plan_that_ended(self, key: Key) -> str | None:
         """A plan is asked for where the book has one: then the position of that one has ended."""
@@ -294,20 +255,17 @@ class PositionMonitor:
 
     def _plan_without_keeping(self, key: Key, position: Position) -> ExitPlan:
         instrument, market = self.gateway.instruments[key.symbol], self._markets.get(key.symbol, MarketData())
-        now_ms = self._now_on_exchange()
+        now_ms = self.trails.now_ms()
         active = self.router.register.active(key, now_ms)
         if active is not None and active.side is position.side and active.uid != self._plan_that_ended(key):
             return active
         return self.router.draft(self.router.adoption(position, instrument, market=market, time_ms=now_ms))
 
-    def _now_on_exchange(self) -> int:
-        return self._time_ms or self.applier.clock_ms()
-
     def _end_invalidated(self) -> None:
         """A plan that somebody ended is made anew, what rests keeps it from loosening; one that the register lacks is put in."""
         open_keys = [key for key, episode in self.applier.book.episodes.items() if episode.opened]
         for key in open_keys:
-            self.router.keep(self.applier.book.episodes[key].plan, self._now_on_exchange())
+            self.router.keep(self.applier.book.episodes[key].plan, self.trails.now_ms())
         ended = [key for key in open_keys if self.router.is_invalidated(self.applier.book.episodes[key].plan)]
         self.applier.record(EpisodeClosed(key=key, at_ms=self.applier.clock_ms(), reason="plan invalidated") for key in ended)
 
@@ -333,120 +291,32 @@ class PositionMonitor:
                 for warning in episode.plan.warnings:
                     log.warning("plan", key=str(key), says=warning)
 
-    # -- prices -----------------------------------------------------------------------------------------------------------------
+    # -- events -----------------------------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
         async for event in self.gateway.events():
-            match event:
-                case Quote():
-                    self.on_quote(event)
-                case BarClosed():
-                    self.on_bar(event.symbol, event.bar)
-                case Nudge():
-                    self.on_nudge(event)
+            self.hear(event)
+
+    def hear(self, event: Event) -> None:
+        """What the exchange tells by itself: prices and closed bars go to the trails, a nudge has a slot read now."""
+        match event:
+            case Quote():
+                self.trails.on_quote(event)
+            case BarClosed():
+                self.trails.on_bar(event.symbol, event.bar)
+            case Nudge():
+                self.on_nudge(event)
 
     def on_nudge(self, nudge: Nudge) -> None:
         """Something happened: read it now."""
         if nudge.symbol is None:
             self.observer.everything_due()
-            self._stale = True
+            self.trails.behind = True
         else:
             self.observer.due([nudge.symbol])
             if nudge.flat is not None:
                 self._flat.add(Key(self.desk.account, nudge.symbol, nudge.flat))
         self._wake.set()
-
-    def on_quote(self, quote: Quote) -> None:
-        """A price. Trails that follow every price may tighten; the pass that places the new stop is woken."""
-        time_ms = quote.time_ms
-        if time_ms > self._time_ms:
-            self._time_ms = time_ms
-        heard = self._heard
-        heard.append(quote)
-        if len(heard) >= PRICES_AT_ONCE:
-            self._write_prices()
-        rhythm = self.rhythm
-        if rhythm.closed_bars:
-            return
-        price = quote.mark if rhythm.by_mark else self._last(quote)
-        if price is None:
-            return
-        moved = self.watch.on_price(quote.symbol, price, time_ms)
-        if moved:
-            self._tightened += moved
-            self._wake.set()
-
-    def _write_prices(self) -> None:
-        """Put the prices heard on the tape. Many at once: a system call for each would cost more than its decision."""
-        heard, self._heard = self._heard, []
-        if self.tape is not None:
-            self.tape.prices(self.desk.account, ((quote.time_ms, quote.symbol, quote.mark, quote.last) for quote in heard))
-
-    def _last(self, quote: Quote) -> E8 | None:
-        """The last price off its grid, as the mark price comes."""
-        instrument = self.gateway.instruments.get(quote.symbol)
-        return None if quote.last is None or instrument is None else E8(quote.last * instrument.tick)
-
-    def on_bar(self, symbol: str, bar: Bar) -> None:
-        """A bar closed: trails that follow closed bars fold its favourable extreme.
-
-        A bar that began before the plan holds prices from before it: they may tighten the stop, never sell.
-        """
-        self._time_ms = max(self._time_ms, bar.time_ms + MINUTE_MS)
-        if not self.rhythm.closed_bars:
-            return
-        for key, episode in list(self.applier.book.episodes.items()):
-            missed = self._stale and bar.time_ms > episode.trail.at_ms  # what came before it is still to be caught up, with it
-            if key.symbol == symbol and episode.opened and not missed:
-                self._fold(key, episode, bar, catching_up=bar.time_ms < episode.plan.created_ms)
-
-    def _fold(self, key: Key, episode: Episode, bar: Bar, *, catching_up: bool) -> None:
-        if bar.time_ms + MINUTE_MS <= episode.trail.at_ms:
-            return
-        extreme = bar.high if episode.side.sign > 0 else bar.low
-        after = fold(
-            episode.plan, episode.trail, extreme, bar.time_ms + MINUTE_MS, targets_done=episode.targets_done,
-            price=bar.close if catching_up else None,
-        )  # fmt: skip
-        for line in phrases(episode.trail, after, episode.plan, extreme):
-            log.info(line)
-        moved = after.stop != episode.trail.stop
-        self.applier.record([Ratcheted(key=key, trail=after, reason="bars missed" if catching_up else "bar closed")])
-        if moved:
-            self.observer.due([key.symbol])
-            self._wake.set()
-
-    def _record_prices(self) -> None:
-        """Write down what prices have decided since the last pass."""
-        moved, self._tightened = self._tightened, []
-        events: list[Event] = []
-        for key in dict.fromkeys(moved):
-            state, episode = self.watch.state(key), self.applier.book.episodes.get(key)
-            if state is not None and episode is not None and arithmetic.improves(episode.side.sign, episode.trail.stop, state.stop, 0):
-                for line in phrases(episode.trail, state, episode.plan, state.best):
-                    log.info(line)
-                events.append(Ratcheted(key=key, trail=state, reason="price"))
-        self.applier.record(events)
-
-    async def _catch_up(self) -> None:
-        """Fold the bars of an outage, clamped to the price, so that the stop is where it would have been.
-
-        What cannot be read now is caught up by a later pass: this one places what is known.
-        """
-        self._stale = False
-        for key, episode in list(self.applier.book.episodes.items()):
-            if not episode.opened or episode.trail.at_ms // MINUTE_MS == self._time_ms // MINUTE_MS:
-                continue  # no bar has closed since
-            try:
-                bars = await self.gateway.bars(key.symbol, limit=1000, by=self.rhythm.series, since_ms=episode.trail.at_ms - MINUTE_MS)
-            except Unavailable as error:
-                self._stale = True
-                log.warning("bars", symbol=key.symbol, outcome="not caught up", why=str(error))
-                continue
-            now = bars[-1].close if bars else None
-            for bar in bars:
-                if bar.closed and now is not None:
-                    self._fold(key, self.applier.book.episodes[key], replace(bar, close=now), catching_up=True)
 
     # -- what is told -----------------------------------------------------------------------------------------------------------
 
@@ -475,7 +345,7 @@ class PositionMonitor:
         from qtkit.client import adjust
 
         plan = await self.router.get_or_create_plan(position)
-        return await adjust(plan) if self._applier is None else await self.adjust(plan.key)
+        return await adjust(plan) if self.applier is _ABSENT else await self.adjust(plan.key)
 
     async def adjust(self, key: Key) -> bool:
         """Read the slot anew and make its orders what its plan wants. True if they were not."""
@@ -504,7 +374,7 @@ class PositionMonitor:
     def forget(self) -> None:
         """Believe nothing that was read before: the process was halted."""
         self.observer.forget()
-        self._stale = True
+        self.trails.behind = True
 
 
 def ledger_line(line: Coverage, episode: Episode, now_ms: int) -> dict[str, object]:

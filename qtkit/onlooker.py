@@ -9,7 +9,7 @@ from qtkit.core.book import Book, Event, fold
 from qtkit.core.decide import Decision
 from qtkit.core.model import Action, Key
 from qtkit.core.plan import ExitPlan
-from qtkit.desk import account_of, decisions_of, gateway_of, identity, policy_of, read_heartbeat, rhythm_of, start
+from qtkit.desk import account_of, decisions_of, followed_by, gateway_of, identity, policy_of, read_heartbeat, start
 from qtkit.home import PaperKeys, Paths, searched
 from qtkit.ledger import Ledger, Step, lines_of, orders_of, steps_of
 from qtkit.monitor import PositionMonitor
@@ -108,7 +108,7 @@ async def onlooker(account: str = "paper") -> AsyncIterator[Onlooker]:
     try:
         await start(gateway, held)
         router = ExitRouter(register, account=held.name, planning=Planning(adopted=policy_of(held)))
-        monitor = PositionMonitor(decisions_of(settings, held, gateway), _Reader(gateway, book), router, rhythm=rhythm_of(settings))
+        monitor = PositionMonitor(decisions_of(settings, held, gateway), _Reader(gateway, book), router, follows=followed_by(settings))
         yield Onlooker(settings, held, paths, monitor, notes)
     finally:
         await gateway.close()

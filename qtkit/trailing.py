@@ -1,164 +1,173 @@
-"""The trailing stop manager: trailing state of every position against prices, and why a trail has or has not armed.
+"""Trails: what prices and bars do to the stops of open positions, and why a trail has or has not armed.
 
-A price is compared with two numbers of its symbol: between them nothing can happen, however many positions there are. Only beyond them
-are positions touched, and only those whose own threshold was passed. A price can tighten a stop, never loosen it; what it decides is
-recorded and placed by the next pass, which it wakes.
+A price can tighten a stop, never loosen it; what it decides is written down and placed by the next pass.
 """
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from heapq import heappush, heapreplace
 from pathlib import Path
 
 import structlog
 
+from qtkit.apply import Applier
 from qtkit.core import arithmetic
-from qtkit.core.book import Book, Episode
+from qtkit.core.book import Book, Episode, Event, Ratcheted
 from qtkit.core.context import to_trailing_config
-from qtkit.core.model import Key, PolicyError, PositionSide, Ticks
+from qtkit.core.model import E8, Bar, Key, PolicyError, PositionSide, TriggerBy
 from qtkit.core.names import suggestion
 from qtkit.core.plan import ExitPlan
-from qtkit.core.trail import TrailState, advance, callback_at
+from qtkit.core.trail import TrailState, callback_at, fold
+from qtkit.core.watch import FAR, PriceWatch, next_price
 from qtkit.router import ExitRouter
+from qtkit.store.tape import BarSeen, Tape
+from qtkit.venue.gateway import GatewayError, Quote, Unavailable
 
 log = structlog.get_logger("qtkit.trailing")
 
-FAR = 1 << 100  # no price
+PRICES_AT_ONCE = 512
+MINUTE_MS = 60_000
+ANSWER_WITHIN_S = 1.5  # protection does not wait longer for the exchange's time
 
 
-class _Watched:
-    """A position under watch: its plan and the running numbers of its trail (ticks), plain for speed.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Follows:
+    """What trails follow: closed bars or every price, of mark or last."""
 
-    ``rank`` is the next price (E8) at which something happens, so signed that the nearest is the least.
+    closed_bars: bool = True
+    series: TriggerBy = TriggerBy.MARK
+    by_mark: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_mark", self.series is TriggerBy.MARK)  # asked at every price, where looking an Enum up is dear
+
+
+class Trails:
+    """The trails of an account's positions against the prices and bars that come.
+
+    ``tightened`` are the positions whose stop has moved since the last ``record``; ``time_ms`` is the exchange's time
+    as its events tell it, 0 before the first; ``behind`` says that bars of an outage are still to be caught up. ``wake`` is called when
+    a stop has moved: a pass has to place it.
     """
 
-    __slots__ = ("armed", "at_ms", "best", "done", "key", "plan", "rank", "sign", "stage", "stop")
+    def __init__(self, applier: Applier, follows: Follows, tape: Tape | None, wake: Callable[[], None]) -> None:
+        self.applier, self.follows, self.tape, self.wake = applier, follows, tape, wake
+        self.watch = PriceWatch()
+        self.tightened: list[Key] = []
+        self.time_ms = 0
+        self.behind = True
+        self._account = applier.gateway.account
+        self._heard: list[Quote] = []  # prices that wait for the tape
 
-    def __init__(self, key: Key, plan: ExitPlan, state: TrailState, done: int) -> None:
-        self.key, self.plan, self.sign, self.done = key, plan, plan.side.sign, done
-        self.best: int = state.best
-        self.stop: int = state.stop
-        self.stage, self.armed, self.at_ms = state.stage, state.armed, state.at_ms
-        self.rank = -FAR
+    def now_ms(self) -> int:
+        """The exchange's time, our own clock's before its first event."""
+        return self.time_ms or self.applier.clock_ms()
 
-    @property
-    def state(self) -> TrailState:
-        return TrailState(best=Ticks(self.best), stop=Ticks(self.stop), stage=self.stage, armed=self.armed, at_ms=self.at_ms)
+    async def learn_time(self, symbol: str) -> None:
+        """The exchange's time, before its first event tells it: a plan's trail begins there, and our clock may be another."""
+        try:
+            quote = await asyncio.wait_for(self.applier.gateway.prices(symbol), ANSWER_WITHIN_S)
+            self.time_ms = max(self.time_ms, quote.time_ms)
+        except (GatewayError, TimeoutError) as error:
+            log.warning("time", symbol=symbol, outcome="our own clock stands in", why=str(error) or "no answer in time")
 
-    def see(self, price: int, at_ms: int) -> bool:
-        """Fold a price (E8) in, and find the next one that matters. True if the stop moved."""
-        plan, sign, before = self.plan, self.sign, self.stop
-        extreme = arithmetic.favourable_ticks(sign, price, plan.tick)
-        best, stop, stage, armed = advance(plan, sign, self.best, before, self.stage, self.armed, extreme, targets_done=self.done)
-        self.best, self.stop, self.stage, self.armed = best, stop, stage, armed
-        if at_ms > self.at_ms:
-            self.at_ms = at_ms
-        self.rank = sign * next_price(plan, sign, best, stop, stage, armed) * plan.tick
-        return stop != before
+    def on_quote(self, quote: Quote) -> None:
+        """A price. Trails that follow every price may tighten."""
+        time_ms = quote.time_ms
+        if time_ms > self.time_ms:
+            self.time_ms = time_ms
+        heard = self._heard
+        heard.append(quote)
+        if len(heard) >= PRICES_AT_ONCE:
+            self.write_prices()
+        follows = self.follows
+        if follows.closed_bars:
+            return
+        price = quote.mark if follows.by_mark else self._last(quote)
+        if price is None:
+            return
+        moved = self.watch.on_price(quote.symbol, price, time_ms)
+        if moved:
+            self.tightened += moved
+            self.wake()
 
-    def wait(self) -> None:
-        """Find the next price that matters before one came."""
-        plan, sign = self.plan, self.sign
-        after = plan.break_even_after
-        if after is not None and self.done >= after and arithmetic.tighter(sign, self.stop, plan.break_even) != self.stop:
-            self.rank = -FAR  # a target was filled: the next price, whatever it is, brings the stop to break-even
-        else:
-            self.rank = sign * next_price(plan, sign, self.best, self.stop, self.stage, self.armed) * plan.tick
+    def write_prices(self) -> None:
+        """Put the prices heard on the tape. Many at once: a system call for each would cost more than its decision."""
+        heard, self._heard = self._heard, []
+        if self.tape is not None:
+            self.tape.prices(self._account, ((quote.time_ms, quote.symbol, quote.mark, quote.last) for quote in heard))
 
+    def _last(self, quote: Quote) -> E8 | None:
+        """The last price off its grid, as the mark price comes."""
+        instrument = self.applier.gateway.instruments.get(quote.symbol)
+        return None if quote.last is None or instrument is None else E8(quote.last * instrument.tick)
 
-class _Band:
-    """The positions on one symbol. ``high`` and ``low`` (E8) bound the prices at which nothing happens to any of them."""
+    def on_bar(self, symbol: str, bar: Bar) -> None:
+        """A bar closed: trails that follow closed bars fold its favourable extreme.
 
-    __slots__ = ("falling", "high", "low", "rising")
+        A bar that began before the plan holds prices from before it: they may tighten the stop, never sell.
+        """
+        closed_ms = bar.time_ms + MINUTE_MS
+        self.time_ms = max(self.time_ms, closed_ms)
+        if self.tape is not None:
+            self.tape.write(BarSeen(account=self._account, symbol=symbol, bar=bar), closed_ms)
+        if not self.follows.closed_bars:
+            return
+        for key, episode in list(self.applier.book.episodes.items()):
+            missed = self.behind and bar.time_ms > episode.trail.at_ms  # what came before it is still to be caught up, with it
+            if key.symbol == symbol and episode.opened and not missed:
+                self._fold(key, episode, bar, catching_up=bar.time_ms < episode.plan.created_ms)
 
-    def __init__(self) -> None:
-        self.high, self.low = FAR, -FAR
-        self.rising: list[_Waiting] = []  # longs by their next price, lowest first
-        self.falling: list[_Waiting] = []  # shorts by their next price, highest first (negated)
+    def _fold(self, key: Key, episode: Episode, bar: Bar, *, catching_up: bool) -> None:
+        if bar.time_ms + MINUTE_MS <= episode.trail.at_ms:
+            return
+        extreme = bar.high if episode.side.sign > 0 else bar.low
+        after = fold(
+            episode.plan, episode.trail, extreme, bar.time_ms + MINUTE_MS, targets_done=episode.targets_done,
+            price=bar.close if catching_up else None,
+        )  # fmt: skip
+        for line in phrases(episode.trail, after, episode.plan, extreme):
+            log.info(line)
+        self.applier.record([Ratcheted(key=key, trail=after, reason="bars missed" if catching_up else "bar closed")])
+        if after.stop != episode.trail.stop:
+            self.tightened.append(key)
+            self.wake()
 
-    def add(self, waiting: "_Waiting") -> None:
-        heappush(self.rising if waiting[2].sign > 0 else self.falling, waiting)
-        self.bound()
+    async def catch_up(self) -> None:
+        """Fold the bars of an outage, clamped to the price, so that the stop is where it would have been.
 
-    def bound(self) -> None:
-        self.high = self.rising[0][0] if self.rising else FAR
-        self.low = -self.falling[0][0] if self.falling else -FAR
+        What cannot be read now is caught up by a later pass: this one places what is known.
+        """
+        self.behind = False
+        for key, episode in list(self.applier.book.episodes.items()):
+            if not episode.opened or episode.trail.at_ms // MINUTE_MS == self.time_ms // MINUTE_MS:
+                continue  # no bar has closed since
+            since_ms = episode.trail.at_ms - MINUTE_MS
+            try:
+                bars = await self.applier.gateway.bars(key.symbol, limit=1000, by=self.follows.series, since_ms=since_ms)
+            except Unavailable as error:
+                self.behind = True
+                log.warning("bars", symbol=key.symbol, outcome="not caught up", why=str(error))
+                continue
+            now = bars[-1].close if bars else None
+            for bar in bars:
+                if bar.closed and now is not None:
+                    self._fold(key, self.applier.book.episodes[key], replace(bar, close=now), catching_up=True)
 
-
-_Waiting = tuple[int, int, _Watched]
-"""Signed next price (E8), a number that keeps the order, the position."""
-
-
-class PriceWatch:
-    """All trails of all accounts against prices."""
-
-    def __init__(self) -> None:
-        self._bands: dict[str, _Band] = {}
-        self._watched: dict[Key, _Watched] = {}
-
-    def follow(self, episodes: Iterable[Episode]) -> None:
-        """Watch exactly these episodes, keeping the running state of those already watched."""
-        before, self._watched, self._bands = self._watched, {}, {}
-        for number, episode in enumerate(episode for episode in episodes if episode.opened):
-            watched = _Watched(episode.key, episode.plan, episode.trail, episode.targets_done)
-            running = before.get(episode.key)
-            if running is not None and running.plan is episode.plan:
-                _resume(watched, running)
-            watched.wait()
-            self._watched[episode.key] = watched
-            self._bands.setdefault(episode.key.symbol, _Band()).add((watched.rank, number, watched))
-
-    def state(self, key: Key) -> TrailState | None:
-        """The running trail state of a watched position."""
-        watched = self._watched.get(key)
-        return None if watched is None else watched.state
-
-    def on_price(self, symbol: str, price: int, at_ms: int = 0) -> list[Key] | tuple[()]:
-        """The positions whose stop this price (E8) moves: an empty tuple nearly always. ``state`` tells where it is now."""
-        band = self._bands.get(symbol)
-        if band is None or band.low < price < band.high:
-            return ()
-        moved: list[Key] = []
-        for heap, reach in ((band.rising, price), (band.falling, -price)):
-            while heap and heap[0][0] <= reach:
-                _, number, watched = heap[0]
-                if watched.see(price, at_ms):
-                    moved.append(watched.key)
-                heapreplace(heap, (watched.rank, number, watched))
-        band.bound()
-        return moved
-
-
-def _resume(watched: _Watched, running: _Watched) -> None:
-    """Take over what prices have done since the book was written; the stop stays the tighter of both."""
-    sign = watched.sign
-    watched.stop = arithmetic.tighter(sign, watched.stop, running.stop)
-    if arithmetic.reached(sign, running.best, watched.best):
-        watched.best, watched.at_ms = running.best, running.at_ms
-        watched.stage, watched.armed = max(watched.stage, running.stage), watched.armed or running.armed
-
-
-def next_price(plan: ExitPlan, sign: int, best: int, stop: int, stage: int, armed: bool) -> int:
-    """The nearest favourable price (ticks) at which the stop moves: the next stage, or the trail's next step."""
-    trail, stages = plan.trail, plan.stages
-    if trail is None:
-        return stages[stage].at if stage < len(stages) else sign * FAR
-    level = stop + sign * max(1, -(-trail.min_step * stop // arithmetic.BPS))
-    callback = callback_at(plan, trail, best) if trail.tightening else trail.callback
-    step = _price_for(sign, level, callback)
-    if not armed:
-        step = arithmetic.tighter(sign, step, trail.activation)
-    for curve in trail.tightening:
-        if sign * (curve.at - best) > 0:
-            step = arithmetic.looser(sign, step, arithmetic.tighter(sign, curve.at, _price_for(sign, level, curve.callback)))
-    if sign * (step - best) <= 0:
-        step = best + sign
-    return arithmetic.looser(sign, stages[stage].at, step) if stage < len(stages) else step
-
-
-def _price_for(sign: int, level: int, callback: int) -> int:
-    """The nearest price whose trail level is ``level`` or better: at most one tick early, never late."""
-    return sign * (sign * level * arithmetic.BPS // (arithmetic.BPS - sign * callback))
+    def record(self) -> None:
+        """Write down what prices have decided since the last time. What bars decide is written down as they come."""
+        moved, self.tightened = self.tightened, []
+        if self.follows.closed_bars:
+            return
+        events: list[Event] = []
+        for key in dict.fromkeys(moved):
+            state, episode = self.watch.state(key), self.applier.book.episodes.get(key)
+            if state is not None and episode is not None and arithmetic.improves(episode.side.sign, episode.trail.stop, state.stop, 0):
+                for line in phrases(episode.trail, state, episode.plan, state.best):
+                    log.info(line)
+                events.append(Ratcheted(key=key, trail=state, reason="price"))
+        self.applier.record(events)
 
 
 class TrailingStopManager:

@@ -21,7 +21,9 @@ PACKAGE = ROOT / "qtkit"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
-CORE_LIBRARY = {"dataclasses", "enum", "typing", "collections", "collections.abc", "math", "hashlib", "base64", "itertools", "functools"}
+CORE_LIBRARY = {
+    "dataclasses", "enum", "typing", "collections", "collections.abc", "math", "hashlib", "base64", "itertools", "functools", "heapq"
+}  # fmt: skip
 EVERYWHERE = {"qtkit.core"}
 MAY_IMPORT = {
     # Folder or file -> which rooms of qtkit it may import besides itself and core. The longest match counts.

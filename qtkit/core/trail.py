@@ -65,26 +65,24 @@ def advance(
     missed = False
     if sign * (extreme - best) > 0:
         best = extreme
-    while stage < len(plan.stages) and arithmetic.reached(sign, best, plan.stages[stage].at) and not missed:
-        missed = _passed(sign, plan.stages[stage].to, price)
-        if not missed:
-            stop, stage = arithmetic.tighter(sign, stop, plan.stages[stage].to), stage + 1
-    if plan.break_even_after is not None and targets_done >= plan.break_even_after:
-        stop = stop if _passed(sign, plan.break_even, price) else arithmetic.tighter(sign, stop, plan.break_even)
+    stages = plan.stages
+    while stage < len(stages) and arithmetic.reached(sign, best, stages[stage].at):
+        if price is not None and arithmetic.stop_hit(sign, price, stages[stage].to):
+            missed = True
+            break
+        stop, stage = arithmetic.tighter(sign, stop, stages[stage].to), stage + 1
+    after = plan.break_even_after
+    if after is not None and targets_done >= after and (price is None or not arithmetic.stop_hit(sign, price, plan.break_even)):
+        stop = arithmetic.tighter(sign, stop, plan.break_even)
     trail = plan.trail
     if trail is not None and (armed or arithmetic.reached(sign, best, trail.activation)):
         armed = True
         callback = callback_at(plan, trail, best) if trail.tightening else trail.callback
         level = arithmetic.trail_level(sign, best, callback)
-        if price is not None and _passed(sign, level, price):
+        if price is not None and arithmetic.stop_hit(sign, price, level):
             level, missed = arithmetic.trail_level(sign, price, callback), True
         if arithmetic.improves(sign, stop, level, trail.min_step):
             stop = level
     if missed and price is not None:
         best = price
     return best, stop, stage, armed
-
-
-def _passed(sign: int, level: int, price: int | None) -> bool:
-    """True if prices are being caught up and the present one lies beyond the level."""
-    return price is not None and arithmetic.stop_hit(sign, price, level)

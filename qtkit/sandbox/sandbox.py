@@ -23,15 +23,14 @@ from qtkit.core.plan import ExitPlan
 from qtkit.core.policy import ExitPolicy, named
 from qtkit.desk import EVENT_TYPES, VENUE, traits_of
 from qtkit.ledger import Ledger, Step, lines_of, orders_of, steps_of
-from qtkit.monitor import PositionMonitor, Rhythm
+from qtkit.monitor import PositionMonitor
 from qtkit.paper.gateway import PaperGateway
 from qtkit.paper.meter import Promise
 from qtkit.router import ExitRouter, Planning
 from qtkit.sandbox.market import BALANCE, SECOND_MS, Market, Path
 from qtkit.store.journal import Journal, Row
 from qtkit.store.register import PlanRegister
-from qtkit.trailing import TrailingStopManager
-from qtkit.venue.gateway import BarClosed, Nudge, Quote
+from qtkit.trailing import Follows, TrailingStopManager
 
 TAG = "box0"
 PREFIX = f"q1{TAG}"  # of the client ids of this desk
@@ -208,7 +207,8 @@ class _Desk:
             grace_ms=5 * TICK_S * SECOND_MS, flat_after_ms=2 * TICK_S * SECOND_MS,
         )  # fmt: skip
         router = ExitRouter(register, account=market.account.name, planning=Planning(adopted=policy))
-        return cls(gateway, journal, register, PositionMonitor(settings, applier, router, rhythm=Rhythm(tick_s=TICK_S, closed_bars=False)))
+        monitor = PositionMonitor(settings, applier, router, tick_s=TICK_S, follows=Follows(closed_bars=False))
+        return cls(gateway, journal, register, monitor)
 
     async def end(self) -> None:
         self._listener.cancel()
@@ -220,10 +220,4 @@ class _Desk:
 
     async def _listen(self) -> None:
         async for event in self.gateway.events():
-            match event:
-                case Quote():
-                    self.monitor.on_quote(event)
-                case BarClosed():
-                    self.monitor.on_bar(event.symbol, event.bar)
-                case Nudge():
-                    self.monitor.on_nudge(event)
+            self.monitor.hear(event)

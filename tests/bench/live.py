@@ -2,7 +2,7 @@
 
     python -m tests.bench.live --json
 
-Prices go through the desk's own callback (``PositionMonitor.on_quote``, trails that follow every price), with a real journal, register and
+Prices go through the desk's own callback (``PositionMonitor.hear``, trails that follow every price), with a real journal, register and
 tape on disk. Every speed is quoted beside a slow reference that was run on the same prices and gave the same stops. Times are those of the
 clock, its own cost included and told. The garbage collector is on, as it is in the desk; its runs are counted.
 """
@@ -36,15 +36,16 @@ from qtkit.core.plan import ExitPlan
 from qtkit.core.planner import ExitPlanner
 from qtkit.core.policy import named
 from qtkit.core.trail import TrailState, begin, fold
+from qtkit.core.watch import PriceWatch
 from qtkit.desk import EVENT_TYPES
-from qtkit.monitor import PositionMonitor, Rhythm
+from qtkit.monitor import PositionMonitor
 from qtkit.paper.exchange import Exchange
 from qtkit.paper.gateway import PaperGateway
 from qtkit.router import ExitRouter
 from qtkit.store.journal import Journal
 from qtkit.store.register import PlanRegister
 from qtkit.store.tape import Tape
-from qtkit.trailing import PriceWatch
+from qtkit.trailing import Follows
 from qtkit.venue.gateway import Quote
 from tests.bench import fills
 from tests.bench.rig import start_price, symbols_of
@@ -123,8 +124,8 @@ class Held:
         self.registers.append(register)
         desk = Desk(account=gateway.account, tag="qtk0", instruments=gateway.instruments)
         router = ExitRouter(register, account=gateway.account)
-        rhythm = Rhythm(closed_bars=False, series=TriggerBy.MARK)
-        return PositionMonitor(desk, Applier(gateway, journal), router, rhythm=rhythm, tape=Tape(home / "tape"))
+        follows = Follows(closed_bars=False, series=TriggerBy.MARK)
+        return PositionMonitor(desk, Applier(gateway, journal), router, follows=follows, tape=Tape(home / "tape"))
 
     def _plan(self, monitor: PositionMonitor, symbol: str, number: int) -> ExitPlan:
         instrument = self.facts[symbol].instrument
@@ -137,13 +138,13 @@ class Held:
         """New positions everywhere: what prices did to the old ones is recorded, as a pass does it."""
         self.episodes = {}
         for monitor in self.monitors:
-            monitor._record_prices()
+            monitor.trails.record()
             opened = []
             for symbol in self.names:
                 plan = replace(self.plans[monitor.desk.account, symbol], uid=f"u{self.random.randrange(1 << 40):x}")
                 opened.append(opened_by(plan))
             monitor.applier.record(opened)
-            monitor.watch.follow(monitor.applier.book.episodes.values())
+            monitor.trails.watch.follow(monitor.applier.book.episodes.values())
             self.episodes |= monitor.applier.book.episodes
 
     def feed(self, prices: int) -> Iterator[tuple[PositionMonitor, str, int]]:
@@ -188,19 +189,18 @@ def to_decision(place: Path, accounts: int, symbols: int) -> dict[str, float]:
     clock, spent, acted = time.perf_counter_ns, [], 0
     acting: list[int] = []
     rounds = max(1, PRICES // (PRICES_A_PASS * accounts * symbols))
-    per_round = max(100, min(PRICES_A_PASS, PRICES // (accounts * symbols)))
     try:
         with collections() as ran:
             for _ in range(rounds):
                 held.begin()
-                for monitor, symbol, mark in held.feed(per_round):
+                for monitor, symbol, mark in held.feed(PRICES_A_PASS):
                     quote = Quote(symbol=symbol, mark=E8(mark), last=None, time_ms=START_MS + len(spent))
-                    waiting = len(monitor._tightened)
+                    waiting = len(monitor.trails.tightened)
                     began = clock()
-                    monitor.on_quote(quote)
+                    monitor.hear(quote)
                     took = clock() - began
                     spent.append(took)
-                    if len(monitor._tightened) > waiting:
+                    if len(monitor.trails.tightened) > waiting:
                         acted += 1
                         acting.append(took)
         drops = sum(sum(monitor.tape.drops.values()) for monitor in held.monitors if monitor.tape is not None)
@@ -305,7 +305,7 @@ def equal(place: Path, symbols: int) -> float:
         feed = list(held.feed(max(1, SLOW_PRICES // symbols)))
         began = time.perf_counter_ns()
         for monitor, symbol, mark in feed:
-            monitor.on_quote(Quote(symbol=symbol, mark=E8(mark), last=None, time_ms=START_MS))
+            monitor.hear(Quote(symbol=symbol, mark=E8(mark), last=None, time_ms=START_MS))
         fast = time.perf_counter_ns() - began
         began = time.perf_counter_ns()
         for _, symbol, mark in feed:
@@ -314,7 +314,7 @@ def equal(place: Path, symbols: int) -> float:
                     extreme = Ticks(arithmetic.favourable_ticks(episode.side.sign, mark, episode.plan.tick))
                     states[key] = fold(episode.plan, states[key], extreme, START_MS)
         slow = time.perf_counter_ns() - began
-        seen = {key: held.monitors[0].watch.state(key) for key in states}
+        seen = {key: held.monitors[0].trails.watch.state(key) for key in states}
         if any(state is None or state.stop != states[key].stop for key, state in seen.items()):
             raise AssertionError("the callback and the loop over all positions disagree: no speed is quoted")
     finally:

@@ -11,7 +11,7 @@ from qtkit.core.book import Episode
 from qtkit.core.model import E8, ONE, Bps, Key, Lots, PositionSide, Side, Ticks
 from qtkit.core.plan import ExitPlan, Stage, Tightening, Trail
 from qtkit.core.trail import TrailState, begin, fold
-from qtkit.trailing import PriceWatch
+from qtkit.core.watch import PriceWatch
 
 TICK = ONE // 100
 START = 10_000

@@ -25,7 +25,7 @@ from qtkit.core.model import E8, ONE, Bar, Key, OrderKind, PositionSide, Side, T
 from qtkit.core.policy import STAGED, ExitPolicy
 from qtkit.desk import EVENT_TYPES
 from qtkit.executor import EventDrivenExecutor, Sizing
-from qtkit.monitor import PositionMonitor, Rhythm
+from qtkit.monitor import PositionMonitor
 from qtkit.paper.actor import acting
 from qtkit.paper.exchange import Exchange, NewOrder, Rules
 from qtkit.paper.faults import Faults
@@ -36,6 +36,8 @@ from qtkit.router import ExitRouter, Planning
 from qtkit.signals import Gate
 from qtkit.store.journal import Journal
 from qtkit.store.register import PlanRegister
+from qtkit.store.tape import Tape
+from qtkit.trailing import Follows
 from qtkit.venue.gateway import BarClosed, Nudge, Quote, Unavailable
 
 START_MS = 1_763_683_200_000
@@ -316,10 +318,11 @@ class Rig:
 
     def __init__(
         self, world: World, home: Path, *, scope: Scope = Scope.FULL, bars: bool = False, adopted: ExitPolicy | None = STAGED,
-        life: Life | None = None, tag: str = TAG, traits: Traits | None = None,
+        life: Life | None = None, tag: str = TAG, traits: Traits | None = None, tape: Tape | None = None,
     ) -> None:  # fmt: skip
         home.mkdir(parents=True, exist_ok=True)
         self.world, self.home = world, home
+        self.heard: list[Quote | BarClosed | Nudge] = []
         self.paper = PaperGateway(world.exchange, "paper", world.faults)
         self.journal = Journal.open(home / "journal.sqlite", EVENT_TYPES, account="paper")
         self.register = PlanRegister(home / "register.sqlite")
@@ -331,7 +334,9 @@ class Rig:
         )
         self.applier = Applier(self.gateway, journal, clock_ms=lambda: world.now_ms)
         self.router = ExitRouter(register, account="paper", planning=Planning(adopted=adopted))
-        self.monitor = PositionMonitor(self.settings, self.applier, self.router, rhythm=Rhythm(closed_bars=bars, series=TriggerBy.MARK))
+        self.monitor = PositionMonitor(
+            self.settings, self.applier, self.router, follows=Follows(closed_bars=bars, series=TriggerBy.MARK), tape=tape
+        )
         self.executor = EventDrivenExecutor(self.monitor, Sizing(max_notional=e8(50_000)), gate=Gate())
 
     async def passes(self, count: int = 1, *, ms: int = 2_000) -> None:
@@ -354,13 +359,8 @@ class Rig:
         """Hand the waiting events to the monitor, as its listener does."""
         while self.paper._backlog:
             event = self.paper._backlog.popleft()
-            match event:
-                case Quote():
-                    self.monitor.on_quote(event)
-                case BarClosed():
-                    self.monitor.on_bar(event.symbol, event.bar)
-                case Nudge():
-                    self.monitor.on_nudge(event)
+            self.heard.append(event)
+            self.monitor.hear(event)
 
     def deaf(self) -> None:
         """Events are lost."""
