@@ -1,0 +1,283 @@
+"""What the operator says: adopt, release, set, pause, resume. Journaled, and shown beforehand by the decision that carries it out."""
+
+from dataclasses import dataclass, replace
+
+from qtkit.core import arithmetic
+from qtkit.core.book import Choice, Episode, EpisodeClosed, Event, Paused, ScopeChosen, StopSet
+from qtkit.core.context import ExitContext
+from qtkit.core.decide import Decision
+from qtkit.core.desired import WORKING_WITHIN, safe_stop
+from qtkit.core.distance import AtPrice, InBps, decimal, parse_distance
+from qtkit.core.ids import parse_client_order_id
+from qtkit.core.model import Instrument, PolicyError, Position, Scope, Side, Ticks
+from qtkit.core.names import suggestion
+from qtkit.core.plan import ExitPlan
+from qtkit.core.policy import ExitPolicy, named
+from qtkit.core.reconcile import STOPS
+from qtkit.core.trail import fold
+from qtkit.ledger import Step, steps_of
+from qtkit.monitor import PositionMonitor
+
+LONGEST_RELEASE_S = 7 * 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt:
+    """Go as far as ``scope`` on a symbol, whatever the account's own scope and list say, until released."""
+
+    symbol: str
+    scope: Scope = Scope.FULL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Hands off a symbol for ``seconds``: our orders there rest as they are, or with ``cancel`` are taken away."""
+
+    symbol: str
+    cancel: bool
+    seconds: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetStop:
+    """Put the stop of a position at ``stop`` (``@91000``, ``2.5%`` from the entry). A looser one needs ``loosen`` and a reason."""
+
+    symbol: str
+    stop: str
+    side: str = ""
+    loosen: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanAnew:
+    """Plan a position anew by a policy (by name; empty: the one it has) and a callback of its trail (``1%``; empty: the policy's)."""
+
+    symbol: str
+    policy: str = ""
+    trail: str = ""
+    side: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Take nothing new on, neither entries nor adoptions, until resumed. What is held goes on being protected."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Take new positions on again."""
+
+
+Wish = Adopt | Release | SetStop | PlanAnew | Pause | Resume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a wish comes to: ``text`` in plain words, ``steps`` that the next pass would take (or took) because of it."""
+
+    text: str
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Deed:
+    """A wish made concrete: what is to be journaled, and the plan that is to be kept with it."""
+
+    text: str
+    events: tuple[Event, ...]
+    context: ExitContext | None = None
+    plan: ExitPlan | None = None
+
+
+def sends(wish: Wish) -> bool:
+    """True for what makes a desk send where it only watched."""
+    return isinstance(wish, Adopt) and wish.scope is not Scope.WATCH
+
+
+async def operate(monitor: PositionMonitor, wish: Wish, *, dry_run: bool) -> Said:
+    """Carry a wish out, or with ``dry_run`` say what it would come to. Raises ``PolicyError`` with the reason if it cannot be."""
+    await monitor.pass_once()  # what is said about is what is there now
+    deed = await _deed(monitor, wish)
+    foreseen = await monitor.preview(deed.events, deed.plan)
+    steps = _steps(monitor, foreseen, wish)
+    if isinstance(wish, SetStop) and all(step.do == "keep" for step in steps):
+        text = (
+            f"{deed.text}; the order cannot be replaced here without a naked moment: it rests, and the desk itself closes at the new stop"
+        )
+        deed = replace(deed, text=text)
+    if not dry_run:
+        if not isinstance(wish, Pause | Resume):
+            monitor.observer.due([wish.symbol])
+        if deed.context is not None:
+            monitor.router.plan_anew(deed.context)
+        await monitor.told(deed.events)
+    return Said(text=deed.text, steps=steps)
+
+
+def _steps(monitor: PositionMonitor, foreseen: Decision, wish: Wish) -> tuple[Step, ...]:
+    steps = steps_of(foreseen.actions, foreseen.book, monitor.health.snapshots, monitor.gateway.instruments, monitor.desk.tag)
+    if isinstance(wish, Pause | Resume):
+        return steps
+    return tuple(step for step in steps if f"/{wish.symbol}" in step.key)
+
+
+async def _deed(monitor: PositionMonitor, wish: Wish) -> _Deed:
+    now_ms = monitor.applier.clock_ms()
+    match wish:
+        case Adopt():
+            _check_symbol(monitor, wish.symbol)
+            choice = Choice(scope=wish.scope, until_ms=None, cancel=False, reason="adopted")
+            text = f"{wish.symbol} is adopted in scope {wish.scope.value}"
+            return _Deed(text, (ScopeChosen(symbol=wish.symbol, choice=choice, at_ms=now_ms),))
+        case Release():
+            return _release(monitor, wish, now_ms)
+        case SetStop():
+            return _set_stop(monitor, wish, now_ms)
+        case PlanAnew():
+            return await _plan_anew(monitor, wish, now_ms)
+        case Pause():
+            return _Deed("nothing new is taken on; what is held goes on being protected", (_paused(now_ms, now_ms, wish.reason),))
+        case Resume():
+            return _Deed("new positions are taken on again", (_paused(None, now_ms, "resumed"),))
+
+
+def _paused(since_ms: int | None, now_ms: int, reason: str) -> Paused:
+    return Paused(since_ms=since_ms, at_ms=now_ms, reason=reason)
+
+
+def _check_symbol(monitor: PositionMonitor, symbol: str) -> None:
+    instruments = monitor.gateway.instruments
+    if symbol not in instruments:
+        raise PolicyError(f"there is no symbol '{symbol}': {suggestion(symbol, instruments)}")
+
+
+def _release(monitor: PositionMonitor, wish: Release, now_ms: int) -> _Deed:
+    _check_symbol(monitor, wish.symbol)
+    if not 0 < wish.seconds <= LONGEST_RELEASE_S:
+        raise PolicyError(
+            f"a symbol is released for up to {LONGEST_RELEASE_S // 86_400} days, got {wish.seconds} s; say it again when it ends"
+        )
+    until_ms = now_ms + wish.seconds * 1000
+    choice = Choice(scope=Scope.WATCH, until_ms=until_ms, cancel=wish.cancel, reason=wish.reason)
+    orders = "its orders of ours are cancelled" if wish.cancel else "its orders of ours rest as they are"
+    text = f"{wish.symbol} is released for {wish.seconds / 3600:g} h: {orders}, nothing is placed, moved or closed there"
+    return _Deed(text, (ScopeChosen(symbol=wish.symbol, choice=choice, at_ms=now_ms),))
+
+
+def _held(monitor: PositionMonitor, symbol: str, side: str) -> tuple[Episode, Position]:
+    """The open position that is meant. Raises ``PolicyError`` naming those that are open, or asking which side."""
+    if side and side.upper() not in Side.__members__:
+        raise PolicyError(f"side '{side}' is not a side of a position: {suggestion(side.lower(), ('long', 'short'))}")
+    episodes = [e for e in monitor.applier.book.episodes.values() if e.opened and e.key.symbol == symbol]
+    found = [e for e in episodes if side.upper() in ("", e.side.name)]
+    if not found:
+        names = {e.key.symbol for e in monitor.applier.book.episodes.values() if e.opened}
+        raise PolicyError(f"no position is open in {symbol}: {suggestion(symbol, names) if names else 'nothing is open'}")
+    if len(found) > 1:
+        raise PolicyError(f"{symbol} has a long and a short position; say which: --side long or --side short")
+    position = monitor.observer.position(symbol, found[0].key.position_side)
+    if position is None:
+        raise PolicyError(f"{found[0].key} is being closed; `qtkit check` shows what is left of it")
+    return found[0], position
+
+
+def _set_stop(monitor: PositionMonitor, wish: SetStop, now_ms: int) -> _Deed:
+    episode, position = _held(monitor, wish.symbol, wish.side)
+    instrument = monitor.gateway.instruments[wish.symbol]
+    level = _level(wish.stop, episode, position, instrument)
+    sign, before = episode.side.sign, episode.trail.stop
+    shown, old = _price(level, instrument), _price(before, instrument)
+    _check_level(level, episode, position, instrument)
+    if level == before:
+        raise PolicyError(f"the stop of {episode.key} is at {old} already")
+    outdated: tuple[str, ...] = ()
+    if arithmetic.tighter(sign, level, before) == before:
+        _check_loosening(wish, level, episode, position, instrument)
+        outdated = _tighter_ones(monitor, episode, level)
+    how = "tightened" if not outdated and arithmetic.tighter(sign, level, before) == level else "loosened"
+    event = StopSet(key=episode.key, stop=level, outdated=outdated, at_ms=now_ms, reason=wish.reason or f"{how} by the operator")
+    return _Deed(f"the stop of {episode.key} {episode.side.name} is {how} from {old} to {shown}", (event,))
+
+
+def _level(text: str, episode: Episode, position: Position, instrument: Instrument) -> Ticks:
+    """The level that was asked for, rounded toward the price."""
+    sign = episode.side.sign
+    match parse_distance(text):
+        case AtPrice(price):
+            return Ticks(sign * -((-sign * price) // instrument.tick))
+        case InBps(bps):
+            return Ticks(arithmetic.stop_level(sign, position.entry, bps, instrument.tick))
+        case _:
+            raise PolicyError(
+                f"the stop of an open position is set as a price or by its distance from the entry: @91000, 2.5% or 250bps, got '{text}'"
+            )
+
+
+def _check_level(level: Ticks, episode: Episode, position: Position, instrument: Instrument) -> None:
+    sign, plan, shown = episode.side.sign, episode.plan, _price(level, instrument)
+    if arithmetic.stop_hit_e8(sign, position.mark, level, instrument.tick):
+        raise PolicyError(
+            f"a stop at {shown} would fire at once, the mark is {decimal(position.mark, 8)}; `qtkit flatten` closes the position"
+        )
+    if arithmetic.looser(sign, level, plan.floor) == level != plan.floor:
+        raise PolicyError(f"{shown} lies beyond the floor of the plan, {_price(plan.floor, instrument)}; no stop goes further")
+    safe = safe_stop(episode, position, instrument, WORKING_WITHIN, level)
+    if safe != level:
+        raise PolicyError(f"{shown} is too near to liquidation; the loosest stop that is safe is {_price(safe, instrument)}")
+
+
+def _check_loosening(wish: SetStop, level: Ticks, episode: Episode, position: Position, instrument: Instrument) -> None:
+    old, shown = _price(episode.trail.stop, instrument), _price(level, instrument)
+    if not wish.loosen or not wish.reason:
+        raise PolicyError(
+            f"{shown} is looser than the stop at {old}; a stop is loosened only with --loosen and --reason, which are journaled"
+        )
+    trail = replace(episode.trail, stop=level)
+    after = fold(episode.plan, trail, trail.best, trail.at_ms, targets_done=episode.targets_done)
+    if after.stop != level:
+        back = _price(after.stop, instrument)
+        raise PolicyError(f"the plan itself would bring the stop back to {back}; `qtkit set {wish.symbol} --policy` changes the plan")
+
+
+def _tighter_ones(monitor: PositionMonitor, episode: Episode, level: Ticks) -> tuple[str, ...]:
+    """Our own stops of the position, resting or on their way, that are tighter than the level."""
+    snapshot = monitor.health.snapshots.get(episode.key.symbol)
+    listed = () if snapshot is None else tuple(o for o in snapshot.orders if o.position_side is episode.key.position_side)
+    orders = (*listed, *(leg.order for leg in episode.legs.values()))
+    ours = [o for o in orders if (parsed := parse_client_order_id(o.client_id)) is not None and parsed[0] == monitor.desk.tag]
+    sign = episode.side.sign
+    return tuple(dict.fromkeys(o.client_id for o in ours if o.kind in STOPS and o.trigger is not None and sign * (o.trigger - level) > 0))
+
+
+async def _plan_anew(monitor: PositionMonitor, wish: PlanAnew, now_ms: int) -> _Deed:
+    episode, position = _held(monitor, wish.symbol, wish.side)
+    policy = _policy(wish, episode.plan)
+    market = await monitor.market(wish.symbol)
+    context = monitor.router.adoption(position, monitor.gateway.instruments[wish.symbol], market=market, time_ms=monitor.trails.now_ms())
+    context = replace(context, policy=policy, adopted=episode.plan.adopted)
+    plan = monitor.router.draft(context)
+    text = (
+        f"{episode.key} {episode.side.name} is planned anew by {policy.name}; its stop stays where it is unless the new plan's is tighter"
+    )
+    closed = EpisodeClosed(key=episode.key, at_ms=now_ms, reason=f"planned anew by the operator: {policy.name}")
+    return _Deed(text, (closed,), context, plan)
+
+
+def _policy(wish: PlanAnew, plan: ExitPlan) -> ExitPolicy:
+    policy = named(wish.policy or plan.profile)
+    if not wish.trail:
+        return policy
+    callback = parse_distance(wish.trail)
+    if not isinstance(callback, InBps):
+        raise PolicyError(f"a trail is set by its callback, 1% or 100bps, got '{wish.trail}'")
+    if policy.trail is None:
+        raise PolicyError(f"policy {policy.name} does not trail; choose one that does: --policy trailing_tp")
+    return replace(policy, trail=replace(policy.trail, callback=callback, tightening=()))
+
+
+def _price(ticks: int, instrument: Instrument) -> str:
+    return decimal(ticks * instrument.tick, 8)
