@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
-from qtkit.core.book import Book, CancelMade, Event, IntentMade, LegResolved, LegSeen, LegStatus, OutcomeSeen, fold_all
-from qtkit.core.model import Action, Cancel, Key, Lookup, Lots, OrderStatus, Place
+from qtkit.core.book import Book, CancelMade, Event, IntentMade, LegResolved, LegSeen, LegStatus, OutcomeSeen, StopFilled, fold_all
+from qtkit.core.model import E8, Action, Cancel, Key, Lookup, Lots, Order, OrderKind, OrderStatus, Place, Side
 from qtkit.store.journal import Journal, JournalError
 from qtkit.venue.gateway import Gateway, GatewayError, Refused, Unavailable, Unknown
 
@@ -158,10 +158,20 @@ class Applier:
         if order is None:
             return [self._resolved(action.key, action.leg, action.client_id, OrderStatus.REJECTED, Lots(0))] if self._absent(action) else []
         if order.status.terminal:
-            return [self._resolved(action.key, action.leg, action.client_id, order.status, order.filled)]
+            resolved = self._resolved(action.key, action.leg, action.client_id, order.status, order.filled)
+            return [resolved, *self._stop_filled(action.key, order)]
         if order.status.working:
             return [LegSeen(key=action.key, leg=action.leg, client_id=action.client_id, status=LegStatus.LIVE, at_ms=self.clock_ms())]
         return []
+
+    def _stop_filled(self, key: Key, order: Order) -> tuple[Event, ...]:
+        """Where a stop of ours was filled: from this, slippage is learnt."""
+        if order.kind is not OrderKind.STOP_MARKET or order.trigger is None or order.average is None or order.filled <= 0:
+            return ()
+        side = next(side for side in Side if side.closing is order.side)
+        trigger = E8(order.trigger * self.gateway.instruments[key.symbol].tick)
+        filled = StopFilled(key=key, side=side, client_id=order.client_id, trigger=trigger, average=order.average, at_ms=self.clock_ms())
+        return (filled,)
 
     def _absent(self, action: Lookup) -> bool:
         """True if "does not exist" can be believed: the order is older than any lag between a write and its reading."""

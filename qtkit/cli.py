@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
-from qtkit.commands import act, desk, look, paper, run
+from qtkit.commands import act, alerts, canary, desk, doctor, init, look, operate, paper, run
 
 app = typer.Typer(
     name="qtkit",
@@ -16,16 +16,26 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command()(init.init)
 app.command()(desk.desk)
 app.command()(paper.paper)
 app.command()(look.check)
+app.command()(doctor.doctor)
 app.command()(look.preview)
 app.command()(look.plan)
 app.command()(act.signal)
 app.command()(act.flatten)
+app.command()(operate.adopt)
+app.command()(operate.release)
+app.command("set")(operate.change)
+app.command()(operate.pause)
+app.command()(operate.resume)
+app.command()(canary.canary)
+app.command()(canary.disarm)
 app.command()(run.run)
 app.command()(run.demo)
 app.add_typer(run.config, name="config")
+app.add_typer(alerts.alerts, name="alerts")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

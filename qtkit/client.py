@@ -6,14 +6,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from qtkit.access import enter
 from qtkit.core.book import Book, Event, fold
 from qtkit.core.context import MarketData
 from qtkit.core.model import Instrument, PolicyError, TriggerBy
 from qtkit.core.names import suggestion
 from qtkit.core.plan import ExitPlan
-from qtkit.desk import EVENT_TYPES, Desk, account_of, gateway_of, identity, opened, start
-from qtkit.home import PaperKeys, Paths, searched
+from qtkit.desk import EVENT_TYPES, Desk, account_of, gateway_of, identity, opened, read_heartbeat
+from qtkit.home import Paths, searched
+from qtkit.keys import keys_of, owner_keys
 from qtkit.market import market_data
+from qtkit.operate import Said, Wish, operate, sends
 from qtkit.settings import Settings
 from qtkit.signals import Execution, Signal
 from qtkit.store import codec
@@ -32,8 +35,12 @@ class DeskSilent(Exception):
     """A desk took what was asked and did not answer: it hangs, is halted, or ended meanwhile. Nobody may take its place for it."""
 
 
-async def call(method: str, path: str, body: dict[str, Any] | None = None, *, timeout_s: float = TIMEOUT_S) -> Any:
+async def call(
+    method: str, path: str, body: dict[str, Any] | None = None, *, account: str | None = None, timeout_s: float = TIMEOUT_S
+) -> Any:
     """Ask the desk of this home. Raises ``NoDesk`` if none is there, ``PolicyError`` with the desk's own sentence if it refuses.
+
+    A desk of another account than ``account`` is none.
 
     ``DeskSilent`` if it does not answer in time: what was asked for may or may not be done.
     """
@@ -44,6 +51,8 @@ async def call(method: str, path: str, body: dict[str, Any] | None = None, *, ti
         door = json.loads(paths.endpoint_token.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         raise NoDesk(NO_DESK) from None
+    if account is not None and door.get("account", account) != account:
+        raise NoDesk(f"the desk of this home runs account {door['account']}, none runs {account}")
     headers = {"Authorization": f"Bearer {door['token']}"}
     try:
         timeout = aiohttp.ClientTimeout(total=timeout_s)
@@ -70,30 +79,50 @@ async def call(method: str, path: str, body: dict[str, Any] | None = None, *, ti
 
 
 @asynccontextmanager
-async def stand_in() -> AsyncIterator[Desk]:
-    """A desk of this process for one act, when none runs: it takes the lease, covers what is open, acts, and leaves the orders resting."""
-    async with opened() as desk:
+async def stand_in(account: str = "paper", *, closing: bool = False) -> AsyncIterator[Desk]:
+    """A desk of this process for one act, when none runs: it takes the lease, covers what is open, acts, and leaves the orders resting.
+
+    ``closing``: the act only closes, which a live account allows without proof and arm.
+    """
+    async with opened(account=account, closing=closing) as desk:
         if any(line.gap for line in await desk.monitor.pass_once()):
             await desk.monitor.pass_once()  # what the first one placed is counted now
         yield desk
 
 
-async def send_signal(signal: Signal, *, dry_run: bool) -> Execution:
+def access(account: str = "paper") -> str:
+    """Which account, kind, scope and key rights the desk used that passed last, empty if it was not of this account."""
+    beat = read_heartbeat(Paths.here()) or {}
+    return str(beat.get("access", "")) if beat.get("account") == account else ""
+
+
+async def send_signal(signal: Signal, *, account: str = "paper", dry_run: bool) -> Execution:
     """Carry a signal out through the running desk, or in its place."""
     try:
-        return codec.decode(Execution, await call("POST", "/signal", {**signal.to_dict(), "dry_run": dry_run}))
+        return codec.decode(Execution, await call("POST", "/signal", {**signal.to_dict(), "dry_run": dry_run}, account=account))
     except NoDesk:
-        async with stand_in() as desk:
+        async with stand_in(account) as desk:
             return await desk.executor.execute(signal, dry_run=dry_run)
+
+
+async def say(wish: Wish, *, account: str = "paper", dry_run: bool) -> Said:
+    """Have the running desk, or one in its place, carry out what the operator says, or only say what it would come to."""
+    try:
+        return codec.decode(Said, await call("POST", "/operate", {**codec.encode(Wish, wish), "dry_run": dry_run}, account=account))
+    except NoDesk:
+        async with stand_in(account) as desk:
+            if sends(wish):
+                desk.must_write()
+            return await operate(desk.monitor, wish, dry_run=dry_run)
 
 
 async def adjust(plan: ExitPlan) -> bool:
     """Make the orders of a plan's position what it wants; True if they were not."""
     body = {"symbol": plan.key.symbol, "position_side": plan.key.position_side.value}
     try:
-        return bool((await call("POST", "/adjust", body))["adjusted"])
+        return bool((await call("POST", "/adjust", body, account=plan.key.account))["adjusted"])
     except NoDesk:
-        async with opened() as desk:
+        async with opened(account=plan.key.account) as desk:
             return await desk.monitor.adjust(plan.key)
 
 
@@ -115,7 +144,7 @@ class ExchangeFacts:
     async def _learn(self, symbol: str) -> tuple[Instrument, MarketData]:
         if symbol not in self._known:
             try:
-                said = await call("GET", f"/facts/{symbol}")
+                said = await call("GET", f"/facts/{symbol}", account=self._account)
                 self._known[symbol] = codec.decode(Instrument, said["instrument"]), codec.decode(MarketData, said["market"])
             except NoDesk:
                 self._known[symbol] = await self._ask_exchange(symbol)
@@ -125,9 +154,10 @@ class ExchangeFacts:
         paths = Paths.here()
         settings = Settings.load(paths.home)
         account = account_of(settings, self._account)
-        gateway = gateway_of(account, PaperKeys.read(paths.paper_keys(account.name)), settings)
+        keys = keys_of(account, paths, looking=True)
+        gateway = gateway_of(account, keys, settings, writes=False)
         try:
-            await start(gateway, account)
+            await enter(gateway, account, keys, writes=False)
             if symbol not in gateway.instruments:
                 raise PolicyError(f"there is no symbol '{symbol}': {suggestion(symbol, gateway.instruments)}")
             instrument = gateway.instruments[symbol]
@@ -153,4 +183,4 @@ def running(account: str = "paper") -> bool:
     paths = Paths.here()
     settings = Settings.load(paths.home)
     held = account_of(settings, account)
-    return holder(identity(held, PaperKeys.read(paths.paper_keys(held.name)))) is not None
+    return holder(identity(held, owner_keys(held, paths))) is not None

@@ -6,22 +6,27 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
+from qtkit.access import enter
+from qtkit.account import Account
 from qtkit.apply import Applier, wall_ms
 from qtkit.core import book as events
 from qtkit.core.decide import Desk as DeskSettings
-from qtkit.core.desired import Scope, Traits
-from qtkit.core.model import E8, ONE, Key, PolicyError
+from qtkit.core.desired import Traits
+from qtkit.core.model import E8, ONE, Key, PolicyError, Scope
 from qtkit.core.policy import GUARD, ExitPolicy, named
 from qtkit.executor import EventDrivenExecutor, Sizing
-from qtkit.home import PaperKeys, Paths
+from qtkit.home import Paths
+from qtkit.keys import Keys, keys_of, owner_keys
+from qtkit.limits import require_first_limits, require_isolated
 from qtkit.monitor import Health, PositionMonitor, ledger_line
+from qtkit.proofs import armed_until_ms, may_write
 from qtkit.router import ExitRouter, Planning
-from qtkit.settings import Account, BarMode, Settings
+from qtkit.settings import BarMode, Settings
 from qtkit.store.journal import Journal
 from qtkit.store.lease import Lease, LeaseLost
 from qtkit.store.register import PlanRegister
@@ -29,7 +34,7 @@ from qtkit.store.tape import Tape
 from qtkit.trailing import Follows
 from qtkit.venue.budget import Budget
 from qtkit.venue.capabilities import capabilities
-from qtkit.venue.gateway import Gateway, Unavailable
+from qtkit.venue.gateway import Gateway
 
 log = structlog.get_logger("qtkit.desk")
 
@@ -46,20 +51,21 @@ def account_of(settings: Settings, name: str) -> Account:
     return settings.accounts[name]
 
 
-def gateway_of(account: Account, keys: PaperKeys, settings: Settings) -> Gateway:
-    """The exchange of an account, through ccxt."""
+def gateway_of(account: Account, keys: Keys, settings: Settings, *, writes: bool | None = None) -> Gateway:
+    """The exchange of an account, through ccxt. Without ``writes`` it only reads, as all do but Binance; None: it writes on loopback."""
+    if account.venue != VENUE:
+        from qtkit.venue.ccxt_unified import CcxtUnifiedGateway
+
+        return CcxtUnifiedGateway(
+            account.name, venue=account.venue, api_key=keys.api_key, secret=keys.secret.reveal(), demo=account.kind == "demo",
+            base_url=account.base_url if account.rehearsal else None,
+        )  # fmt: skip
     from qtkit.venue.ccxt_gateway import CcxtGateway
 
     budget = Budget(percent=settings.budget_share_bps // 100)
-    return CcxtGateway(account.name, base_url=account.base_url, api_key=keys.api_key, secret=keys.secret.reveal(), budget=budget)
-
-
-async def start(gateway: Gateway, account: Account) -> None:
-    """Start an account's gateway. Raises ``Unavailable`` naming the address where nobody answers."""
-    try:
-        await gateway.start()
-    except Unavailable as error:
-        raise Unavailable(f"{account.base_url}: {error}; `qtkit paper` starts a paper exchange there") from None
+    return CcxtGateway(
+        account.name, base_url=account.base_url, api_key=keys.api_key, secret=keys.secret.reveal(), budget=budget, writes=writes
+    )
 
 
 def traits_of(venue: str) -> Traits:
@@ -71,7 +77,7 @@ def traits_of(venue: str) -> Traits:
     )  # fmt: skip
 
 
-def identity(account: Account, keys: PaperKeys) -> str:
+def identity(account: Account, keys: Keys) -> str:
     """What the lease is taken on: the account itself, whatever home it is run from."""
     return f"{account.name}-{hashlib.blake2b(keys.api_key.encode(), digest_size=6).hexdigest()}"
 
@@ -88,7 +94,8 @@ def decisions_of(settings: Settings, held: Account, gateway: Gateway, traits: Tr
     tick_ms = int(settings.tick_seconds * 1000)
     return DeskSettings(
         account=held.name, tag=settings.desk, instruments=gateway.instruments, scope=held.scope,
-        traits=traits or held.traits or traits_of(VENUE),
+        symbols=None if held.symbols is None else frozenset(held.symbols),
+        traits=traits or held.traits or traits_of(held.venue),
         grace_ms=5 * tick_ms, flat_after_ms=2 * tick_ms, patience_ms=settings.emergency.patience_seconds * 1000,
         emergencies_a_day=settings.emergency.closes_per_day,
     )  # fmt: skip
@@ -112,6 +119,11 @@ class Desk:
     monitor: PositionMonitor
     executor: EventDrivenExecutor
     journal: Journal[events.Event]
+    access: str
+    """Which account, kind, scope and key rights, in one line."""
+    armed: Callable[[int | None], int | None]
+    """Until when (ms) something new may be taken on, from what it was before; None: no end. It may change while the desk runs."""
+    on_lease_lost: Callable[[str], None] = lambda why: None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Passes until told to stop. A process that was halted too long takes a new epoch and reads everything anew."""
@@ -120,15 +132,28 @@ class Desk:
                 await self.monitor.run(stop)
             except LeaseLost as lost:
                 log.warning("lease", lost=str(lost))
+                self.on_lease_lost(str(lost))
                 self.lease.renew()
                 self.monitor.forget()
+
+    def passed(self, health: Health) -> None:
+        """After every pass: whether it may still take something new on, and the beat."""
+        self.monitor.desk = replace(self.monitor.desk, takes_on_until_ms=self.armed(self.monitor.desk.takes_on_until_ms))
+        self.heartbeat(health)
+
+    def must_write(self) -> None:
+        """Raise ``PolicyError`` where nothing is sent, whoever asks for it: in scope watch on a real account."""
+        if self.account.real and self.account.scope is Scope.WATCH:
+            name = self.account.name
+            raise PolicyError(f"accounts.{name}.scope is watch, which sends nothing; do it at the exchange, or set guard or full first")
 
     def heartbeat(self, health: Health) -> None:
         """What readers see of this desk, written after every pass; a beat older than three ticks is a stopped desk."""
         book = self.applier.book.episodes
         now_ms = self.applier.clock_ms()
         beat = {
-            "account": self.account.name, "scope": self.account.scope.value, "pid": os.getpid(), "tick_s": self.settings.tick_seconds,
+            "account": self.account.name, "access": self.access, "scope": self.account.scope.value,
+            "pid": os.getpid(), "tick_s": self.settings.tick_seconds,
             "at_ms": now_ms, "passes": health.passes, "last_pass_ms": health.last_pass_ms, "fault": health.fault,
             "alarms": list(health.alarms),
             "positions": [ledger_line(line, book[line.key], now_ms) for line in health.coverage if line.key in book],
@@ -140,6 +165,7 @@ class Desk:
 
     async def flatten(self, keys: tuple[Key, ...], *, within_s: float = 20.0) -> tuple[Key, ...]:
         """Close these positions at the market, reduce-only, stops last. Returns the slots that are still open when time is up."""
+        self.must_write()
         end = asyncio.get_running_loop().time() + within_s
         left = keys
         while left and asyncio.get_running_loop().time() < end:
@@ -153,21 +179,34 @@ class Desk:
 @asynccontextmanager
 async def opened(
     settings: Settings | None = None, account: str = "paper", *, gateway: Gateway | None = None, traits: Traits | None = None,
-    clock_ms: Callable[[], int] = wall_ms,
+    clock_ms: Callable[[], int] = wall_ms, closing: bool = False,
 ) -> AsyncIterator[Desk]:  # fmt: skip
-    """The desk of an account, closed in the end; resting orders stay. Raises ``LeaseHeld``, ``JournalError``, ``PolicyError``."""
+    """The desk of an account, closed in the end; resting orders stay. Raises ``LeaseHeld``, ``JournalError``, ``PolicyError``.
+
+    ``closing``: only to keep what is planned and to close, which needs neither proof nor arm.
+    """
     paths = Paths.here()
     settings = settings or Settings.load(paths.home)
     held = account_of(settings, account)
-    keys = PaperKeys.read(paths.paper_keys(held.name))
-    with Lease.acquire(identity(held, keys), home=paths.home) as lease:
+    writes = not held.real or held.scope is not Scope.WATCH
+    keys = keys_of(held, paths, looking=not writes)
+    if not closing:
+        require_first_limits(held, settings.sources)
+        may_write(held, keys, paths, clock_ms())
+    with Lease.acquire(identity(held, owner_keys(held, paths)), home=paths.home) as lease:
         journal: Journal[events.Event] = Journal.open(paths.journal, EVENT_TYPES, account=held.name)
         register = PlanRegister(paths.register)
         tape = Tape(paths.tape)
-        gateway = gateway or gateway_of(held, keys, settings)
+        gateway = gateway or gateway_of(held, keys, settings, writes=writes)
         try:
-            await start(gateway, held)
-            yield _compose(settings, held, paths, lease, journal, register, tape, gateway, traits, clock_ms)
+            access = await enter(gateway, held, keys, writes=writes)
+            if not closing:
+                await require_isolated(gateway, held)
+
+            def armed(before: int | None) -> int | None:
+                return armed_until_ms(held, keys, paths, clock_ms(), before)
+
+            yield _compose(settings, held, paths, lease, journal, register, tape, gateway, traits, clock_ms, access, armed)
         finally:
             await gateway.close()
             tape.close()
@@ -177,9 +216,9 @@ async def opened(
 
 def _compose(
     settings: Settings, held: Account, paths: Paths, lease: Lease, journal: Journal[events.Event], register: PlanRegister, tape: Tape,
-    gateway: Gateway, traits: Traits | None, clock_ms: Callable[[], int],
+    gateway: Gateway, traits: Traits | None, clock_ms: Callable[[], int], access: str, armed: Callable[[int | None], int | None],
 ) -> Desk:  # fmt: skip
-    decisions = decisions_of(settings, held, gateway, traits)
+    decisions = replace(decisions_of(settings, held, gateway, traits), takes_on_until_ms=armed(None))
     applier = Applier(gateway, journal, fence=lease.check, clock_ms=clock_ms)
     router = ExitRouter(register, account=held.name, planning=Planning(adopted=policy_of(held)))
     monitor = PositionMonitor(decisions, applier, router, tick_s=settings.tick_seconds, follows=followed_by(settings), tape=tape)
@@ -187,8 +226,8 @@ def _compose(
         risk=held.risk_per_trade_bps, max_notional=E8(int(held.max_notional * ONE)), leverage=held.leverage,
         policy=named(held.policy) if held.policy else None,
     )  # fmt: skip
-    desk = Desk(settings, held, paths, lease, applier, router, monitor, EventDrivenExecutor(monitor, sizing), journal)
-    monitor.on_pass = desk.heartbeat
+    desk = Desk(settings, held, paths, lease, applier, router, monitor, EventDrivenExecutor(monitor, sizing), journal, access, armed)
+    monitor.on_pass = desk.passed
     return desk
 
 

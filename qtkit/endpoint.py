@@ -16,8 +16,8 @@ from qtkit.core.context import MarketData
 from qtkit.core.model import Instrument, Key, PolicyError, PositionSide
 from qtkit.core.names import suggestion
 from qtkit.desk import Desk
-from qtkit.home import Paths
-from qtkit.ledger import Ledger, lines_of, orders_of, steps_of
+from qtkit.ledger import Ledger, lines_of, orders_of, said_of, steps_of
+from qtkit.operate import Wish, operate, sends
 from qtkit.signals import Signal
 from qtkit.store import codec
 from qtkit.store.disk import StoreError
@@ -41,7 +41,7 @@ async def served(desk: Desk) -> AsyncIterator[str]:
             f"port {desk.settings.endpoint_port} is in use; set endpoint_port = 0 in qtkit.toml, or end what uses it"
         ) from None
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    _publish(desk.paths, url, token)
+    _publish(desk, url, token)
     desk.lease.announce(url)
     try:
         yield url
@@ -50,11 +50,12 @@ async def served(desk: Desk) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def _publish(paths: Paths, url: str, token: str) -> None:
+def _publish(desk: Desk, url: str, token: str) -> None:
+    paths = desk.paths
     draft = paths.endpoint_token.with_suffix(".new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump({"url": url, "token": token}, file)
+        json.dump({"url": url, "token": token, "account": desk.account.name}, file)
     os.replace(draft, paths.endpoint_token)
 
 
@@ -82,6 +83,7 @@ def application(desk: Desk, token: str) -> web.Application:
             web.post("/signal", door.signal),
             web.post("/flatten", door.flatten),
             web.post("/adjust", door.adjust),
+            web.post("/operate", door.operate),
             web.get("/preview", door.preview),
             web.get("/cover", door.cover),
             web.get("/orders", door.orders),
@@ -129,6 +131,15 @@ class _Door:
         key = Key(self._desk.account.name, symbol, PositionSide(slot))
         return web.json_response({"adjusted": await self._desk.monitor.adjust(key)})
 
+    async def operate(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        dry_run = bool(body.pop("dry_run", True))
+        wish = codec.decode(Wish, body)
+        if sends(wish):
+            self._desk.must_write()
+        said = await operate(self._desk.monitor, wish, dry_run=dry_run)
+        return web.json_response(asdict(said))
+
     async def preview(self, request: web.Request) -> web.Response:
         decision = await self._desk.monitor.preview()
         steps = steps_of(decision.actions, decision.book, self._desk.monitor.health.snapshots, self._instruments, self._desk.settings.desk)
@@ -152,11 +163,14 @@ class _Door:
 def cover_of(desk: Desk) -> Ledger:
     """The ledger of the desk's newest pass, with every resting order of the account."""
     health, instruments = desk.monitor.health, desk.monitor.gateway.instruments
+    now_ms = desk.applier.clock_ms()
+    released, notes = said_of(desk.applier.book, now_ms)
     held = [line for line in health.coverage if line.key in desk.applier.book.episodes]
     return Ledger(
-        account=desk.account.name, scope=desk.account.scope.value, running=True, at_ms=desk.applier.clock_ms(),
+        account=desk.account.name, scope=desk.account.scope.value, access=desk.access, running=True, at_ms=now_ms,
         last_pass_ms=health.last_pass_ms, tick_ms=int(desk.settings.tick_seconds * 1000), fault=health.fault, alarms=health.alarms,
-        lines=lines_of(held, desk.applier.book.episodes, health.snapshots, instruments),
+        released=released, notes=notes, unread_ms=now_ms - min(health.unread.values(), default=now_ms),
+        lines=lines_of(held, desk.applier.book.episodes, health.snapshots, instruments, slips=desk.applier.book.slips),
         orders=orders_of(health.snapshots, instruments, desk.settings.desk),
     )  # fmt: skip
 

@@ -10,10 +10,10 @@ from decimal import ROUND_DOWN, Decimal
 
 import structlog
 
+from qtkit.access import coded
 from qtkit.core.book import EntryBegun, EntryFailed, LegStatus
 from qtkit.core.context import ExitContext
-from qtkit.core.desired import Scope
-from qtkit.core.ids import client_order_id
+from qtkit.core.ids import client_order_id, parse_client_order_id
 from qtkit.core.model import (
     E8,
     ONE,
@@ -27,6 +27,7 @@ from qtkit.core.model import (
     PolicyError,
     Position,
     PositionSide,
+    Scope,
 )  # fmt: skip
 from qtkit.core.names import suggestion
 from qtkit.core.plan import ExitPlan
@@ -89,8 +90,15 @@ class EventDrivenExecutor:
         instrument = instruments.get(signal.symbol.upper())
         if instrument is None:
             raise PolicyError(f"there is no symbol '{signal.symbol}': {suggestion(signal.symbol.upper(), instruments)}")
-        if monitor.desk.scope is not Scope.FULL:
-            raise PolicyError(f"account {monitor.desk.account} is in scope {monitor.desk.scope.value}: it opens no positions")
+        desk, book, now_ms = monitor.desk, monitor.applier.book, monitor.applier.clock_ms()
+        scope = desk.scope_of(book, instrument.symbol, now_ms)
+        if scope is not Scope.FULL:
+            raise PolicyError(f"account {desk.account} is in scope {scope.value} on {instrument.symbol}: it opens no positions")
+        since_ms = desk.nothing_new(book)
+        if since_ms is not None and now_ms >= since_ms:
+            raise PolicyError("no entry while nothing new is taken on; `qtkit resume` ends a pause")
+        if any((made := parse_client_order_id(order.client_id)) is not None and made[0] != desk.tag for order in monitor.observer.resting):
+            raise PolicyError("no entry while another desk's orders rest on this account; stop one of the two, and cancel what it left")
         if monitor.applier.fault is not None:
             raise PolicyError(f"no entry while the journal cannot be written: {monitor.applier.fault}")
         uncovered = [str(line.key) for line in monitor.health.coverage if line.gap > 0]
@@ -154,12 +162,13 @@ class EventDrivenExecutor:
         if monitor.desk.traits.stop_while_flat:
             await applier.apply(_stop_of(monitor.desk.tag, plan, lots, instrument, "armed before its entry"))
             episode = applier.book.episodes[key]
-            if any(leg.status is LegStatus.REFUSED for name, leg in episode.legs.items() if name[0] == "s"):
-                await self._give_up(monitor, plan, "the exchange refused its stop")
+            refused = [leg for name, leg in episode.legs.items() if name[0] == "s" and leg.status is LegStatus.REFUSED]
+            if refused:
+                await self._give_up(monitor, plan, f"the exchange refused its stop with {coded(refused[0].code)}")
         await applier.apply(_entry(monitor.desk.tag, plan, lots, instrument))
         leg = applier.book.episodes[key].legs["e0"]
         if leg.status is LegStatus.REFUSED:
-            await self._give_up(monitor, plan, f"the exchange refused it with {leg.code}")
+            await self._give_up(monitor, plan, f"the exchange refused it with {coded(leg.code)}")
         if not monitor.desk.traits.stop_while_flat and leg.filled == lots:
             # At once, not after the readings with which the pass begins.
             await applier.apply(_stop_of(monitor.desk.tag, plan, lots, instrument, "its entry filled"))

@@ -1,9 +1,11 @@
-"""Where things are: the home folder, the files under it, and the keys of the paper exchange."""
+"""Where things are: the home folder, the files under it, key files, and the keys of the paper exchange."""
 
+import errno
 import hmac
 import json
 import os
 import secrets
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -13,6 +15,7 @@ from qtkit.store.disk import state_folder
 
 FILE = "qtkit.toml"
 FOLDER = ".qtkit"
+LONGEST = 65_536  # bytes of a key file; those of RSA are the longest
 
 
 def home() -> Path:
@@ -84,12 +87,16 @@ class Paths:
 
     @property
     def keys(self) -> Path:
-        """Folder of the paper exchange's key files."""
+        """Folder of key files."""
         return self.home / "keys"
 
     def paper_keys(self, account: str = "paper") -> Path:
-        """Key file (0600) of one paper account."""
+        """Key file (0600) of one account."""
         return self.keys / f"{account}.json"
+
+    def read_keys(self, account: str) -> Path:
+        """Key file (0600) of the pair that only looks."""
+        return self.keys / f"{account}.read.json"
 
 
 class Secret:
@@ -116,26 +123,53 @@ class Secret:
         raise TypeError("a secret is not pickled")
 
 
+def read_pair(path: Path) -> tuple[str, Secret]:
+    """API key and secret of a key file (`api_key` and `secret` as JSON, 0600, a plain file of ours).
+
+    Raises `PolicyError` if it is damaged, a link, another user's, or readable by anybody but its owner, and `FileNotFoundError` if there
+    is none.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise PolicyError(f"{path}: a link where keys should be; put the file itself there") from None
+        raise
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise PolicyError(f"{path}: not a key file (api_key and secret as JSON); remove it")
+        if found.st_uid != os.geteuid():
+            raise PolicyError(f"{path}: these keys belong to another user (number {found.st_uid}); make a file of your own")
+        if found.st_mode & 0o077:
+            raise PolicyError(f"{path}: others than its owner can read these keys; run `chmod 600 {path}`, or delete them for new ones")
+        text = os.read(descriptor, LONGEST).decode(errors="replace")
+    finally:
+        os.close(descriptor)
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError:
+        row = None  # the error holds the text of the file: it must not travel as the context of ours
+    pair = (row.get("api_key"), row.get("secret")) if isinstance(row, dict) else (None, None)
+    if not (isinstance(pair[0], str) and isinstance(pair[1], str) and all(pair)):
+        raise PolicyError(f"{path}: not a key file (api_key and secret as JSON); delete it, or write it anew")
+    return pair[0], Secret(pair[1])
+
+
 @dataclass(frozen=True, slots=True)
 class PaperKeys:
-    """Key pair of an account on the paper exchange."""
+    """Key pair that the paper exchange made for an account."""
 
     api_key: str
     secret: Secret
 
     @classmethod
     def read(cls, path: Path) -> "PaperKeys":
-        """Read a key file. Raises `PolicyError` if it is missing, damaged, or readable by anybody but its owner."""
+        """Read a key file. Raises `PolicyError` if it is missing, or as ``read_pair``."""
         try:
-            mode = path.stat().st_mode
-            if mode & 0o077:
-                raise PolicyError(f"{path}: others than its owner can read these keys; run `chmod 600 {path}`, or delete them for new ones")
-            row = json.loads(path.read_text())
-            return cls(str(row["api_key"]), Secret(str(row["secret"])))
+            return cls(*read_pair(path))
         except FileNotFoundError:
             raise PolicyError(f"{path}: no keys here; `qtkit paper` makes them") from None
-        except (json.JSONDecodeError, KeyError, TypeError):
-            raise PolicyError(f"{path}: not a key file (api_key and secret as JSON); delete it for new keys") from None
 
     @classmethod
     def create(cls, path: Path) -> "PaperKeys":

@@ -5,13 +5,17 @@ Numbers are exact decimal text. "Covered" is only what was read back from the ex
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 
+from qtkit import risk
 from qtkit.core.book import Book, Episode
 from qtkit.core.coverage import Coverage
 from qtkit.core.distance import decimal
 from qtkit.core.ids import parse_client_order_id
-from qtkit.core.model import Action, Cancel, Instrument, Key, Order, Place, Position, Snapshot
+from qtkit.core.model import Action, Bps, Cancel, Instrument, Key, Order, Place, Position, Snapshot
+from qtkit.core.risk import ours, risk_of, slip_of
+from qtkit.risk import FindingLine
 
 TICKS_LATE = 3  # passes that may fail to come before a desk is called stopped
 LEAST_LATE_MS = 3_000  # a pass takes its time too, however short the tick
@@ -22,8 +26,11 @@ class Line:
     """One position. ``covered`` is the percentage that our own orders close, ``gap`` the size that they leave open.
 
     ``orders`` are our covering orders as leg@price, ``foreign`` those of others by id; ``stop`` the price at which our own have closed
-    all of it; ``at_risk`` the loss from the mark if they fill there, None while there is a gap. ``standing`` of the plan: own (our entry),
-    adopted, provisional, or draft (no desk has made it yet). Times in ms.
+    all of it. If they fill, slippage and taker fee included, ``at_risk`` is what the equity falls by from the mark and ``lost`` what is
+    lost against the entry (negative: kept); None while there is a gap. ``slip`` is the slippage in bps, the 90 % quantile of
+    ``slip_fills`` fills with ``slip_median``, or assumed where that is None. ``to_liquidation`` is the way there from the mark in
+    percent, None if unknown. Foreign stops that count close ``foreign_covered`` percent of it, the last at ``foreign_stop``, and
+    ``foreign_at_risk`` is theirs, no part of ours. ``standing`` of the plan: own (our entry), adopted, provisional, draft. Times in ms.
     """
 
     key: str
@@ -44,6 +51,16 @@ class Line:
     strategy: str
     standing: str
     faults: tuple[str, ...]
+    lost: str | None = None
+    slip: str = "0"
+    slip_median: str | None = None
+    slip_fills: int = 0
+    liquidation: str | None = None
+    to_liquidation: str | None = None
+    foreign_covered: str = "0"
+    foreign_stop: str | None = None
+    foreign_at_risk: str | None = None
+    findings: tuple[FindingLine, ...] = ()
 
     @property
     def has_gap(self) -> bool:
@@ -98,7 +115,9 @@ class Step:
 class Ledger:
     """An account at one reading. ``running`` tells whether its desk gave it; ``last_pass_ms`` is the last complete pass, 0 if none.
 
-    ``owner`` names the process that holds the account and did not answer. ``fault`` says why the desk's newest pass was not complete.
+    ``access`` says which account, kind, scope and key rights were used. ``owner`` names the process that holds the account and did not
+    answer. ``fault`` says why the desk's newest pass was not complete, or what it could not read; ``unread_ms`` is for how long already.
+    ``released`` are the symbols that the operator took out of the desk's hands for a while: their gaps are told and are no finding.
     """
 
     account: str
@@ -107,8 +126,11 @@ class Ledger:
     at_ms: int
     last_pass_ms: int
     tick_ms: int
+    access: str = ""
     owner: str = ""
     fault: str | None = None
+    unread_ms: int = 0
+    released: tuple[str, ...] = ()
     alarms: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     lines: tuple[Line, ...] = ()
@@ -116,29 +138,31 @@ class Ledger:
 
     @property
     def sentence(self) -> str:
-        """How much is covered, in plain words."""
-        naked = sum(line.naked for line in self.lines)
-        gaps = sum(line.has_gap and not line.naked for line in self.lines)
-        known = [Decimal(line.at_risk) for line in self.lines if line.at_risk is not None]
+        """How much is covered, what is wrong, and the money at risk, in plain words."""
         positions = f"{len(self.lines)} position{'' if len(self.lines) == 1 else 's'}"
         if not self.lines:
             return f"{positions}, nothing to cover"
-        counted = f"{positions}, {naked} naked, {gaps} with a gap"
-        if not known:
-            return f"{counted}, no stop bounds the loss"
-        partly = "" if len(known) == len(self.lines) else " of the covered ones"
-        return f"{counted}, {sum(known, Decimal(0)):,.2f} USDT at risk if every stop{partly} fills"
+        naked = sum(line.naked for line in self.lines)
+        wrong = risk.counts(finding for line in self.lines for finding in line.findings)
+        untold = sum(line.has_gap and not line.naked and not any(map(risk.is_gap, line.findings)) for line in self.lines)
+        gaps = () if wrong and not untold else (f"{untold} with a gap",)
+        return ", ".join((positions, f"{naked} naked", *gaps, *wrong, risk.at_risk(self.lines)))
+
+    @property
+    def outlook(self) -> str:
+        """What all stops would make of the account, by which slippage, and the nearest liquidation; empty without positions."""
+        return risk.outlook(self.lines)
 
     @property
     def has_gap(self) -> bool:
         """True if any position is not wholly covered by our own orders."""
-        return any(line.has_gap for line in self.lines)
+        return any(line.has_gap for line in self.lines if line.symbol not in self.released)
 
     def late(self) -> str | None:
         """Why nobody can be relied on to watch, or None while a desk passes in time."""
         age_ms = self.at_ms - self.last_pass_ms
         if self.running and age_ms <= self.late_after_ms:
-            return None
+            return None if self.unread_ms <= self.late_after_ms else self.fault
         when = f"its last complete pass was {_age(age_ms)} ago" if self.last_pass_ms else "it has never passed"
         if self.running:
             return f"the desk is late: {when}" + (f", because {self.fault}" if self.fault else "")
@@ -152,32 +176,59 @@ class Ledger:
         return max(LEAST_LATE_MS, TICKS_LATE * self.tick_ms * max(1, -(-len(self.lines) // 20)))
 
 
+def said_of(book: Book, now_ms: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the operator has said and still holds: the symbols released, and all of it in plain words."""
+    notes, released = [], []
+    for symbol in sorted(book.choices):
+        choice = book.choice(symbol, now_ms)
+        if choice is not None and choice.until_ms is None:
+            notes.append(f"{symbol}: adopted in scope {choice.scope.value}")
+        elif choice is not None:
+            notes.append(
+                f"{symbol}: released until {_utc(choice.until_ms or 0)}, hands off" + (f" ({choice.reason})" if choice.reason else "")
+            )
+            released.append(symbol)
+    if book.paused_ms is not None:
+        notes.append(f"paused since {_utc(book.paused_ms)}: nothing new is taken on; `qtkit resume` ends it")
+    return tuple(released), tuple(notes)
+
+
+def _utc(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+
+
 def lines_of(
     coverage: Iterable[Coverage], episodes: Mapping[Key, Episode], snapshots: Mapping[str, Snapshot], instruments: Mapping[str, Instrument],
-    *, drafts: frozenset[Key] = frozenset(),
+    *, drafts: frozenset[Key] = frozenset(), slips: Mapping[str, Sequence[Bps]] | None = None,
 ) -> tuple[Line, ...]:  # fmt: skip
-    """One line a position; ``drafts`` are the slots whose plan no desk has kept."""
+    """One line a position; ``drafts`` are the slots whose plan no desk has kept, ``slips`` what its stops slipped by, by symbol."""
     lines = []
     for line in sorted(coverage, key=lambda line: line.key):
         episode, snapshot = episodes.get(line.key), snapshots.get(line.key.symbol)
         position = None if snapshot is None else _position(snapshot, line.key)
         if episode is not None and snapshot is not None and position is not None:
             standing = "draft" if line.key in drafts else _standing(episode)
-            lines.append(_line(line, episode, position, snapshot.orders, instruments[line.key.symbol], standing))
+            history = (slips or {}).get(line.key.symbol, ())
+            lines.append(_line(line, episode, position, snapshot.orders, instruments[line.key.symbol], standing, history))
     return tuple(lines)
 
 
-def _line(line: Coverage, episode: Episode, position: Position, orders: Sequence[Order], rules: Instrument, standing: str) -> Line:
-    by_id = {order.client_id: order for order in orders}
+def _line(
+    line: Coverage, episode: Episode, position: Position, listed: Sequence[Order], rules: Instrument, standing: str, slips: Sequence[Bps]
+) -> Line:
+    mine = ours(line)
+    acknowledged = (leg.order for leg in episode.legs.values() if leg.order.client_id in mine)
+    by_id = {order.client_id: order for order in (*acknowledged, *listed)}  # what is listed is newer than what was asked for
+    plan = episode.plan
+    money = risk_of(line, position, rules, by_id.values(), slip_of(slips), floor=plan.floor, trigger_by=plan.trigger_by)
     return Line(
         key=str(line.key), symbol=line.key.symbol, position_side=line.key.position_side.value, side=position.side.name,
         size=decimal(line.needed * rules.lot, 8), entry=decimal(position.entry, 8), mark=decimal(position.mark, 8),
         covered=decimal(line.covered * 10_000 // line.needed, 2),
-        orders=tuple(_at(client_id, by_id, episode, rules) for client_id in line.orders), foreign=line.foreign_orders,
+        orders=tuple(_at(client_id, by_id, rules) for client_id in line.orders), foreign=line.foreign_orders,
         gap=decimal(line.gap * rules.lot, 8), gap_since_ms=episode.gap_since_ms if line.gap else None,
         stop=None if line.stop is None else _price(line.stop, rules),
-        at_risk=None if line.at_risk is None else decimal(line.at_risk, 8),
-        plan=episode.plan.uid, strategy=episode.plan.strategy_id, standing=standing, faults=line.faults,
+        plan=plan.uid, strategy=plan.strategy_id, standing=standing, faults=line.faults, **risk.figures(money, line, rules),
     )  # fmt: skip
 
 
@@ -189,10 +240,9 @@ def _standing(episode: Episode) -> str:
     return "provisional" if episode.plan.provisional else "own" if episode.own else "adopted"
 
 
-def _at(client_id: str, by_id: Mapping[str, Order], episode: Episode, rules: Instrument) -> str:
+def _at(client_id: str, by_id: Mapping[str, Order], rules: Instrument) -> str:
     """``s0@93400``: leg and trigger of one of our orders, also of one that is acknowledged and not listed yet."""
-    parsed = parse_client_order_id(client_id)
-    order = by_id.get(client_id) or next((leg.order for leg in episode.legs.values() if leg.order.client_id == client_id), None)
+    parsed, order = parse_client_order_id(client_id), by_id.get(client_id)
     trigger = "?" if order is None or order.trigger is None else _price(order.trigger, rules)
     return f"{parsed[1] if parsed else '?'}@{trigger}"
 

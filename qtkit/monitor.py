@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 import structlog
 
 from qtkit.apply import Applier
-from qtkit.core.book import EntryFailed, Episode, EpisodeClosed
+from qtkit.core.book import EntryFailed, Episode, EpisodeClosed, fold_all
+from qtkit.core.book import Event as BookEvent
 from qtkit.core.context import MarketData
 from qtkit.core.coverage import Coverage
 from qtkit.core.decide import Decision, Desk, decide
@@ -19,6 +20,7 @@ from qtkit.core.desired import closing_market
 from qtkit.core.ids import client_order_id
 from qtkit.core.model import Key, Lookup, Lots, Place, Position, Snapshot, TriggerBy
 from qtkit.core.plan import ExitPlan
+from qtkit.core.roll import entered_elsewhere
 from qtkit.market import market_data
 from qtkit.observe import Observer
 from qtkit.router import ExitRouter
@@ -39,13 +41,17 @@ PASS_AGAIN_S = 0.05
 
 @dataclass(slots=True)
 class Health:
-    """The heartbeat: computed from what was read, never set by hand. Times in ms; ``snapshots`` are the newest, by symbol."""
+    """The heartbeat: computed from what was read, never set by hand. Times in ms; ``snapshots`` are the newest, by symbol.
+
+    ``unread`` are the symbols whose orders cannot be read, and since when: what covers them is as old as that.
+    """
 
     passes: int = 0
     last_pass_ms: int = 0
     coverage: tuple[Coverage, ...] = ()
     alarms: tuple[str, ...] = ()
     fault: str | None = None
+    unread: Mapping[str, int] = field(default_factory=dict)
     since_ms: Mapping[Key, int] = field(default_factory=dict)
     snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
 
@@ -177,11 +183,23 @@ class PositionMonitor:
             self.trails.watch.follow(self.applier.book.episodes.values())
             return decision.coverage
 
-    async def preview(self) -> Decision:
-        """What a pass would do now. Nothing is sent and nothing is remembered."""
+    async def preview(self, events: Iterable[BookEvent] = (), plan: ExitPlan | None = None) -> Decision:
+        """What a pass would do now, if these events had happened and ``plan`` were kept. Nothing is sent and nothing is remembered."""
+
+        def plan_for(key: Key, position: Position) -> ExitPlan:
+            return plan if plan is not None and plan.key == key else self._plan_without_keeping(key, position)
+
         async with self._lock:
             snapshots = await self._observe()
-            return decide(self.applier.book, snapshots, self.desk, self.applier.clock_ms(), self._plan_without_keeping)
+            return decide(fold_all(self.applier.book, events), snapshots, self.desk, self.applier.clock_ms(), plan_for)
+
+    async def told(self, events: Iterable[BookEvent]) -> None:
+        """The operator's word: write it down, and do what it asks for."""
+        async with self._lock:
+            self.trails.record()
+            self.applier.record(events)
+            self.trails.watch.follow(self.applier.book.episodes.values())
+        await self.pass_once()
 
     async def _observe(self) -> tuple[Snapshot, ...]:
         """Read what is due, and what the decision needs besides and cannot fetch itself."""
@@ -220,7 +238,7 @@ class PositionMonitor:
             position.symbol
             for snapshot in snapshots
             for position in snapshot.positions
-            if not (episode := self._episode(position)) or episode.side is not position.side
+            if not (episode := self._episode(position)) or episode.side is not position.side or entered_elsewhere(episode, position)
         }
         if new and not self.trails.time_ms:
             await self.trails.learn_time(min(new))
@@ -331,7 +349,8 @@ class PositionMonitor:
         for alarm in decision.alarms:
             log.error("alarm", says=alarm)
         self.health.alarms = decision.alarms
-        self.health.fault = self.applier.fault
+        self.health.unread = self.observer.unread
+        self.health.fault = self.applier.fault or unread_fault(self.health.unread, now_ms)
         self.health.passes += 1
         self.health.last_pass_ms = now_ms
         self.health.since_ms = {key: episode.since_ms for key, episode in self.applier.book.episodes.items()}
@@ -375,6 +394,14 @@ class PositionMonitor:
         """Believe nothing that was read before: the process was halted."""
         self.observer.forget()
         self.trails.behind = True
+
+
+def unread_fault(unread: Mapping[str, int], now_ms: int) -> str | None:
+    """What cannot be known, in one sentence, or None."""
+    if not unread:
+        return None
+    names = ", ".join(f"{symbol} for {max(0, now_ms - since_ms) // 1000} s" for symbol, since_ms in sorted(unread.items()))
+    return f"the orders could not be read of {names}; what covers them is not known"
 
 
 def ledger_line(line: Coverage, episode: Episode, now_ms: int) -> dict[str, object]:

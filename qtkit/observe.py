@@ -6,7 +6,7 @@ never guessed; the others go on, also when the whole account cannot be read at o
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -41,13 +41,19 @@ class Observer:
         self._readings: dict[str, _Reading] = {}
         self._due: set[str] = set()
         self._lingering: dict[str, int] = {}
+        self._unread: dict[str, int] = {}
         self._swept_ms = 0
         self._sweep_due = True
 
     @property
     def open_conditional(self) -> int:
         """Conditional orders that rest on the account, of anybody, by the newest readings."""
-        return sum(order.kind.conditional for reading in self._readings.values() for order in reading.orders)
+        return sum(order.kind.conditional for order in self.resting)
+
+    @property
+    def resting(self) -> Iterator[Order]:
+        """Orders that rest on the account, of anybody, by the newest readings."""
+        return (order for reading in self._readings.values() for order in reading.orders)
 
     @property
     def held(self) -> int:
@@ -58,6 +64,11 @@ class Observer:
         """The newest reading of a position."""
         reading = self._readings.get(symbol)
         return None if reading is None else next((p for p in reading.positions if p.position_side is slot), None)
+
+    @property
+    def unread(self) -> Mapping[str, int]:
+        """Symbols whose order lists could not be read when they were due, and since when (ms)."""
+        return dict(self._unread)
 
     @property
     def waiting(self) -> int:
@@ -112,6 +123,7 @@ class Observer:
         for symbol, orders in zip(due, lists, strict=True):
             if isinstance(orders, Unavailable):
                 log.warning("orders", symbol=symbol, outcome="could not be read", why=str(orders))
+                self._unread.setdefault(symbol, now_ms)
                 continue
             if isinstance(orders, BaseException):
                 raise orders
@@ -122,6 +134,7 @@ class Observer:
         held = after.get(symbol, ())
         self._readings[symbol] = _Reading(orders, held, now_ms, stable=_sizes(before.get(symbol, ())) == _sizes(held))
         self._due.discard(symbol)
+        self._unread.pop(symbol, None)
 
     def _must_sweep(self, now_ms: int) -> bool:
         """Once a minute, sooner if the last one could not be read; not more often than lists are read, for it is the dearest reading."""

@@ -4,14 +4,16 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from qtkit.access import enter
 from qtkit.apply import Applier, wall_ms
 from qtkit.core.book import Book, Event, fold
 from qtkit.core.decide import Decision
 from qtkit.core.model import Action, Key
 from qtkit.core.plan import ExitPlan
-from qtkit.desk import account_of, decisions_of, followed_by, gateway_of, identity, policy_of, read_heartbeat, start
-from qtkit.home import PaperKeys, Paths, searched
-from qtkit.ledger import Ledger, Step, lines_of, orders_of, steps_of
+from qtkit.desk import account_of, decisions_of, followed_by, gateway_of, identity, policy_of, read_heartbeat
+from qtkit.home import Paths, searched
+from qtkit.keys import keys_of, owner_keys
+from qtkit.ledger import Ledger, Step, lines_of, orders_of, said_of, steps_of
 from qtkit.monitor import PositionMonitor
 from qtkit.router import ExitRouter, Planning
 from qtkit.settings import Account, Settings
@@ -41,13 +43,14 @@ class _Reader(Applier):
 
 @dataclass(frozen=True, slots=True)
 class Onlooker:
-    """What an onlooker sees. ``notes`` say what could not be had."""
+    """What an onlooker sees. ``notes`` say what could not be had, ``access`` which account it is and what the key may do there."""
 
     settings: Settings
     account: Account
     paths: Paths
     monitor: PositionMonitor
     notes: tuple[str, ...]
+    access: str
 
     async def decision(self) -> Decision:
         """What a pass would decide now."""
@@ -60,11 +63,15 @@ class Onlooker:
         last = beat.get("last_pass_ms") if beat.get("account") == self.account.name else None
         health, instruments = self.monitor.health, self.monitor.gateway.instruments
         episodes = decision.book.episodes
+        released, said = said_of(decision.book, wall_ms())
         return Ledger(
             account=self.account.name, scope=self.account.scope.value, running=False, at_ms=wall_ms(),
-            last_pass_ms=last if isinstance(last, int) else 0, tick_ms=int(self.settings.tick_seconds * 1000), owner=self.owner(),
-            alarms=decision.alarms, notes=self.notes, orders=orders_of(health.snapshots, instruments, self.settings.desk),
-            lines=lines_of(decision.coverage, episodes, health.snapshots, instruments, drafts=self.drafts(decision)),
+            last_pass_ms=last if isinstance(last, int) else 0, tick_ms=int(self.settings.tick_seconds * 1000),
+            access=self.access, owner=self.owner(), alarms=decision.alarms, released=released, notes=(*self.notes, *said),
+            orders=orders_of(health.snapshots, instruments, self.settings.desk),
+            lines=lines_of(
+                decision.coverage, episodes, health.snapshots, instruments, drafts=self.drafts(decision), slips=decision.book.slips
+            ),
         )  # fmt: skip
 
     async def steps(self) -> tuple[Step, ...]:
@@ -76,7 +83,7 @@ class Onlooker:
 
     def owner(self) -> str:
         """The process that holds the account, or nothing."""
-        held = holder(identity(self.account, PaperKeys.read(self.paths.paper_keys(self.account.name))))
+        held = holder(identity(self.account, owner_keys(self.account, self.paths)))
         return "" if held is None else f"process {held.pid} holds account {self.account.name} since {held.since}"
 
     def drafts(self, decision: Decision) -> frozenset[Key]:
@@ -97,19 +104,19 @@ async def onlooker(account: str = "paper") -> AsyncIterator[Onlooker]:
     paths = Paths.here()
     settings = Settings.load(paths.home)
     held = account_of(settings, account)
-    keys = PaperKeys.read(paths.paper_keys(held.name))
+    keys = keys_of(held, paths, looking=True)
     notes: tuple[str, ...] = ()
     try:
         book = read_book()
     except JournalMissing:
         book, notes = Book(), (f"no journal yet; looked in: {', '.join(map(str, searched()))}",)
     register = PlanRegister.read(paths.register) if paths.register.exists() else PlanRegister(paths.register)
-    gateway = gateway_of(held, keys, settings)
+    gateway = gateway_of(held, keys, settings, writes=False)
     try:
-        await start(gateway, held)
+        access = await enter(gateway, held, keys, writes=False)
         router = ExitRouter(register, account=held.name, planning=Planning(adopted=policy_of(held)))
         monitor = PositionMonitor(decisions_of(settings, held, gateway), _Reader(gateway, book), router, follows=followed_by(settings))
-        yield Onlooker(settings, held, paths, monitor, notes)
+        yield Onlooker(settings, held, paths, monitor, notes, access)
     finally:
         await gateway.close()
         register.disconnect()

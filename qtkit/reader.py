@@ -24,7 +24,9 @@ from qtkit.core.model import PolicyError
 from qtkit.core.names import suggestion
 from qtkit.core.plan import ExitPlan
 from qtkit.home import Paths, searched
+from qtkit.keys import refuse_in_kernel
 from qtkit.ledger import Ledger, Line, OrderLine, Step
+from qtkit.risk import FindingLine
 from qtkit.settings import Settings
 from qtkit.show import ledger_html
 from qtkit.store import codec
@@ -36,13 +38,16 @@ DESK_WITHIN_S = 8.0
 CHILD_WITHIN_S = 60.0
 MONEY = pl.Decimal(38, 8)
 TIME = pl.Datetime("ms", "UTC")
-_LEVELS = ("entry", "mark", "stop", "trigger", "price", "floor", "break_even", "trail_from")
-_NUMBERS = frozenset({"size", "covered", "gap", "at_risk", *_LEVELS})
+_LEVELS = ("entry", "mark", "stop", "trigger", "price", "floor", "break_even", "trail_from", "liquidation", "foreign_stop")
+_MONEY = ("at_risk", "lost", "foreign_at_risk")
+_SHARES = ("covered", "foreign_covered", "to_liquidation", "slip", "slip_median")
+_NUMBERS = frozenset({"size", "gap", *_MONEY, *_SHARES, *_LEVELS})
 _FAILURES = (PolicyError, StoreError, codec.CorruptRecord, OSError, subprocess.SubprocessError)
 
 
 def open(account: str = "paper") -> "Reader":
-    """An account for reading. The home folder is looked for from here upward, once. Raises ``PolicyError`` for an unknown account.
+    """An account for reading. The home folder is looked for from here upward, once. Raises ``PolicyError`` for an unknown account, and in
+    a notebook kernel that was given the trading key of a real one.
 
     In a notebook frames are then shown with all their columns and without trailing zeros, unless polars was told otherwise before.
     """
@@ -59,19 +64,21 @@ class Reader:
         accounts = Settings.load(self._paths.home).accounts
         if account not in accounts:
             raise PolicyError(f"there is no account '{account}': {suggestion(account, accounts)}")
+        refuse_in_kernel(accounts[account])
         self.account = account
 
     def ledger(self) -> Ledger:
         """Positions, their cover and all resting orders now."""
         told = self._ask("/cover")
-        if told is None or told["account"] != self.account:
+        if told is None:
             told = self._child("check")
             told = {name: value for name, value in told.items() if name not in ("sentence", "ok", "late")}
         return codec.decode(Ledger, told)
 
     def cover(self) -> pl.DataFrame:
-        """One row a position: size, entry, mark, percentage covered, by which orders, gap and since when, stop, money at risk."""
-        return _frame(Line, [asdict(line) for line in self.ledger().lines])
+        """One row a position: size, entry, mark, percentage covered, by which orders, gap and since when, stop, money at risk, findings."""
+        rows = [{**asdict(line), "findings": tuple(row.says for row in line.findings)} for line in self.ledger().lines]
+        return _frame(Line, rows)
 
     def orders(self) -> pl.DataFrame:
         """Every resting order of both books, ours and foreign; ``size`` is null where all of the position is closed."""
@@ -134,6 +141,8 @@ class Reader:
         try:
             door = json.loads(self._paths.endpoint_token.read_text())
         except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        if door.get("account", self.account) != self.account:
             return None
         wire = http.client.HTTPConnection(urlsplit(door["url"]).netloc, timeout=DESK_WITHIN_S)
         try:
@@ -203,9 +212,9 @@ def _frame(kind: type[Line] | type[OrderLine] | type[Step], rows: Sequence[Mappi
 def _type(name: str, hint: object) -> pl.DataType:
     if hint is bool:
         return pl.Boolean()
-    if hint == tuple[str, ...]:
+    if hint in (tuple[str, ...], tuple[FindingLine, ...]):
         return pl.List(pl.String())
-    return pl.Int64() if name.endswith("_ms") else pl.String()
+    return pl.Int64() if hint is int or name.endswith("_ms") else pl.String()
 
 
 def _numbers(frame: pl.DataFrame) -> pl.DataFrame:

@@ -217,6 +217,13 @@ class ExitRouter:
             self.register.close(context.key, before.episode, context.now_ms, "an entry was planned anew")
         return self._planned(context, provisional=True, for_entry=True)
 
+    def plan_anew(self, context: ExitContext) -> ExitPlan:
+        """End the active plan of an open position and keep the one of this context."""
+        before = self.register.active(context.key, context.now_ms)
+        if before is not None:
+            self.register.close(context.key, before.episode, context.now_ms, "planned anew by the operator")
+        return self._planned(context, provisional=False)
+
     def _planned(self, context: ExitContext, *, provisional: bool, for_entry: bool = False) -> ExitPlan:
         first = self.draft(context, for_entry=for_entry)
 

@@ -5,7 +5,6 @@ values and is imported only by `Settings.load`, so that importing this module, a
 The places (`qtkit.home`) are offered here too.
 """
 
-import ipaddress
 import os
 import re
 import tomllib
@@ -16,16 +15,17 @@ from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from qtkit.core.desired import Scope, Traits
-from qtkit.core.model import PolicyError, TriggerBy
+from qtkit.account import KEY_VARIABLE, Account, within
+from qtkit.core.model import PolicyError, Scope, TriggerBy
 from qtkit.core.names import suggestion
 from qtkit.home import FILE, FOLDER, PaperKeys, Paths, Secret, home, searched
 
 __all__ = [
     "Account",
+    "Alerts",
     "BarMode",
     "Emergency",
     "PaperKeys",
@@ -42,20 +42,6 @@ __all__ = [
 PREFIX = "QTKIT_"
 RESERVED = frozenset({"QTKIT_HOME", "QTKIT_LEASES", "QTKIT_DATA", "QTKIT_FIXTURES", "QTKIT_RUN_DIR"})
 """Variables of ours that are places, not settings."""
-
-
-def _within(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise PolicyError(f"{name}: must be between {low} and {high}, got {value}")
-
-
-def _is_near(url: str) -> bool:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    try:
-        return parts.scheme == "http" and (ipaddress.ip_address(host).is_private)
-    except ValueError:
-        return parts.scheme == "http" and bool(re.fullmatch(r"[a-z0-9-]+", host))
 
 
 class BarMode(Enum):
@@ -78,39 +64,6 @@ class Series(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """One account the desk looks after. `max_notional` is in the quote coin; `None` policies are the planner's own defaults.
-
-    `traits` say what its exchange allows, where that is known to differ from the capability table.
-    """
-
-    name: str = field(default="paper", metadata={"hidden": True})
-    kind: Literal["paper"] = "paper"
-    base_url: str = "http://127.0.0.1:8560"
-    scope: Scope = Scope.FULL
-    policy: str | None = None
-    guard_policy: str | None = None
-    risk_per_trade_bps: int = 25
-    max_notional: Decimal = Decimal(10_000)
-    leverage: int = 5
-    traits: Traits | None = None
-
-    def __post_init__(self) -> None:
-        _within(f"accounts.{self.name}.risk_per_trade_bps", self.risk_per_trade_bps, 1, 1_000)
-        _within(f"accounts.{self.name}.leverage", self.leverage, 1, 125)
-        if not re.fullmatch(r"[a-z0-9_]{1,24}", self.name):
-            raise PolicyError(f"accounts.{self.name}: a name of an account is 1 to 24 of a-z, 0-9 and _")
-        if not (self.max_notional.is_finite() and self.max_notional > 0):
-            raise PolicyError(f"accounts.{self.name}.max_notional: must be above zero, got {self.max_notional}")
-        if self.scope is Scope.WATCH and (self.policy or self.guard_policy):
-            raise PolicyError(f"accounts.{self.name}: scope watch sends nothing, so it has no policy; remove it, or choose guard or full")
-        if not _is_near(self.base_url):
-            raise PolicyError(
-                f"accounts.{self.name}.base_url: {self.base_url} is not where a paper exchange is: http on loopback or the local network"
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Emergency:
     """When an own fresh entry that cannot be protected is closed, and how often a day at most."""
 
@@ -118,8 +71,33 @@ class Emergency:
     closes_per_day: int = 2
 
     def __post_init__(self) -> None:
-        _within("emergency.patience_seconds", self.patience_seconds, 1, 60)
-        _within("emergency.closes_per_day", self.closes_per_day, 0, 20)
+        within("emergency.patience_seconds", self.patience_seconds, 1, 60)
+        within("emergency.closes_per_day", self.closes_per_day, 0, 20)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alerts:
+    """Who is told what happens, and how often. Each target is an apprise URL; it holds a token, so it is a secret.
+
+    `heartbeat_url` is asked after a complete pass without an old gap, every `heartbeat_seconds` at most. What lasts is told again every
+    `remind_seconds`; a target gets at most `per_minute` messages; that no pass completes is told after `failed_passes` of them.
+    """
+
+    urls: tuple[Secret, ...] = ()
+    heartbeat_url: Secret | None = None
+    heartbeat_seconds: int = 60
+    remind_seconds: int = 3_600
+    per_minute: int = 6
+    failed_passes: int = 5
+    __pydantic_config__: ClassVar[dict[str, bool]] = {"arbitrary_types_allowed": True}
+
+    def __post_init__(self) -> None:
+        within("alerts.heartbeat_seconds", self.heartbeat_seconds, 1, 3_600)
+        within("alerts.remind_seconds", self.remind_seconds, 60, 604_800)
+        within("alerts.per_minute", self.per_minute, 1, 60)
+        within("alerts.failed_passes", self.failed_passes, 1, 1_000)
+        if self.heartbeat_url is not None and urlsplit(self.heartbeat_url.reveal()).scheme not in ("http", "https"):
+            raise PolicyError("alerts.heartbeat_url: must begin with http:// or https://; it is asked with GET and not shown here")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +120,7 @@ class Settings:
     budget_share_bps: int = 2_500
     endpoint_port: int = 0
     emergency: Emergency = Emergency()
+    alerts: Alerts = Alerts()
     accounts: Mapping[str, Account] = field(default_factory=lambda: MappingProxyType({"paper": Account()}))
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False, repr=False, metadata={"hidden": True})
 
@@ -150,8 +129,8 @@ class Settings:
             raise PolicyError(f"desk: the tag that marks our orders is 4 of a-z and 0-9, got {self.desk!r}")
         if not 0.1 <= self.tick_seconds <= 60:
             raise PolicyError(f"tick_seconds: must be between 0.1 and 60, got {self.tick_seconds}")
-        _within("budget_share_bps", self.budget_share_bps, 100, 10_000)
-        _within("endpoint_port", self.endpoint_port, 0, 65_535)
+        within("budget_share_bps", self.budget_share_bps, 100, 10_000)
+        within("endpoint_port", self.endpoint_port, 0, 65_535)
         if not self.accounts:
             raise PolicyError("accounts: at least one is needed, as in [accounts.paper]")
         for account in self.accounts.values():
@@ -170,11 +149,12 @@ class Settings:
             raise PolicyError(f"{file}: {error}") from None
         sources = {name: f"{FILE}:{_line(text, name)}" for name in _leaves(data)}
         for variable, value in (os.environ if environ is None else environ).items():
-            if variable.startswith(PREFIX) and variable not in RESERVED:
+            if variable.startswith(PREFIX) and variable not in RESERVED and not KEY_VARIABLE.fullmatch(variable):
                 name = variable.removeprefix(PREFIX).lower().replace("__", ".")
                 _put(data, name, value, variable)
                 sources[name] = variable
         _refuse_unknown(data, cls, "", sources)
+        _refuse_open(file, sources)
         return replace(_parse(data, sources), sources=MappingProxyType(sources))
 
     def resolved(self) -> tuple[Resolved, ...]:
@@ -188,6 +168,14 @@ def _file_of(place: Path) -> Path | None:
     if len(found) > 1:
         raise PolicyError(f"two settings files for one home: {found[0]} and {found[1]}; keep one")
     return found[0] if found else None
+
+
+def _refuse_open(file: Path | None, sources: Mapping[str, str]) -> None:
+    """Tokens lie only where their owner alone can read them."""
+    held = [name for name, source in sources.items() if name in ("alerts.urls", "alerts.heartbeat_url") and source.startswith(f"{FILE}:")]
+    if file and held and file.stat().st_mode & 0o077:
+        variable = PREFIX + held[0].upper().replace(".", "__")
+        raise PolicyError(f"{file}: others than its owner can read {held[0]}; run `chmod 600 {file}`, or set {variable} instead")
 
 
 def _line(text: str, name: str) -> int:
@@ -226,6 +214,8 @@ def _refuse_unknown(data: Mapping[str, Any], kind: type, before: str, sources: M
         name = f"{before}{key}"
         if key not in known:
             source = next((s for n, s in sources.items() if f"{n}.".startswith(f"{name}.")), FILE)
+            if re.search(r"secret|api_?key|token|passw", key, re.IGNORECASE):
+                raise PolicyError(f"{source}: {name} is no setting: keys are not kept here; `qtkit init --help` says where they are")
             raise PolicyError(f"{source}: no setting {name!r}; {suggestion(key, known)}")
         if isinstance(value, bool) and known[key].type is not bool:
             raise PolicyError(f"{sources[name]}: {name} is no yes-or-no setting, got {str(value).lower()}")
@@ -247,7 +237,9 @@ def _parse(data: dict[str, Any], sources: Mapping[str, str]) -> Settings:
 
     accounts = data.get("accounts")
     if isinstance(accounts, dict):
-        data = data | {"accounts": {name: row | {"name": name} if isinstance(row, dict) else row for name, row in accounts.items()}}
+        data = data | {"accounts": {name: _named(name, row) if isinstance(row, dict) else row for name, row in accounts.items()}}
+    if isinstance(alerts := data.get("alerts"), dict):
+        data = data | {"alerts": _sealed(alerts)}
     try:
         parsed: Settings = TypeAdapter(Settings).validate_python(data)
     except ValidationError as error:
@@ -256,9 +248,27 @@ def _parse(data: dict[str, Any], sources: Mapping[str, str]) -> Settings:
             name = str(cause).partition(":")[0]
             raise PolicyError(f"{sources[name]}: {cause}" if name in sources else str(cause)) from None
         name = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].replace("Input should", "should")
-        raise PolicyError(f"{sources.get(name, FILE)}: {name} {message}, got {first['input']!r}") from None
+        message = first["msg"].replace("Input should", "should").replace("an instance of Secret", "a text")
+        got = (
+            "" if name.endswith(".keys") or name.startswith("alerts") else f", got {first['input']!r}"
+        )  # what stands there by mistake may be a key
+        raise PolicyError(f"{sources.get(name, FILE)}: {name} {message}{got}") from None
     return replace(parsed, accounts=MappingProxyType(dict(parsed.accounts)))
+
+
+def _named(name: str, row: dict[str, Any]) -> dict[str, Any]:
+    """An account's table with its name; symbols from a variable come as one text with commas."""
+    symbols = row.get("symbols")
+    split = {"symbols": [word.strip() for word in symbols.split(",") if word.strip()]} if isinstance(symbols, str) else {}
+    return row | {"name": name} | split
+
+
+def _sealed(row: dict[str, Any]) -> dict[str, Any]:
+    """The alerts' table with its URLs as secrets; those from a variable come as one text with spaces."""
+    urls, heartbeat = row.get("urls"), row.get("heartbeat_url")
+    urls = urls.split() if isinstance(urls, str) else urls
+    sealed = {"urls": [Secret(url) if isinstance(url, str) else url for url in urls]} if isinstance(urls, list) else {}
+    return row | sealed | ({"heartbeat_url": Secret(heartbeat) if heartbeat else None} if isinstance(heartbeat, str) else {})
 
 
 def _walk(node: object, before: str) -> Iterator[tuple[str, object]]:

@@ -2,8 +2,9 @@
 
 import html
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from qtkit.ledger import Ledger, Line, Step, money
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
 
 PIPED_WIDTH = 200  # a pipe has no width, and a wrapped row is no row
 
-COVER = ("position", "side", "size", "entry", "mark", "covered", "by", "gap since", "stop", "at risk", "plan")
+COVER = (
+    "position", "side", "size", "entry", "mark", "covered", "by", "gap since", "stop", "at risk", "if stopped", "liquidation", "plan"
+)  # fmt: skip
 STEPS = ("do", "position", "leg", "kind", "side", "size", "trigger", "id", "why")
-_RIGHT = frozenset({"size", "entry", "mark", "covered", "stop", "at risk", "trigger"})
+_RIGHT = frozenset({"size", "entry", "mark", "covered", "stop", "at risk", "if stopped", "liquidation", "trigger"})
 _STYLE = {"create": "green", "replace": "yellow", "cancel": "red", "keep": "dim"}
 
 
@@ -28,9 +31,11 @@ def console() -> "Console":
 
 
 def ledger(it: Ledger) -> None:
-    """The sentence, what is wrong, and one row a position."""
+    """The sentence, the outlook, who watches, one row a position, and each finding."""
     out = console()
     out.print(it.sentence, style="bold red" if it.has_gap else "bold", markup=False)
+    if it.outlook:
+        out.print(it.outlook, markup=False)
     for text in (it.late(), *it.alarms):
         if text is not None:
             out.print(text, style="red", markup=False)
@@ -39,9 +44,8 @@ def ledger(it: Ledger) -> None:
     if it.lines:
         rows = [(_cover_row(line), "red" if line.has_gap else "") for line in it.lines]
         out.print(_table(COVER, rows))
-    for line in it.lines:
-        for fault in line.faults:
-            out.print(f"{line.key}: {fault}", markup=False)
+    for text in _findings(it):
+        out.print(text, markup=False)
 
 
 def steps(them: Sequence[Step]) -> None:
@@ -63,21 +67,32 @@ def summary(them: Iterable[Step]) -> str:
 
 def ledger_html(it: Ledger) -> str:
     """The same as a table for notebooks."""
-    said = "".join(f"<br>{html.escape(text)}" for text in (it.late(), *it.alarms, *it.notes) if text)
+    said = "".join(f"<br>{html.escape(text)}" for text in (it.outlook, it.late(), *it.alarms, *it.notes, *_findings(it)) if text)
     head = "".join(f"<th>{name}</th>" for name in COVER)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cover_row(line)) + "</tr>" for line in it.lines)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if it.lines else ""
     return f"<p><b>{html.escape(it.sentence)}</b>{said}</p>{table}"
 
 
+def _findings(it: Ledger) -> Iterator[str]:
+    return (f"{line.key}: {finding.says}" for line in it.lines for finding in line.findings)
+
+
 def _cover_row(line: Line) -> tuple[str, ...]:
     slot = "" if line.position_side == "BOTH" else f":{line.position_side}"
-    by = " ".join((*line.orders, *(f"foreign {client_id}" for client_id in line.foreign))) or "nothing"
+    foreign = () if not line.foreign else (*(f"foreign {client_id}" for client_id in line.foreign), f"({line.foreign_covered} %)")
+    by = " ".join((*line.orders, *foreign)) or "nothing"
     since = "" if line.gap_since_ms is None else f"{datetime.fromtimestamp(line.gap_since_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
     return (
         f"{line.symbol}{slot}", line.side, line.size, line.entry, line.mark, f"{line.covered} %", by, since, line.stop or "",
-        money(line.at_risk), f"{line.strategy}, {line.standing}",
+        money(line.at_risk), _outcome(line.lost), "" if line.to_liquidation is None else f"{line.to_liquidation} %",
+        f"{line.strategy}, {line.standing}",
     )  # fmt: skip
+
+
+def _outcome(lost: str | None) -> str:
+    """Profit with its sign: what is kept against the entry, or lost."""
+    return "" if lost is None else f"{-Decimal(lost):+,.2f}"
 
 
 def _step_row(step: Step) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ class Trails:
         price = quote.mark if follows.by_mark else self._last(quote)
         if price is None:
             return
-        moved = self.watch.on_price(quote.symbol, price, time_ms)
+        moved = self.watch.on_price(quote.symbol, price)
         if moved:
             self.tightened += moved
             self.wake()
@@ -162,7 +162,7 @@ class Trails:
             return
         events: list[Event] = []
         for key in dict.fromkeys(moved):
-            state, episode = self.watch.state(key), self.applier.book.episodes.get(key)
+            state, episode = self.watch.state(key, self.time_ms), self.applier.book.episodes.get(key)
             if state is not None and episode is not None and arithmetic.improves(episode.side.sign, episode.trail.stop, state.stop, 0):
                 for line in phrases(episode.trail, state, episode.plan, state.best):
                     log.info(line)

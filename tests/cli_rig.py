@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+Run = Callable[..., tuple[int, str, str]]
+"""A command in the process of the test: exit status, stdout, stderr."""
 ROOT = Path(__file__).parents[1]
 URL = re.compile(r"listens on (http://127\.0\.0\.1:\d+)")
 SOON_S = 60.0

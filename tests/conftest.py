@@ -1,10 +1,15 @@
 """Every test has a home of its own; properties have no deadline, for nothing here is timed."""
 
+import logging
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
+
+from qtkit.cli import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,3 +45,30 @@ def market_data() -> Path:
 def recorded_requests() -> Path:
     """Folder of recorded requests."""
     return _shared("QTKIT_FIXTURES", "fixtures")
+
+
+@pytest.fixture
+def own_logs() -> Iterator[None]:
+    """Commands configure logging for their process; here they share one with the other tests."""
+    handlers, level, loud = logging.getLogger().handlers[:], logging.getLogger().level, logging.raiseExceptions
+    yield
+    logging.getLogger().handlers[:], logging.raiseExceptions = handlers, loud
+    logging.getLogger().setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def run(own_logs: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    """A command in this process: exit status, stdout, stderr. ``env`` is set for good."""
+
+    def command(*arguments: str, env: dict[str, str] | None = None) -> tuple[int, str, str]:
+        for name, value in (env or {}).items():
+            if name.startswith(("QTKIT_", "XDG_")):
+                monkeypatch.setenv(name, value)
+        capsys.readouterr()
+        status = main(arguments)
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return status, out, err
+
+    return command

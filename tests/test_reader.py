@@ -24,7 +24,8 @@ from qtkit.store.register import PlanRegister, RegisterError
 from tests.cli_rig import ROOT, desk, exchange
 
 COLUMNS = ["key", "symbol", "position_side", "side", "size", "entry", "mark", "covered", "orders", "foreign", "gap", "gap_since", "stop",
-           "at_risk", "plan", "strategy", "standing", "faults"]  # fmt: skip
+           "at_risk", "plan", "strategy", "standing", "faults", "lost", "slip", "slip_median", "slip_fills", "liquidation",
+           "to_liquidation", "foreign_covered", "foreign_stop", "foreign_at_risk", "findings"]  # fmt: skip
 
 LOOK = """
 import sys
@@ -61,6 +62,8 @@ def test_cover_and_orders_are_exact(paper: "qtkit.Reader") -> None:
     assert cover.columns == COLUMNS
     assert cover["entry"].to_list() == [Decimal(text) for text in ("0.4693", "14.58", "93475.8", "2.291", "142.4")]
     assert cover["covered"].to_list() == [Decimal(100)] * 5 and cover["gap"].sum() == 0
+    assert cover["lost"].null_count() == 0 and (cover["at_risk"] > 0).all() and cover["slip"].to_list() == [Decimal(20)] * 5
+    assert cover["findings"].list.len().sum() == 0 and cover.schema["findings"] == pl.List(pl.String)
     assert cover.schema["gap_since"] == pl.Datetime("ms", "UTC") and isinstance(cover.schema["size"], pl.Decimal)
     floors = orders.filter(pl.col("leg") == "f0")
     assert len(floors) == 5 and floors["close_position"].all() and floors["size"].null_count() == 5

@@ -105,7 +105,7 @@ def test_the_file_beside_a_folder_is_its_settings(away: Path) -> None:
         ('[accounts.a]\nscope = "ful"', "qtkit.toml:2: accounts.a.scope should be 'watch', 'guard' or 'full', got 'ful'"),
         ("[accounts.a]\nname = 'b'", "no setting 'accounts.a.name'"),
         ("sources = {}", "no setting 'sources'"),
-        ("[accounts.a]\nkind = 'binance'", "accounts.a.kind should be 'paper', got 'binance'"),
+        ("[accounts.a]\nkind = 'binance'", "accounts.a.kind should be 'paper', 'demo' or 'live', got 'binance'"),
         ("[accounts.a]\nleverage = true", "accounts.a.leverage is no yes-or-no setting, got true"),
         ("[accounts.a.traits]\nstop_while_flt = false", "no setting 'accounts.a.traits.stop_while_flt'; did you mean 'stop_while_flat'?"),
         ("[accounts.a]\nleverage = 126", "qtkit.toml:2: accounts.a.leverage: must be between 1 and 125, got 126"),
@@ -203,7 +203,7 @@ def test_missing_keys_are_refused() -> None:
 
 
 def test_the_package_starts_without_the_heavy_ones() -> None:
-    heavy = ["aiohttp", "altair", "ccxt", "nbconvert", "numba", "pandas", "papermill", "polars", "pydantic", "yaml"]
+    heavy = ["aiohttp", "altair", "apprise", "ccxt", "nbconvert", "numba", "pandas", "papermill", "polars", "pydantic", "yaml"]
     code = f"import sys, qtkit, qtkit.settings, qtkit.runs; print([m for m in {heavy} if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

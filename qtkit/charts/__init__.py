@@ -7,7 +7,7 @@ same everywhere, are told apart by the colour-blind (Okabe and Ito, 2008), and n
 from qtkit.charts.picture import Picture
 from qtkit.charts.price import price_chart
 from qtkit.charts.story import Story
-from qtkit.charts.tables import Table, cover_table, orders_table, positions_table, promises_table, steps_table, table
+from qtkit.charts.tables import Table, cover_table, orders_table, positions_table, promises_table, risk_table, steps_table, table
 
 __all__ = [
     "Picture",
@@ -18,6 +18,7 @@ __all__ = [
     "positions_table",
     "price_chart",
     "promises_table",
+    "risk_table",
     "steps_table",
     "table",
 ]

@@ -107,6 +107,35 @@ def cover_table(it: Ledger) -> Table:
     return table(rows(), columns=columns, right=right, caption=it.sentence, tone=tone)
 
 
+def risk_table(it: Ledger) -> Table:
+    """Money at risk, position by position: what our stops lose from the mark and against the entry, slippage and fee included, the way to
+    liquidation, what foreign stops would do, which are no part of ours, and what is wrong.
+    """
+
+    def rows() -> Iterable[dict[str, object]]:
+        for line in it.lines:
+            theirs = f"{line.foreign_covered} % to {line.foreign_stop or 'an unknown price'}, {money(line.foreign_at_risk)}"
+            yield {
+                "position": line.symbol if line.position_side == PositionSide.BOTH.value else f"{line.symbol}:{line.position_side}",
+                "side": line.side.lower(), "mark": _short(line.mark), "stop": line.stop,
+                "slippage (bps)": f"{line.slip} assumed" if line.slip_median is None else f"{line.slip} of {line.slip_fills} fills",
+                "at risk (USDT)": money(line.at_risk) or "unbounded",
+                "if stopped (USDT)": "" if line.lost is None else f"{-Decimal(line.lost):+,.2f}",
+                "to liquidation": "unknown" if line.to_liquidation is None else f"{line.to_liquidation} %",
+                "foreign stops": theirs if line.foreign else "", "what is wrong": "; ".join(row.says for row in line.findings),
+            }  # fmt: skip
+
+    def tone(row: Mapping[str, Any], name: str) -> str:
+        return BAD if name == "what is wrong" or row[name] == "unbounded" else ""
+
+    columns = (
+        "position", "side", "mark", "stop", "slippage (bps)", "at risk (USDT)", "if stopped (USDT)", "to liquidation", "foreign stops",
+        "what is wrong",
+    )  # fmt: skip
+    right = ("mark", "stop", "slippage (bps)", "at risk (USDT)", "if stopped (USDT)", "to liquidation")
+    return table(rows(), columns=columns, right=right, caption="if every stop fills", tone=tone)
+
+
 def orders_table(orders: Iterable[OrderLine], *, ids: bool = True) -> Table:
     """Resting orders, ours and foreign, and since when; ``ids`` adds the client order ids."""
     rows = [

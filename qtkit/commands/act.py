@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtkit.commands.look import ACCOUNT, JSON, ledger_now
+from qtkit.commands.look import ACCOUNT, JSON, ledger_now, say
 
 if TYPE_CHECKING:
     from qtkit.ledger import Ledger, Line
@@ -24,6 +24,7 @@ def signal(
     policy: Annotated[str, typer.Option(help="Exit policy by name: scaled_tp, trailing_tp, staged, hybrid, ...")] = "",
     confidence: Annotated[str, typer.Option(help="How sure the model is, 0 to 1.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan and size it, send nothing.")] = False,
+    account: ACCOUNT = "paper",
     as_json: JSON = False,
 ) -> None:
     """Open a position at the market together with its stop.
@@ -34,7 +35,8 @@ def signal(
 
     logs.quiet()
     wish = _signal(symbol, side, quantity, risk, stop, policy, confidence)
-    done = asyncio.run(_send(wish, dry_run))
+    done, access = asyncio.run(_send(wish, account, dry_run))
+    say(access, as_json)
     if as_json:
         print(json.dumps(asdict(done), indent=1))
         return
@@ -68,10 +70,10 @@ def _bps(text: str, rule: str, scale: int) -> str:
     return str(int(number))
 
 
-async def _send(wish: "Signal", dry_run: bool) -> "Execution":
-    from qtkit.client import send_signal
+async def _send(wish: "Signal", account: str, dry_run: bool) -> "tuple[Execution, str]":
+    from qtkit.client import access, send_signal
 
-    return await send_signal(wish, dry_run=dry_run)
+    return await send_signal(wish, account=account, dry_run=dry_run), access(account)
 
 
 def flatten(
@@ -89,7 +91,9 @@ def flatten(
 
     if bool(symbol) is everything:
         raise typer.BadParameter("name a symbol, or --all", param_hint="SYMBOL")
-    chosen = _chosen(asyncio.run(ledger_now(account)), symbol.upper())
+    it = asyncio.run(ledger_now(account))
+    chosen = _chosen(it, symbol.upper())
+    say(it.access, as_json)
     if not chosen:
         print("nothing is open" if not as_json else json.dumps({"closed": [], "open": []}))
         return
@@ -97,7 +101,7 @@ def flatten(
         print(f"closes {line.key} {line.side} {line.size} at the market, mark {line.mark}, entry {line.entry}", flush=True)
     if not yes:
         typer.confirm("Close?", abort=True)
-    closed, left = asyncio.run(_flatten(symbol.upper() or None))
+    closed, left = asyncio.run(_flatten(account, symbol.upper() or None))
     if as_json:
         print(json.dumps({"closed": closed, "open": left}))
     else:
@@ -116,16 +120,16 @@ def _chosen(it: "Ledger", symbol: str) -> "list[Line]":
     return chosen
 
 
-async def _flatten(symbol: str | None) -> tuple[Sequence[str], Sequence[str]]:
+async def _flatten(account: str, symbol: str | None) -> tuple[Sequence[str], Sequence[str]]:
     """Keys that were closed and that are still open, by the running desk or in its place."""
     from qtkit.client import NoDesk, call, stand_in
     from qtkit.endpoint import chosen
 
     try:
-        said = await call("POST", "/flatten", {"symbol": symbol})
+        said = await call("POST", "/flatten", {"symbol": symbol}, account=account)
         return said["closed"], said["open"]
     except NoDesk:
-        async with stand_in() as desk:
+        async with stand_in(account, closing=True) as desk:
             keys = chosen(desk, symbol)
             left = await desk.flatten(keys)
             return [str(key) for key in keys if key not in left], [str(key) for key in left]

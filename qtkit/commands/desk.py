@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,14 +17,45 @@ def desk(
     account: ACCOUNT = "paper",
     tick: Annotated[float | None, typer.Option(help="Seconds between passes, 0.1 to 60; default: tick_seconds of qtkit.toml.")] = None,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log JSON instead of key=value pairs.")] = False,
+    arm: Annotated[str, typer.Option(metavar="HOURS", help="Let a live account be written to, 1h to 72h, after showing its terms.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, with --arm.")] = False,
 ) -> None:
     """Run the desk of an account until Ctrl-C or SIGTERM. Stopping it leaves the stops resting on the exchange.
 
     Log lines go to stderr and to desk.log in the home folder. Start `qtkit paper` first.
 
-    Examples: `qtkit desk`, `qtkit desk --tick 0.5`, `qtkit desk --json-logs`
+    A live account needs a proof (`qtkit canary`) and an arm. When the arm ends, nothing new is taken on; what is planned stays protected.
+
+    Examples: `qtkit desk`, `qtkit desk --tick 0.5`, `qtkit desk --account main --arm 24h`
     """
+    if arm:
+        _arm(account, arm, yes)
     asyncio.run(_run(account, tick, json_logs))
+
+
+def _arm(account: str, text: str, yes: bool) -> None:
+    """Show what a live desk would be let to do, and take the operator's word. Ends the command if it is not given."""
+    from qtkit import arming
+    from qtkit.commands.canary import clock_of
+    from qtkit.desk import account_of
+    from qtkit.proofs import hours_of
+    from qtkit.settings import Paths, Settings
+
+    hours, settings = hours_of(text), Settings.load(Paths.here().home)
+    clock = asyncio.run(clock_of(account_of(settings, account)))
+
+    def agreed(shown: arming.Shown) -> bool:
+        for name, value in shown.rows:
+            typer.echo(f"{name:<13} {value}", err=True)
+        return yes or typer.prompt("Arm it? Type yes", default="no", err=True).strip().lower() == "yes"
+
+    given = asyncio.run(arming.arm(settings, account, hours, clock, agreed))
+    if given is None:
+        typer.echo(f"account {account} was not armed", err=True)
+        raise typer.Exit(1)
+    typer.echo(
+        f"armed until {datetime.fromtimestamp(given.until_ms / 1000, UTC):%Y-%m-%d %H:%M UTC}; `qtkit disarm` takes it back", err=True
+    )
 
 
 async def _run(account: str, tick: float | None, json_logs: bool) -> None:
@@ -34,6 +66,7 @@ async def _run(account: str, tick: float | None, json_logs: bool) -> None:
     from qtkit import logs
     from qtkit.desk import opened
     from qtkit.endpoint import served
+    from qtkit.herald import Herald
     from qtkit.settings import Paths, Settings
 
     paths = Paths.here()
@@ -44,11 +77,16 @@ async def _run(account: str, tick: float | None, json_logs: bool) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with opened(settings, account) as running, served(running) as url:
-        scope = running.account.scope.value
-        log.info("desk runs", account=account, scope=scope, tick_s=settings.tick_seconds, home=str(paths.home), url=url)
-        await running.run(stop)
-        log.info(farewell(running))
+    with Herald(settings, account, paths.home) as herald:
+        async with opened(settings, account) as running, served(running) as url:
+            herald.follow(running)
+            scope = running.account.scope.value
+            log.info(running.access)
+            log.info("desk runs", account=account, scope=scope, tick_s=settings.tick_seconds, home=str(paths.home), url=url)
+            await running.run(stop)
+            said = farewell(running)
+            herald.part(said)
+    log.info(said)
 
 
 def farewell(running: "Desk") -> str:

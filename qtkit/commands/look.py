@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +33,14 @@ def check(account: ACCOUNT = "paper", as_json: JSON = False) -> None:
         print(json.dumps({"sentence": it.sentence, "ok": not bad, "late": it.late(), **asdict(it)}, indent=1))
     else:
         show.ledger(it)
+    say(it.access, as_json)
     raise typer.Exit(1 if bad else 0)
+
+
+def say(access: str, as_json: bool) -> None:
+    """Which account, kind, scope and key rights a command used: below its answer, or on stderr where the answer is for scripts."""
+    if access:
+        print(access, file=sys.stderr if as_json else sys.stdout)
 
 
 async def ledger_now(account: str) -> "Ledger":
@@ -48,9 +56,7 @@ async def ledger_now(account: str) -> "Ledger":
     logs.quiet()
     account_of(Settings.load(Paths.here().home), account)
     try:
-        told = codec.decode(Ledger, await call("GET", "/cover", timeout_s=ANSWER_WITHIN_S))
-        if told.account == account:
-            return told
+        return codec.decode(Ledger, await call("GET", "/cover", account=account, timeout_s=ANSWER_WITHIN_S))
     except (NoDesk, DeskSilent):
         pass  # what it does not tell is seen below
     async with onlooker(account) as looking:
@@ -64,16 +70,18 @@ def preview(account: ACCOUNT = "paper", as_json: JSON = False) -> None:
     """
     from qtkit import show
 
-    steps = asyncio.run(_steps(account))
+    steps, access = asyncio.run(_steps(account))
     if as_json:
         print(json.dumps([asdict(step) for step in steps], indent=1))
     else:
         show.steps(steps)
+    say(access, as_json)
 
 
-async def _steps(account: str) -> "tuple[Step, ...]":
+async def _steps(account: str) -> "tuple[tuple[Step, ...], str]":
+    """What the next pass would do, and by which access that was found."""
     from qtkit import logs
-    from qtkit.client import NoDesk, call
+    from qtkit.client import NoDesk, access, call
     from qtkit.desk import account_of
     from qtkit.ledger import Step
     from qtkit.onlooker import onlooker
@@ -83,10 +91,10 @@ async def _steps(account: str) -> "tuple[Step, ...]":
     logs.quiet()
     account_of(Settings.load(Paths.here().home), account)
     try:
-        return tuple(codec.decode(Step, row) for row in await call("GET", "/preview"))
+        return tuple(codec.decode(Step, row) for row in await call("GET", "/preview", account=account)), access(account)
     except NoDesk:
         async with onlooker(account) as looking:
-            return await looking.steps()
+            return await looking.steps(), looking.access
 
 
 def plan(
@@ -105,20 +113,22 @@ def plan(
     from qtkit.core.plan import ExitPlan
     from qtkit.store import codec
 
-    found, kept = asyncio.run(_plan(symbol.upper(), side.upper(), account))
+    found, kept, access = asyncio.run(_plan(symbol.upper(), side.upper(), account))
     if as_json:
         print(json.dumps({"kept": kept, "plan": codec.encode(ExitPlan, found), "text": describe_plan(found)}, indent=1))
-        return
-    if not kept:
-        print("no desk has planned this position yet; the draft that it would make:")
-    elif found.provisional:
-        print("provisional: made from a caller's word, not yet confirmed by a reading of the position")
-    print("\n".join(describe_plan(found)))
+    else:
+        if not kept:
+            print("no desk has planned this position yet; the draft that it would make:")
+        elif found.provisional:
+            print("provisional: made from a caller's word, not yet confirmed by a reading of the position")
+        print("\n".join(describe_plan(found)))
+    say(access, as_json)
 
 
-async def _plan(symbol: str, side: str, account: str) -> "tuple[ExitPlan, bool]":
-    """The plan of a symbol's position, and whether it is kept."""
+async def _plan(symbol: str, side: str, account: str) -> "tuple[ExitPlan, bool, str]":
+    """The plan of a symbol's position, whether it is kept, and by which access it was found."""
     from qtkit import logs
+    from qtkit.access import told
     from qtkit.core.model import PolicyError, Side
     from qtkit.core.names import suggestion
     from qtkit.desk import account_of
@@ -130,15 +140,15 @@ async def _plan(symbol: str, side: str, account: str) -> "tuple[ExitPlan, bool]"
     if side and side not in Side.__members__:
         raise PolicyError(f"side '{side.lower()}' is not a side of a position: {suggestion(side.lower(), ('long', 'short'))}")
     paths = Paths.here()
-    account_of(Settings.load(paths.home), account)
+    held = account_of(Settings.load(paths.home), account)
     active = _kept(ExitRouter(account=account), symbol, side)
     if active is not None:
-        return active, True
+        return active, True, told(held)
     async with onlooker(account) as looking:
         instruments = looking.monitor.gateway.instruments
         if symbol not in instruments:
             raise PolicyError(f"there is no symbol '{symbol}': {suggestion(symbol, instruments)}")
-        episodes = (await looking.decision()).book.episodes
+        episodes, access = (await looking.decision()).book.episodes, looking.access
     found = [e.plan for key, e in sorted(episodes.items()) if key.symbol == symbol and side in ("", e.side.name)]
     if not found:
         raise PolicyError(
@@ -147,7 +157,7 @@ async def _plan(symbol: str, side: str, account: str) -> "tuple[ExitPlan, bool]"
         )
     if len(found) > 1:
         raise PolicyError(f"{symbol} has a long and a short position; say which: --side long or --side short")
-    return found[0], False
+    return found[0], False, access
 
 
 def _kept(router: "ExitRouter", symbol: str, side: str) -> "ExitPlan | None":

@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from qtkit.paper.tape import Tape, Tick
 
 BALANCE = 100_000
+READER = "reader"
 MINUTE_MS = 60_000
 
 
@@ -36,7 +38,7 @@ def paper(
     """Run a paper exchange (Binance USD-M) on this computer. Nothing is kept when it ends.
 
     Account "paper" holds 100,000 USDT. Its keys are made in the home folder: paper.json for the desk, stranger.json for anybody else who
-    trades on the same account.
+    trades on the same account, reader.json for one that may only read.
 
     Examples: `qtkit paper`, `qtkit paper --incident`, `qtkit paper --port 8570 --data bars --window fall --hours 6`
     """
@@ -52,19 +54,21 @@ async def _run(
     from qtkit.paper.clock import Pump
     from qtkit.paper.exchange import Exchange
     from qtkit.paper.server import PaperServer
+    from qtkit.paper.signing import WHOLE
     from qtkit.settings import PaperKeys, Paths, Settings
 
     paths = Paths.here()
     configured = _port_of(Settings.load(paths.home))
     start_ms = time.time_ns() // 1_000_000 // MINUTE_MS * MINUTE_MS
     tape, ticks = _prices(data, symbols, window, hours, seed, start_ms, incident)
-    keys = {name: PaperKeys.create(paths.paper_keys(name)) for name in ("paper", scene.STRANGER)}
+    keys = {name: PaperKeys.create(paths.paper_keys(name)) for name in ("paper", scene.STRANGER, READER)}
     exchange = Exchange(seed=seed, start_ms=start_ms)
     account = exchange.open_account("paper", balance=E8(BALANCE * ONE), hedge=hedge)
     scene.prepare(exchange, tape)
     entries = scene.first_prices(tape, scene.incident_entries()) if data else scene.incident_entries()
     opened = scene.open_incident(exchange, account, entries) if incident else ()
     server = PaperServer(exchange, keys={pair.api_key: (pair.secret.reveal(), "paper") for pair in keys.values()})
+    server.rights[keys[READER].api_key] = replace(WHOLE, trade=False)
     listening = await server.start(port=configured if port is None else port)
     try:
         _tell(paths, listening, configured, tape, opened)

@@ -69,6 +69,11 @@ def distance_bps(from_e8: int, to_e8: int) -> int:
     return -((-abs(to_e8 - from_e8) * BPS) // from_e8)
 
 
+def slippage_bps(sign: int, trigger_e8: int, fill_e8: int) -> int:
+    """What a stop's fill was worse than its trigger, bps of the trigger, rounded up; negative where it was better."""
+    return -((-sign * (trigger_e8 - fill_e8) * BPS) // trigger_e8)
+
+
 def improves(sign: int, old_ticks: int, new_ticks: int, step_bps: int) -> bool:
     """True if the new stop is tighter than the old one by at least ``step_bps`` of it, and by at least one tick."""
     gain_ticks = sign * (new_ticks - old_ticks)

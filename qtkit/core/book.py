@@ -5,9 +5,12 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import assert_never
 
-from qtkit.core.model import E8, Key, Lots, Order, OrderStatus, Side
+from qtkit.core import arithmetic
+from qtkit.core.model import E8, Bps, Key, Lots, Order, OrderStatus, Scope, Side, Ticks
 from qtkit.core.plan import ExitPlan
 from qtkit.core.trail import TrailState
+
+SLIPS_KEPT = 200  # fills of a symbol's stops from which slippage is learnt: what was a year ago says little
 
 
 class LegStatus(Enum):
@@ -40,7 +43,8 @@ class Episode:
     """One position from leaving flat to being flat: its plan, its trail, its orders, its gap.
 
     ``ladder`` holds the lots still to be closed by each target of the plan; ``expected`` is the size that our own fills explain,
-    so that a different size means that somebody else traded. ``opened`` is False while our own entry is on its way.
+    so that a different size means that somebody else traded. ``opened`` is False while our own entry is on its way. ``outdated`` are
+    the client ids of orders that the operator's looser stop replaces: they hold its level up no longer.
     """
 
     key: Key
@@ -61,19 +65,43 @@ class Episode:
     flat_since_ms: int | None = None
     ended: bool = False
     deadline_ms: int | None = None
+    outdated: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What the operator has said of a symbol: how far the desk may go there, until when (ms, None: until said otherwise), and why.
+
+    With ``cancel``, what rests of ours there is taken away first.
+    """
+
+    scope: Scope
+    until_ms: int | None
+    cancel: bool
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Book:
-    """All living episodes of an account.
+    """All living episodes of an account, and what its operator has said.
 
     ``orphans`` are orders of ours on a flat slot, by client id, with the time (ms) they were first seen there; ``emergencies`` the
-    times at which the desk closed a position because it could not be protected.
+    times at which the desk closed a position because it could not be protected. ``choices`` are the operator's, by symbol;
+    ``paused_ms`` is since when nothing new is taken on, None if it is. ``slips`` are what the newest fills of our stops were worse
+    than their triggers by, bps, by symbol.
     """
 
     episodes: Mapping[Key, Episode] = field(default_factory=dict)
     orphans: Mapping[str, int] = field(default_factory=dict)
     emergencies: tuple[int, ...] = ()
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    paused_ms: int | None = None
+    slips: Mapping[str, tuple[Bps, ...]] = field(default_factory=dict)
+
+    def choice(self, symbol: str, now_ms: int) -> Choice | None:
+        """What the operator has said of a symbol, unless it is over."""
+        choice = self.choices.get(symbol)
+        return choice if choice is not None and (choice.until_ms is None or now_ms < choice.until_ms) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +256,62 @@ class EmergencyMade:
     reason: str
 
 
-EpisodeEvent = WentFlat | Ratcheted | Resized | IntentMade | CancelMade | OutcomeSeen | LegSeen | LegResolved | GapChanged
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeChosen:
+    """The operator said how far the desk may go on a symbol; ``choice`` None takes it back."""
+
+    symbol: str
+    choice: Choice | None
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused:
+    """The operator had nothing new taken on since ``since_ms``; None: it is again. What is held goes on being protected."""
+
+    since_ms: int | None
+    at_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopSet:
+    """The operator set the stop. ``outdated`` are our resting orders that it is looser than, by client id: they are to be replaced."""
+
+    key: Key
+    stop: Ticks
+    outdated: tuple[str, ...]
+    at_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopFilled:
+    """A stop of ours was filled: its trigger and the average price of its fill (E8). ``side`` is the position's."""
+
+    key: Key
+    side: Side
+    client_id: str
+    trigger: E8
+    average: E8
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebased:
+    """The exchange changed tick or lot of the symbol: everything that is counted in them, on the new grid."""
+
+    key: Key
+    plan: ExitPlan
+    trail: TrailState
+    ladder: tuple[Lots, ...]
+    lots: Lots
+    legs: Mapping[str, Leg]
+
+
+EpisodeEvent = (
+    WentFlat | Ratcheted | Resized | IntentMade | CancelMade | OutcomeSeen | LegSeen | LegResolved | GapChanged | StopSet | Rebased
+)
 
 Event = (
     EntryBegun
@@ -246,6 +329,11 @@ Event = (
     | GapChanged
     | OrphansSeen
     | EmergencyMade
+    | StopFilled
+    | ScopeChosen
+    | Paused
+    | StopSet
+    | Rebased
 )
 
 
@@ -262,7 +350,18 @@ def fold(book: Book, event: Event) -> Book:
             return replace(book, orphans=event.orphans)
         case EmergencyMade():
             return replace(book, emergencies=(*book.emergencies, event.at_ms)[-10:])
-        case WentFlat() | Ratcheted() | Resized() | IntentMade() | CancelMade() | OutcomeSeen() | LegSeen() | LegResolved() | GapChanged():
+        case StopFilled():
+            symbol = event.key.symbol
+            bps = Bps(arithmetic.slippage_bps(event.side.sign, event.trigger, event.average))
+            return replace(book, slips={**book.slips, symbol: (*book.slips.get(symbol, ()), bps)[-SLIPS_KEPT:]})
+        case ScopeChosen():
+            return replace(book, choices=_chosen(book.choices, event))
+        case Paused():
+            return replace(book, paused_ms=event.since_ms)
+        case (
+            WentFlat() | Ratcheted() | Resized() | IntentMade() | CancelMade() | OutcomeSeen() | LegSeen() | LegResolved() | GapChanged()
+            | StopSet() | Rebased()
+        ):  # fmt: skip
             episode = book.episodes.get(event.key)
             return book if episode is None else _put(book, step(episode, event))
         case _:
@@ -307,8 +406,18 @@ def step(episode: Episode, event: EpisodeEvent) -> Episode:
             if event.since_ms is None and covered is None:
                 covered = event.at_ms
             return replace(episode, gap_since_ms=event.since_ms, covered_since_ms=covered)
+        case Rebased():
+            return replace(episode, plan=event.plan, trail=event.trail, ladder=event.ladder, expected=event.lots, legs=event.legs)
+        case StopSet():
+            outdated = tuple(dict.fromkeys((*episode.outdated, *event.outdated)))
+            return replace(episode, trail=replace(episode.trail, stop=event.stop), outdated=outdated)
         case _:
             assert_never(event)
+
+
+def _chosen(choices: Mapping[str, Choice], event: ScopeChosen) -> Mapping[str, Choice]:
+    others = {symbol: choice for symbol, choice in choices.items() if symbol != event.symbol}
+    return others if event.choice is None else {**others, event.symbol: event.choice}
 
 
 def _put(book: Book, episode: Episode) -> Book:

@@ -8,6 +8,8 @@ from qtkit.core.model import E8, Instrument, Key, Lots, Order, OrderKind, Positi
 
 _STOP, _TRAILING, _BOTH = OrderKind.STOP_MARKET, OrderKind.TRAILING_STOP_MARKET, PositionSide.BOTH
 LIQUIDATION_BUFFER = 200  # bps of the way back from liquidation to the mark: a stop nearer than this is no stop
+WRONG_SIDE, BEYOND, LOOSER = "wrong side", "beyond liquidation", "looser than the plan's floor"
+PROTECTED, WRONG_TRIGGER = "priceProtect may refuse it in a crash", "triggers on"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,8 +17,8 @@ class Coverage:
     """The ledger line of a position. "Protected" is said of this and of nothing else.
 
     ``covered`` and ``foreign`` are lots closed by our own and by other stops; ``gap`` what our own leave open; ``stop`` the tightest
-    level (ticks) at which the whole position is closed by our own orders; ``at_risk`` the loss (E8, quote) from the mark if every
-    own stop fills at its level, None while there is a gap; ``faults`` say why an order of ours does not count.
+    level (ticks) at which the whole position is closed by our own orders; ``faults`` say, each by its client id, why an order of
+    ours does not count.
     """
 
     key: Key
@@ -25,7 +27,6 @@ class Coverage:
     foreign: Lots
     gap: Lots
     stop: Ticks | None
-    at_risk: E8 | None
     since_ms: int | None
     orders: tuple[str, ...]
     foreign_orders: tuple[str, ...]
@@ -47,15 +48,15 @@ def fault(
     elif order.kind is not _STOP:
         return "not a stop-market order"
     if order.side is not position.side.closing or order.position_side is not position.position_side:
-        return "wrong side"
+        return WRONG_SIDE
     if not (order.reduce_only or order.close_position or position.position_side is not _BOTH):
         return "neither reduce-only nor close-position"
     if not order.status.working:
         return f"order is {order.status.value}"
     if order.price_protect:
-        return "priceProtect may refuse it in a crash"
+        return PROTECTED
     if trigger_by is not None and order.trigger_by is not trigger_by:
-        return f"triggers on {order.trigger_by.value}, planned {trigger_by.value}"
+        return f"{WRONG_TRIGGER} {order.trigger_by.value}, planned {trigger_by.value}"
     if order.trigger is not None and arithmetic.stop_hit_e8(position.side.sign, position.mark, order.trigger, instrument.tick):
         return "the price has passed its trigger"
     if order.trigger is None:
@@ -64,14 +65,20 @@ def fault(
 
 
 def _misplaced(trigger: Ticks, position: Position, instrument: Instrument, floor: Ticks | None) -> str | None:
-    sign = position.side.sign
-    if position.liquidation is not None and sign * (position.mark - position.liquidation) > 0:
-        last_safe = arithmetic.level_between(sign, position.liquidation, position.mark, LIQUIDATION_BUFFER, instrument.tick)
+    sign, liquidation = position.side.sign, liquidation_ahead(position)
+    if liquidation is not None:
+        last_safe = arithmetic.level_between(sign, liquidation, position.mark, LIQUIDATION_BUFFER, instrument.tick)
         if sign * (trigger - last_safe) < 0:
-            return "beyond liquidation"
+            return BEYOND
     if floor is not None and sign * (trigger - floor) < 0:
-        return "looser than the plan's floor"
+        return LOOSER
     return None
+
+
+def liquidation_ahead(position: Position) -> E8 | None:
+    """The liquidation price (E8) if it is known and lies on the losing side of the mark: both legs of a cross hedge show the same one."""
+    price = position.liquidation
+    return price if price is not None and position.side.sign * (position.mark - price) > 0 else None
 
 
 def lots_of(order: Order, position: Position) -> int:
@@ -118,20 +125,8 @@ def assess(
         foreign=Lots(min(position.lots, sum(lots_of(order, position) for order in others))),
         gap=Lots(position.lots - covered),
         stop=stop,
-        at_risk=None if covered < position.lots else loss_at_stops(position, instrument, good),
         since_ms=since_ms,
         orders=tuple(order.client_id for order in good),
         foreign_orders=tuple(order.client_id for order in others),
         faults=tuple(faults),
     )
-
-
-def loss_at_stops(position: Position, instrument: Instrument, stops: Iterable[Order]) -> E8:
-    """Loss from the mark (E8, quote; negative is a gain) if every stop fills at its level, tightest first."""
-    sign, left, loss = position.side.sign, int(position.lots), 0
-    for order in sorted((o for o in stops if o.trigger is not None), key=lambda o: -sign * (o.trigger or 0)):
-        lots = min(left, lots_of(order, position))
-        price = (order.trigger or 0) * instrument.tick
-        loss += sign * (position.mark - price) * lots * instrument.lot // 100_000_000
-        left -= lots
-    return E8(loss)

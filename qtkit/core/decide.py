@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from qtkit.core import arithmetic
-from qtkit.core.book import Book, EmergencyMade, Episode, EpisodeClosed, Event, GapChanged, Leg, LegStatus, Ratcheted, fold
+from qtkit.core.book import Book, Choice, EmergencyMade, Episode, EpisodeClosed, Event, GapChanged, Leg, LegStatus, Ratcheted, fold
 from qtkit.core.coverage import Coverage, assess, covering_level, fault
-from qtkit.core.desired import WORKING_WITHIN, Scope, Traits, Wanted, closing_market, safe_stop, wanted
+from qtkit.core.desired import WORKING_WITHIN, Traits, Wanted, closing_market, safe_stop, wanted, yielding
 from qtkit.core.ids import parse_client_order_id
-from qtkit.core.model import Action, Cancel, Instrument, Key, Lookup, Lots, Order, OrderKind, Place, Position, Snapshot, Ticks
+from qtkit.core.model import Action, Cancel, Instrument, Key, Lookup, Lots, Order, OrderKind, Place, Position, Scope, Snapshot, Ticks
+from qtkit.core.rebase import rebase_events
 from qtkit.core.reconcile import STOPS, Ranked, Situation, place_leg, reconcile
-from qtkit.core.roll import PlanFor, flat_events, leg_events, orphan_events, position_events, resize_events
+from qtkit.core.roll import PlanFor, flat_events, leg_events, orphan_events, passed_events, position_events, resize_events
 
 _MARKET, _MISSING, _ACKED = OrderKind.MARKET, LegStatus.MISSING, LegStatus.ACKED
 DAY_MS = 86_400_000
@@ -24,7 +25,8 @@ class Desk:
     """What a decision is made with: the account's settings. Times in ms.
 
     ``grace_ms``: how long an acknowledgement counts before it is read back; ``flat_after_ms``: between two readings that prove flat;
-    ``patience_ms``: how long a position may be without cover before the desk closes its own.
+    ``patience_ms``: how long a position may be without cover before the desk closes its own. ``symbols``: those on which something may
+    be sent without the operator's word, None for all. ``takes_on_until_ms``: nothing new is taken on from then on (None: no end).
     """
 
     account: str
@@ -36,6 +38,20 @@ class Desk:
     flat_after_ms: int = 4_000
     patience_ms: int = 10_000
     emergencies_a_day: int = 2
+    symbols: frozenset[str] | None = None
+    takes_on_until_ms: int | None = None
+
+    def scope_of(self, book: Book, symbol: str, now_ms: int) -> Scope:
+        """How far the desk may go on a symbol: the operator's word, else the account's scope on the symbols it is allowed."""
+        choice = book.choice(symbol, now_ms)
+        if choice is not None:
+            return choice.scope
+        return self.scope if self.symbols is None or symbol in self.symbols else Scope.WATCH
+
+    def nothing_new(self, book: Book) -> int | None:
+        """Since when (ms) nothing new is taken on, or None: paused by the operator, or the time for it is over."""
+        ends = [at for at in (book.paused_ms, self.takes_on_until_ms) if at is not None]
+        return min(ends, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +88,8 @@ def decide(
         run.symbol_apart(snapshot)
     if run.blocked:
         run.alarms.append(f"{desk.account}: another desk's orders rest on this account; nothing is sent until one of the two is stopped")
-    silent = run.blocked or desk.scope is Scope.WATCH
     room = desk.traits.max_conditional - sum(order.kind.conditional for snapshot in readings for order in snapshot.orders)
-    actions = () if silent else _in_order(run.ranked, room)
+    actions = () if run.blocked else _in_order(run.ranked, room)
     after = replace(run.book, episodes=run.episodes)
     return Decision(book=after, events=tuple(run.events), actions=actions, coverage=tuple(run.coverage), alarms=tuple(run.alarms))
 
@@ -118,6 +133,16 @@ class _Run:
             self.events.append(event)
             self.book = fold(self.book, event)
 
+    def scope(self, episode: Episode) -> Scope:
+        """How far the desk may go with a position. Somebody else's that came when nothing new is taken on is only watched."""
+        since_ms = self.desk.nothing_new(self.book)
+        if since_ms is not None and not episode.own and episode.since_ms >= since_ms and self._choice(episode) is None:
+            return Scope.WATCH
+        return self.desk.scope_of(self.book, episode.key.symbol, self.now_ms)
+
+    def _choice(self, episode: Episode) -> Choice | None:
+        return self.book.choice(episode.key.symbol, self.now_ms)
+
     def split(self, orders: Iterable[Order]) -> _Orders:
         own, foreign, others = [], [], []
         for order in orders:
@@ -149,7 +174,7 @@ class _Run:
         self.keys[snapshot.symbol] = list(self.book.episodes)
 
     def symbol(self, snapshot: Snapshot) -> None:
-        orders = self.split(snapshot.orders)
+        orders, before = self.split(snapshot.orders), len(self.ranked)
         held = {Key(self.desk.account, p.symbol, p.position_side): p for p in snapshot.positions}
         for key in sorted({*held, *self.book.episodes}):
             own = tuple(o for o in orders.own if o.position_side is key.position_side)
@@ -160,6 +185,17 @@ class _Run:
                 foreign = tuple(o for o in (*orders.foreign, *orders.other_desks) if o.position_side is key.position_side)
                 self._with_position(snapshot, key, position, own, foreign)
         self._orphans(snapshot, orders.own)
+        self._hands_off(snapshot.symbol, orders.own, before)
+
+    def _hands_off(self, symbol: str, own: tuple[Order, ...], before: int) -> None:
+        """Where the desk may only watch, nothing of what was decided is sent; what the operator wants taken away is cancelled."""
+        if self.desk.scope_of(self.book, symbol, self.now_ms) is not Scope.WATCH:
+            return
+        del self.ranked[before:]
+        choice = self.book.choice(symbol, self.now_ms)
+        if choice is not None and choice.cancel:
+            keys = {order.client_id: Key(self.desk.account, symbol, order.position_side) for order in own}
+            self.ranked += [Ranked(rank=3, action=Cancel(key=keys[o.client_id], order=o, reason="released by the operator")) for o in own]
 
     def _without_position(self, snapshot: Snapshot, episode: Episode, own: tuple[Order, ...]) -> None:
         self.happened(leg_events(episode, snapshot, own))
@@ -184,16 +220,21 @@ class _Run:
 
     def _with_position(self, snapshot: Snapshot, key: Key, position: Position, own: tuple[Order, ...], foreign: tuple[Order, ...]) -> None:
         instrument = self.desk.instruments[snapshot.symbol]
-        self.happened(position_events(self.book, snapshot, key, position, self.plan_for, was_flat=key in self.flat))
+        self.happened(rebase_events(self.book.episodes.get(key), instrument))
+        self.happened(position_events(self.book, snapshot, key, position, own, self.plan_for, was_flat=key in self.flat))
         self.happened(leg_events(self.book.episodes[key], snapshot, own))
         self.happened(resize_events(self.book.episodes[key], position, stable=snapshot.stable))
+        episode = self.book.episodes[key]
+        self.happened(passed_events(episode, position, yielding(episode, position, foreign)))
         self._keep_tight(key, position, instrument, own)
         episode = self.book.episodes[key]
         working = self._working_level(episode, position, instrument, own)
         if snapshot.stable:
             self._software_stop(snapshot, episode, position, instrument, own)
-        legs = wanted(episode, position, instrument, scope=self.desk.scope, traits=self.desk.traits, working=working, foreign=foreign)
-        self.ranked += reconcile(self._situation(episode, position, instrument, own, stable=snapshot.stable), legs)
+        scope = self.scope(episode)
+        legs = wanted(episode, position, instrument, scope=scope, traits=self.desk.traits, working=working, foreign=foreign)
+        if scope is not Scope.WATCH:
+            self.ranked += reconcile(self._situation(episode, position, instrument, own, stable=snapshot.stable), legs)
         self._ask(episode, [name for name, leg in episode.legs.items() if self._unexplained(leg)])
         self._ledger(snapshot, key, position, instrument, own, foreign)
 
@@ -216,7 +257,7 @@ class _Run:
         """The stop is never looser than what already rests (a lost store), nor than liquidation allows."""
         episode = self.book.episodes[key]
         sign, level = episode.side.sign, episode.trail.stop
-        good = [o for o in own if fault(o, position, instrument, episode.plan.floor) is None]
+        good = [o for o in own if o.client_id not in episode.outdated and fault(o, position, instrument, episode.plan.floor) is None]
         levels = [covering_level(good, position), *(o.trigger for o in good if not o.close_position)]  # of a part, too: it stays
         resting = max((found for found in levels if found is not None), key=lambda trigger: sign * trigger, default=None)
         if resting is not None:
@@ -245,7 +286,7 @@ class _Run:
         if reason is None:
             return
         self.alarms.append(f"{episode.key}: {reason}")
-        if self.desk.scope is not Scope.FULL:
+        if self.scope(episode) is not Scope.FULL:
             return
         lots = Lots(min(position.lots, instrument.market_max_lots))
         want = Wanted(leg="x0", order=closing_market(position, lots))

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 from qtkit.core import arithmetic
 from qtkit.core.book import Episode
@@ -14,6 +13,7 @@ from qtkit.core.model import (
     OrderKind,
     Position,
     PositionSide,
+    Scope,
     Ticks,
     TriggerBy,
 )
@@ -21,14 +21,7 @@ from qtkit.core.model import (
 _STOP, _TARGET, _BOTH, _LAST = OrderKind.STOP_MARKET, OrderKind.TAKE_PROFIT_MARKET, PositionSide.BOTH, TriggerBy.LAST
 WORKING_WITHIN = 6_000  # bps of the way from price to liquidation within which the working stop lies
 FLOOR_WITHIN = 7_500  # the same for the floor
-
-
-class Scope(Enum):
-    """How far the desk may go on an account."""
-
-    WATCH = "watch"
-    GUARD = "guard"
-    FULL = "full"
+_STOPS = (OrderKind.STOP_MARKET, OrderKind.STOP, OrderKind.TRAILING_STOP_MARKET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +81,10 @@ def wanted(
     """Floor, working stop and targets. ``working`` is the level at which the stop can rest now (None: none can)."""
     if scope is Scope.WATCH:
         return ()
-    legs = [*_floor(episode, position, instrument, traits, foreign), *_stops(episode, position, instrument, working)]
+    held = _held_by_others(position, foreign) if traits.conditional_reserves else 0
+    legs = [*_floor(episode, position, instrument, traits, foreign), *_stops(episode, position, instrument, working, held)]
     if scope is Scope.FULL and not traits.conditional_reserves:
-        legs += _targets(episode, position)
+        legs += _targets(episode, position, instrument, foreign)
     return tuple(legs)
 
 
@@ -109,12 +103,18 @@ def _floor(episode: Episode, position: Position, instrument: Instrument, traits:
     return (Wanted(leg="f0", order=_closing(episode, position, _STOP, lots=0, trigger=level)),)
 
 
-def _stops(episode: Episode, position: Position, instrument: Instrument, working: Ticks | None) -> tuple[Wanted, ...]:
-    """The working stop over the whole position, split by the maximum market lot."""
+def _held_by_others(position: Position, foreign: Sequence[Order]) -> int:
+    """Lots that the stops of others keep from ours where reduce-only orders reserve quantity (Binance -4118)."""
+    closing = (o for o in foreign if o.side is position.side.closing and o.position_side is position.position_side)
+    return sum(o.remaining for o in closing if o.kind in _STOPS and o.reduce_only)
+
+
+def _stops(episode: Episode, position: Position, instrument: Instrument, working: Ticks | None, held: int) -> tuple[Wanted, ...]:
+    """The working stop over the whole position but what others hold, split by the maximum market lot."""
     if working is None:
         return ()
     legs: list[Wanted] = []
-    left = int(position.lots)
+    left = position.lots - held
     while left > 0:
         lots = min(left, instrument.market_max_lots)
         legs.append(Wanted(leg=f"s{len(legs)}", order=_closing(episode, position, _STOP, lots=lots, trigger=working)))
@@ -122,10 +122,29 @@ def _stops(episode: Episode, position: Position, instrument: Instrument, working
     return tuple(legs)
 
 
-def _targets(episode: Episode, position: Position) -> tuple[Wanted, ...]:
+def yielding(episode: Episode, position: Position, foreign: Sequence[Order]) -> tuple[Lots, ...]:
+    """The ladder without the lots that others mean to take: both together never close more than there is. The nearest are kept.
+
+    Else a bot's plain limit order, reached after a target of ours, would turn a one-way position over. A fill of ours that is still to
+    be told has left the size already but not the ladder: until then the larger size counts.
+    """
+    size = max(position.lots, episode.expected)
+    closing = [o for o in foreign if o.side is position.side.closing and o.position_side is position.position_side]
+    theirs = sum(size if o.close_position else o.remaining for o in closing if o.kind not in _STOPS)
+    if theirs == 0:
+        return episode.ladder
+    room, ladder = max(0, size - theirs), []
+    for lots in episode.ladder:
+        ladder.append(Lots(min(lots, room)))
+        room -= ladder[-1]
+    return tuple(ladder)
+
+
+def _targets(episode: Episode, position: Position, instrument: Instrument, foreign: Sequence[Order]) -> tuple[Wanted, ...]:
     legs = []
-    for index, (target, lots) in enumerate(zip(episode.plan.targets, episode.ladder, strict=True), start=1):
-        if lots > 0:
+    ladder = yielding(episode, position, foreign)
+    for index, (target, lots) in enumerate(zip(episode.plan.targets, ladder, strict=True), start=1):
+        if lots >= instrument.min_lots:
             legs.append(Wanted(leg=f"t{index}", order=_closing(episode, position, _TARGET, lots=lots, trigger=target.price)))
     return tuple(legs)
 

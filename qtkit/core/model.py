@@ -41,6 +41,14 @@ class Side(Enum):
         return _SELL if self.sign > 0 else _BUY
 
 
+class Scope(Enum):
+    """How far the desk may go: ``watch`` sends nothing, ``guard`` rests floor and working stop, ``full`` carries the whole plan out."""
+
+    WATCH = "watch"
+    GUARD = "guard"
+    FULL = "full"
+
+
 class OrderSide(Enum):
     """Side of an order, as on the wire."""
 

@@ -13,7 +13,7 @@ from qtkit.core.book import Episode, Leg, LegStatus
 from qtkit.core.coverage import fault, lots_of
 from qtkit.core.desired import Traits, Wanted, closing_market
 from qtkit.core.ids import client_order_id, parse_client_order_id
-from qtkit.core.model import Action, Cancel, Instrument, Order, OrderKind, Place, Position
+from qtkit.core.model import Action, Cancel, Instrument, Lots, Order, OrderKind, Place, Position, PositionSide
 
 WOULD_TRIGGER = -2021  # Binance: the trigger price is reached already
 REFUSALS = 5  # equal refusals in a row before we pause
@@ -72,12 +72,34 @@ def reconcile(now: Situation, wanted: Sequence[Wanted]) -> tuple[Ranked, ...]:
         actions += bridged
         surplus = [order for order in surplus if all(r.action != _cancel(now, order) for r in bridged)]
     else:
-        actions += [Ranked(rank=0, action=place) for want in stops if (place := place_leg(now, want)) is not None]
+        room = _room(now, wanted) if now.traits.conditional_reserves else None
+        actions += [Ranked(rank=0, action=place) for want in _fitting(stops, room) if (place := place_leg(now, want)) is not None]
     actions += _cancels(now, surplus, missing)
     if now.stable and not any(leg.status is _MISSING for leg in now.episode.legs.values()):
         reached = [_taken(now, want) for want in targets]
         actions += [Ranked(rank=4, action=place) for want in reached if (place := place_leg(now, want)) is not None]
     return tuple(actions)
+
+
+def _room(now: Situation, wanted: Sequence[Wanted]) -> int | None:
+    """Lots that stops may still reserve (Binance -4118), None where nothing is reserved: hedge mode knows no reduce-only orders."""
+    if now.position.position_side is not PositionSide.BOTH:
+        return None
+    reserved = sum(order.remaining for order in now.own if order.kind in STOPS and order.reduce_only)
+    return max(0, sum(want.order.lots for want in wanted if want.leg[0] == "s") - reserved)
+
+
+def _fitting(stops: Sequence[Wanted], room: int | None) -> list[Wanted]:
+    """The stops that can be placed beside those that rest: what was added to a position gets a stop of its own."""
+    fitting = []
+    for want in stops:
+        lots = want.order.lots if room is None else min(want.order.lots, room)
+        if want.order.close_position:
+            fitting.append(want)
+        elif lots > 0:
+            fitting.append(Wanted(leg=want.leg, order=replace(want.order, lots=Lots(lots))))
+            room = None if room is None else room - lots
+    return fitting
 
 
 def _taken(now: Situation, want: Wanted) -> Wanted:
@@ -156,10 +178,20 @@ def _cancels(now: Situation, surplus: Sequence[Order], missing: Sequence[Wanted]
     for order in surplus:
         if order.kind not in STOPS:
             actions.append(Ranked(rank=4, action=_cancel(now, order)))
-        elif may_cancel(order, remaining, now.position, now.instrument):
+        elif _superseded(now, order, remaining) or may_cancel(order, remaining, now.position, now.instrument):
             remaining.remove(order)
             actions.append(Ranked(rank=3, action=_cancel(now, order)))
     return actions
+
+
+def _superseded(now: Situation, order: Order, remaining: Sequence[Order]) -> bool:
+    """True for an order that the operator's looser stop replaces, once the others close the whole position at that stop or tighter."""
+    episode = now.episode
+    if order.client_id not in episode.outdated:
+        return False
+    others = [other for other in remaining if other.client_id not in episode.outdated and other.trigger is not None]
+    sound = [other for other in others if fault(other, now.position, now.instrument, episode.trail.stop) is None]
+    return sum(lots_of(other, now.position) for other in sound) >= now.position.lots
 
 
 def may_cancel(order: Order, own: Iterable[Order], position: Position, instrument: Instrument) -> bool:

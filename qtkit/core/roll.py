@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from qtkit.core import arithmetic
 from qtkit.core.book import (
     Book,
     EntryFailed,
@@ -19,6 +20,7 @@ from qtkit.core.book import (
 from qtkit.core.ladder import split
 from qtkit.core.model import Bps, Key, Lots, Order, Position, Snapshot
 from qtkit.core.plan import WHOLE, ExitPlan
+from qtkit.core.reconcile import STOPS
 from qtkit.core.trail import begin
 
 _LIVE, _MISSING = LegStatus.LIVE, LegStatus.MISSING
@@ -42,12 +44,15 @@ def cut(plan: ExitPlan, lots: Lots, closed: Sequence[bool]) -> tuple[Lots, ...]:
 
 
 def position_events(
-    book: Book, snapshot: Snapshot, key: Key, position: Position, plan_for: PlanFor, *, was_flat: bool = False
+    book: Book, snapshot: Snapshot, key: Key, position: Position, resting: Sequence[Order], plan_for: PlanFor, *, was_flat: bool = False
 ) -> list[Event]:
-    """Events of an open position: its episode begins, flips, or goes on. ``was_flat``: the exchange told of an empty slot meanwhile."""
+    """Events of an open position: its episode begins, flips, or goes on.
+
+    ``resting`` are our orders there; ``was_flat``: the exchange told of an empty slot meanwhile.
+    """
     episode = book.episodes.get(key)
     events: list[Event] = []
-    if episode is not None and _another(episode, position, was_flat=was_flat):
+    if episode is not None and _another(episode, position, resting, was_flat=was_flat):
         reason = "flipped" if episode.side is not position.side else "closed and opened again"
         events.append(EpisodeClosed(key=key, at_ms=snapshot.at_ms, reason=reason))
         episode = None
@@ -66,10 +71,26 @@ def position_events(
     return events
 
 
-def _another(episode: Episode, position: Position, *, was_flat: bool) -> bool:
-    """True if the position is not the one of the episode: the other side, or the old one ended on evidence and the entry is new."""
-    ended = episode.ended or (was_flat and episode.opened)
-    return episode.side is not position.side or (ended and episode.entry != position.entry)
+def _another(episode: Episode, position: Position, resting: Sequence[Order], *, was_flat: bool) -> bool:
+    """True if the position is not the one of the episode: the other side, or another entry and a sign that the old one ended.
+
+    Such a sign is what the exchange told; the old size, for what is added changes both; or a price beyond the stop of which nothing
+    rests any more: what somebody opened there while we could not look must not be closed for the sake of one that is gone.
+    """
+    if episode.side is not position.side:
+        return True
+    if episode.ended or (was_flat and episode.opened):
+        return episode.entry != position.entry
+    if not entered_elsewhere(episode, position):
+        return False
+    passed = arithmetic.stop_hit_e8(position.side.sign, position.mark, episode.trail.stop, episode.plan.tick)
+    rests = any(order.kind in STOPS and order.status.working for order in resting)
+    return position.lots == episode.expected or (passed and not rests)
+
+
+def entered_elsewhere(episode: Episode, position: Position) -> bool:
+    """True if the entry price is not the one we know, by a tick or more: less is the exchange's rounding."""
+    return episode.opened and abs(position.entry - episode.entry) >= episode.plan.tick
 
 
 def leg_events(episode: Episode, snapshot: Snapshot, listed: Iterable[Order]) -> list[Event]:
@@ -94,6 +115,19 @@ def resize_events(episode: Episode, position: Position, *, stable: bool) -> list
     closed = [lots == 0 for lots in episode.ladder]
     ladder = cut(episode.plan, position.lots, closed)
     return [Resized(key=episode.key, lots=position.lots, entry=position.entry, ladder=ladder)]
+
+
+def passed_events(episode: Episode, position: Position, ladder: tuple[Lots, ...]) -> list[Event]:
+    """Targets that gave way to somebody else's while the price went past them run on: they are not sold at the market when that goes.
+
+    ``ladder`` holds what the targets may take now, see ``desired.yielding``.
+    """
+    if ladder == episode.ladder:
+        return []
+    sign, tick = episode.side.sign, episode.plan.tick
+    passed = [sign * (position.mark - target.price * tick) >= 0 for target in episode.plan.targets]
+    after = tuple(min(own, left) if gone else own for own, left, gone in zip(episode.ladder, ladder, passed, strict=True))
+    return [] if after == episode.ladder else [Resized(key=episode.key, lots=episode.expected, entry=episode.entry, ladder=after)]
 
 
 def flat_events(episode: Episode, snapshot: Snapshot, now_ms: int, *, flat_after_ms: int, evidence: bool) -> list[Event]:

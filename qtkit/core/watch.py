@@ -24,25 +24,27 @@ class _Watched:
     the next stop must lie from this one (bps); until then both are 0.
     """
 
-    __slots__ = ("armed", "at_ms", "best", "done", "keeps", "key", "plan", "rank", "sign", "stage", "step", "stop", "tick")
+    __slots__ = ("armed", "best", "done", "keeps", "key", "outdated", "plan", "rank", "sign", "stage", "step", "stop", "tick")
 
-    def __init__(self, key: Key, plan: ExitPlan, state: TrailState, done: int) -> None:
-        self.key, self.plan, self.sign, self.tick, self.done = key, plan, plan.side.sign, plan.tick, done
+    def __init__(self, episode: Episode) -> None:
+        plan, state = episode.plan, episode.trail
+        self.key, self.plan, self.sign, self.tick = episode.key, plan, plan.side.sign, plan.tick
+        self.done, self.outdated = episode.targets_done, episode.outdated
         self.best, self.stop = self.sign * state.best, self.sign * state.stop
-        self.stage, self.armed, self.at_ms = state.stage, state.armed, state.at_ms
+        self.stage, self.armed = state.stage, state.armed
         self.rank = -FAR
         self.keeps = self.step = 0
 
-    @property
-    def state(self) -> TrailState:
-        best, stop = Ticks(self.sign * self.best), Ticks(self.sign * self.stop)
-        return TrailState(best=best, stop=stop, stage=self.stage, armed=self.armed, at_ms=self.at_ms)
+    def __lt__(self, other: "_Watched") -> bool:
+        return False  # of two that wait for the same price either may be asked first
 
-    def see(self, price: int, at_ms: int) -> bool:
+    def state(self, at_ms: int) -> TrailState:
+        best, stop = Ticks(self.sign * self.best), Ticks(self.sign * self.stop)
+        return TrailState(best=best, stop=stop, stage=self.stage, armed=self.armed, at_ms=at_ms)
+
+    def see(self, price: int) -> bool:
         """Fold a price (E8) in, and find the next one that matters. True if the stop moved."""
         keeps = self.keeps
-        if at_ms > self.at_ms:
-            self.at_ms = at_ms
         if not keeps:
             return self._see_all(price)
         # ``advance`` and ``next_price`` in one, as nearly every price that matters finds only the trail left. A price at ``rank`` or
@@ -95,7 +97,7 @@ class _Band:
         self.falling: list[_Waiting] = []  # shorts by their next price, highest first (negated)
 
     def add(self, waiting: "_Waiting") -> None:
-        if waiting[2].sign > 0:
+        if waiting[1].sign > 0:
             heappush(self.rising, waiting)
             self.high = self.rising[0][0]
         else:
@@ -103,8 +105,8 @@ class _Band:
             self.low = -self.falling[0][0]
 
 
-_Waiting = tuple[int, int, _Watched]
-"""Signed next price (E8), a number that keeps the order, the position."""
+_Waiting = tuple[int, _Watched]
+"""Signed next price (E8), the position."""
 
 
 class PriceWatch:
@@ -117,49 +119,51 @@ class PriceWatch:
     def follow(self, episodes: Iterable[Episode]) -> None:
         """Watch exactly these episodes, keeping the running state of those already watched."""
         before, self._watched, self._bands = self._watched, {}, {}
-        for number, episode in enumerate(episode for episode in episodes if episode.opened):
-            watched = _Watched(episode.key, episode.plan, episode.trail, episode.targets_done)
+        for episode in episodes:
+            if not episode.opened:
+                continue
+            watched = _Watched(episode)
             running = before.get(episode.key)
-            if running is not None and running.plan is episode.plan:
+            if running is not None and running.plan is episode.plan and running.outdated == episode.outdated:
                 _resume(watched, running)
             watched.wait()
             self._watched[episode.key] = watched
-            self._bands.setdefault(episode.key.symbol, _Band()).add((watched.rank, number, watched))
+            self._bands.setdefault(episode.key.symbol, _Band()).add((watched.rank, watched))
 
-    def state(self, key: Key) -> TrailState | None:
-        """The running trail state of a watched position."""
+    def state(self, key: Key, at_ms: int = 0) -> TrailState | None:
+        """The running trail state of a watched position, after the prices up to ``at_ms`` (exchange time)."""
         watched = self._watched.get(key)
-        return None if watched is None else watched.state
+        return None if watched is None else watched.state(at_ms)
 
-    def on_price(self, symbol: str, price: int, at_ms: int = 0) -> list[Key] | tuple[()]:
+    def on_price(self, symbol: str, price: int) -> list[Key] | tuple[()]:
         """The positions whose stop this price (E8) moves: an empty tuple nearly always. ``state`` tells where it is now."""
         band = self._bands.get(symbol)
         if band is None or band.low < price < band.high:
             return ()
         moved: list[Key] = []
         if price >= band.high:
-            _see(band.rising, price, price, at_ms, moved)
+            _see(band.rising, price, price, moved)
             band.high = band.rising[0][0]
         if price <= band.low:
-            _see(band.falling, -price, price, at_ms, moved)
+            _see(band.falling, -price, price, moved)
             band.low = -band.falling[0][0]
         return moved
 
 
-def _see(waiting: list[_Waiting], reach: int, price: int, at_ms: int, moved: list[Key]) -> None:
+def _see(waiting: list[_Waiting], reach: int, price: int, moved: list[Key]) -> None:
     """Show the price to those that it has reached, and let them wait for their next one."""
     while waiting[0][0] <= reach:
-        _, number, watched = waiting[0]
-        if watched.see(price, at_ms):
+        watched = waiting[0][1]
+        if watched.see(price):
             moved.append(watched.key)
-        heapreplace(waiting, (watched.rank, number, watched))
+        heapreplace(waiting, (watched.rank, watched))
 
 
 def _resume(watched: _Watched, running: _Watched) -> None:
     """Take over what prices have done since the book was written; the stop stays the tighter of both."""
     watched.stop = max(watched.stop, running.stop)
     if running.best >= watched.best:
-        watched.best, watched.at_ms = running.best, running.at_ms
+        watched.best = running.best
         watched.stage, watched.armed = max(watched.stage, running.stage), watched.armed or running.armed
 
 

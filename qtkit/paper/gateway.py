@@ -16,7 +16,8 @@ from qtkit.paper.exchange import Exchange
 from qtkit.paper.faults import ACCEPTED, Call, Fault, FaultKind, Faults, Verb
 from qtkit.paper.market import MINUTE_MS
 from qtkit.paper.rows import AccountEvent, AccountUpdate, AlgoRow, Candle, ExchangeError, NewOrder, OrderRow
-from qtkit.venue.gateway import Ack, Balance, BarClosed, Event, GatewayError, Nudge, Quote, Refused, Unavailable, Unknown
+from qtkit.paper.signing import WHOLE
+from qtkit.venue.gateway import Ack, Balance, BarClosed, Event, GatewayError, KeyRights, Margin, Nudge, Quote, Refused, Unavailable, Unknown
 
 NOT_SENT = frozenset({FaultKind.FAIL_503, FaultKind.PARTIAL})
 MAX_EVENTS = 100_000  # then the backlog is dropped and everything is to be read again
@@ -131,6 +132,17 @@ class PaperGateway:
         """Equity and free margin."""
         row = self._reading(self._call(Verb.BALANCE, None), lambda: self._exchange.wallet(self._own))
         return Balance(equity=row.equity, available=row.available)
+
+    async def rights(self) -> KeyRights:
+        """An account of this process has no key; what it may do is what a key of the paper exchange may."""
+        return WHOLE
+
+    async def margin(self, symbol: str) -> Margin:
+        """Margin mode and leverage of a symbol."""
+        found = self._reading(
+            Call(verb=Verb.BALANCE, account=self.account, symbol=symbol), lambda: self._exchange.config(self._own, symbol)
+        )
+        return Margin(isolated=found.isolated, leverage=found.leverage)
 
     async def prices(self, symbol: str) -> Quote:
         """Mark and last price now; ``Unavailable`` before the first tick."""

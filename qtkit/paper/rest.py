@@ -17,7 +17,7 @@ from qtkit.paper.limits import Limits
 from qtkit.paper.params import Params
 from qtkit.paper.route import Desk, Request, Route, Security
 from qtkit.paper.rows import ExchangeError
-from qtkit.paper.signing import Keys, account_of, check_signature, check_time, parse
+from qtkit.paper.signing import WHOLE, Keys, account_of, check_rights, check_signature, check_time, forbidden, parse
 from qtkit.paper.streams import dumps
 
 ROUTES: Mapping[tuple[str, str], Route] = {**rest_market.ROUTES, **rest_account.ROUTES, **rest_orders.ROUTES, **rest_algo.ROUTES}
@@ -108,7 +108,7 @@ class Rest:
         if route is None:
             return Answer(status=404, text=_NOT_FOUND, content_type="text/html", code=404)
         try:
-            result = self._carry_out(case, route, query, body, api_key, now_ms)
+            result = self._carry_out(case, route, method, query, body, api_key, now_ms)
             return Answer(text=dumps(result))
         except ExchangeError as error:
             status = error.http_status if error.http_status != 400 else _STATUS.get(error.code, 400)
@@ -118,14 +118,14 @@ class Rest:
         except _Dropped:
             return Answer(drop=True)
 
-    def _carry_out(self, case: _Case, route: Route, query: str, body: str, api_key: str | None, now_ms: int) -> object:
+    def _carry_out(self, case: _Case, route: Route, method: str, query: str, body: str, api_key: str | None, now_ms: int) -> object:
         case.weight = route.weight.of(case.params)
         case.headers["X-MBX-USED-WEIGHT-1M"] = str(self.limits.charge(case.weight, now_ms))
-        account = self._authorise(case, route, query, body, api_key, now_ms)
+        account = self._authorise(case, route, method, query, body, api_key, now_ms)
         if route.weight.orders_1m and account is not None:
             ten, minute = self.limits.count_orders(account.name, route.weight, now_ms)
             case.headers["X-MBX-ORDER-COUNT-10S"], case.headers["X-MBX-ORDER-COUNT-1M"] = str(ten), str(minute)
-        request = Request(params=Params(case.params), account=account, now_ms=now_ms)
+        request = Request(params=Params(case.params), account=account, now_ms=now_ms, api_key=api_key or "")
         with acting(api_key or ""):
             return self._handle(route, request)
 
@@ -133,14 +133,17 @@ class Rest:
         fault = self.faults.decide(_call(route, request), self.desk.exchange.now_ms) if self.faults is not None else None
         return route.handler(self.desk, request) if fault is None else self._commit(fault, route, request)
 
-    def _authorise(self, case: _Case, route: Route, query: str, body: str, api_key: str | None, now_ms: int) -> Account | None:
+    def _authorise(self, case: _Case, route: Route, method: str, query: str, body: str, api_key: str | None, now_ms: int) -> Account | None:
         if route.security is Security.NONE:
             return None
         secret, name = account_of(api_key, self._keys)
         case.account = name
+        if api_key in self.desk.elsewhere:
+            raise forbidden()
         if route.security is Security.SIGNED:
             check_time(case.params, now_ms)
             check_signature(secret, query, body, case.params.get("signature"))
+            check_rights(self.desk.rights.get(api_key or "", WHOLE), writes=method != "GET")
         return self.desk.exchange.accounts[name]
 
     def _commit(self, fault: Fault, route: Route, request: Request) -> object:

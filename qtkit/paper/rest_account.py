@@ -8,6 +8,7 @@ from qtkit.paper.limits import Weight
 from qtkit.paper.params import invalid, missing
 from qtkit.paper.route import Desk, Request, Route, Routes, Security, optional_symbol, some_symbols, symbol_of
 from qtkit.paper.rows import PositionRow
+from qtkit.paper.signing import WHOLE
 
 SUCCESS = {"code": 200, "msg": "success"}
 
@@ -45,6 +46,10 @@ def _risk_v2(desk: Desk, request: Request) -> object:
 
 def _account_config(desk: Desk, request: Request) -> object:
     return wire.account_config(request.owner.hedge)
+
+
+def _api_restrictions(desk: Desk, request: Request) -> object:
+    return wire.api_restrictions(desk.rights.get(request.api_key, WHOLE), request.now_ms)
 
 
 def _symbol_config(desk: Desk, request: Request) -> object:
@@ -143,6 +148,7 @@ ROUTES: Routes = {
     ("GET", "/fapi/v3/balance"): Route(handler=_balance, weight=Weight(one=5), verb=Verb.BALANCE),
     ("GET", "/fapi/v2/positionRisk"): Route(handler=_risk_v2, weight=Weight(one=5), verb=Verb.POSITIONS),
     ("GET", "/fapi/v3/positionRisk"): Route(handler=_risk_v3, weight=Weight(one=5), verb=Verb.POSITIONS),
+    ("GET", "/sapi/v1/account/apiRestrictions"): Route(handler=_api_restrictions),
     ("GET", "/fapi/v1/accountConfig"): Route(handler=_account_config, weight=Weight(one=5)),
     ("GET", "/fapi/v1/symbolConfig"): Route(handler=_symbol_config, weight=Weight(one=5)),
     ("GET", "/fapi/v1/leverageBracket"): Route(handler=_brackets),

@@ -13,6 +13,7 @@ from qtkit.paper.listen_keys import ListenKeys
 from qtkit.paper.params import Params
 from qtkit.paper.rows import ExchangeError
 from qtkit.paper.streams import Hub
+from qtkit.venue.gateway import KeyRights
 
 
 class Security(Enum):
@@ -25,13 +26,15 @@ class Security(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """What handlers work with."""
+    """What handlers work with. ``rights`` of API keys, where they are not whole; ``elsewhere``: keys that are bound to other addresses."""
 
     exchange: Exchange
     limits: Limits
     listen_keys: ListenKeys
     hub: Hub
     countdowns: dict[tuple[str, str], TimerHandle] = field(default_factory=dict)
+    rights: dict[str, KeyRights] = field(default_factory=dict)
+    elsewhere: set[str] = field(default_factory=set)
 
     def facts(self, symbol: str) -> Facts:
         """Facts of a symbol; -1121 for one that is not traded here."""
@@ -43,11 +46,12 @@ class Desk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request, known to come from an account (None for public calls); ``now_ms`` is the wall clock."""
+    """One request, known to come from an account (None for public calls); ``now_ms`` is the wall clock, ``api_key`` what it came with."""
 
     params: Params
     account: Account | None
     now_ms: int
+    api_key: str = ""
 
     @property
     def owner(self) -> Account:

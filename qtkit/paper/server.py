@@ -23,6 +23,7 @@ from qtkit.paper.listen_keys import ListenKeys
 from qtkit.paper.rest import RequestRecord, Rest
 from qtkit.paper.route import Desk
 from qtkit.paper.streams import ALL, Hub
+from qtkit.venue.gateway import KeyRights
 
 KEY_CHECK_S = 1.0
 _CATEGORY = {"market": frozenset({"market"}), "public": frozenset({"public"}), "private": frozenset[str]()}
@@ -66,6 +67,16 @@ class PaperServer:
     def requests(self) -> deque[RequestRecord]:
         """The last requests, oldest first."""
         return self._rest.requests
+
+    @property
+    def rights(self) -> dict[str, KeyRights]:
+        """What API keys may do, where that is not to read and to trade. May be changed while serving."""
+        return self._desk.rights
+
+    @property
+    def elsewhere(self) -> set[str]:
+        """API keys that are bound to other addresses than the caller's. May be changed while serving."""
+        return self._desk.elsewhere
 
     def weight_used(self, minute: int) -> int:
         """Weight used in a minute of the wall clock, numbered as milliseconds // 60,000."""

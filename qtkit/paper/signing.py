@@ -12,6 +12,7 @@ from urllib.parse import unquote_plus
 
 from qtkit.paper.params import invalid, missing, whole
 from qtkit.paper.rows import ExchangeError
+from qtkit.venue.gateway import KeyRights
 
 AHEAD_MS = 1_000
 RECV_WINDOW_MS = 5_000
@@ -20,6 +21,10 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 Keys = Mapping[str, tuple[str, str]]
 """API key -> (secret, account name)."""
+
+
+WHOLE = KeyRights(read=True, trade=True, withdraw=False, transfer=False, ip_restricted=False)
+"""What a key of the paper exchange may do, unless a test says otherwise."""
 
 
 def parse(raw: str) -> dict[str, str]:
@@ -38,8 +43,19 @@ def account_of(api_key: str | None, keys: Keys) -> tuple[str, str]:
         raise ExchangeError(-2014, "API-key format invalid.", 401)
     found = keys.get(api_key)
     if found is None:
-        raise ExchangeError(-2015, "Invalid API-key, IP, or permissions for action.", 401)
+        raise forbidden()
     return found
+
+
+def forbidden() -> ExchangeError:
+    """-2015: one text for a key that is not known, comes from a wrong address, or may not do this."""
+    return ExchangeError(-2015, "Invalid API-key, IP, or permissions for action.", 401)
+
+
+def check_rights(rights: KeyRights, *, writes: bool) -> None:
+    """Raises -2015 if a key may not read, or not trade where something is to change."""
+    if not (rights.trade if writes else rights.read):
+        raise forbidden()
 
 
 def check_time(params: Mapping[str, str], now_ms: int) -> None:

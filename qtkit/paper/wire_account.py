@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from qtkit.paper.facts import Facts
 from qtkit.paper.rows import Income, PositionRow, SymbolConfig, Wallet
 from qtkit.paper.wire import Row, decimal, money
+from qtkit.venue.gateway import KeyRights
 
 ASSET = "USDT"
 _MARGIN_TYPE = {True: "ISOLATED", False: "CROSSED"}
@@ -183,6 +184,15 @@ def account_config(hedge: bool) -> Row:
     """Answer of accountConfig."""
     head: Row = {"feeTier": 0, "canTrade": True, "canDeposit": True, "canWithdraw": True}
     return head | {"dualSidePosition": hedge, "updateTime": 0, "multiAssetsMargin": False, "tradeGroupId": -1}
+
+
+def api_restrictions(rights: KeyRights, made_ms: int) -> Row:
+    """Answer of the wallet's apiRestrictions: what a key may do. Both switches of transfers stand as one."""
+    moves, trades = bool(rights.transfer), bool(rights.trade)
+    allowed: Row = {"enableReading": bool(rights.read), "enableFutures": trades, "enableWithdrawals": bool(rights.withdraw)}
+    allowed |= {"permitsUniversalTransfer": moves, "enableInternalTransfer": moves, "ipRestrict": bool(rights.ip_restricted)}
+    others = ("enableMargin", "enableSpotAndMarginTrading", "enableVanillaOptions", "enablePortfolioMarginTrading")
+    return allowed | dict.fromkeys(others, False) | {"createTime": made_ms}
 
 
 def income(row: Income) -> Row:

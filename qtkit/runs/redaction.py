@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from qtkit.account import KEY_VARIABLE
 from qtkit.core.model import PolicyError
 from qtkit.settings import PaperKeys, Paths
 
@@ -28,11 +29,16 @@ class Proof:
 
 def is_secret(variable: str) -> bool:
     """True if the name of an environment variable tells that its value is a secret."""
-    return bool(TELLING.search(variable))
+    return bool(TELLING.search(variable) or KEY_VARIABLE.fullmatch(variable))
+
+
+def may_enter(variable: str) -> bool:
+    """True if a kernel may have an environment variable: no secret, or the key pair of an account that only looks."""
+    return not is_secret(variable) or bool(KEY_VARIABLE.fullmatch(variable) and variable.startswith("QTKIT_READ_"))
 
 
 def secrets_of(paths: Paths, environ: Mapping[str, str]) -> frozenset[str]:
-    """Every secret we know of: the paper keys, the endpoint's token, telling variables, passwords in addresses."""
+    """Every secret we know of: the keys of accounts, the endpoint's token, telling variables, passwords in addresses."""
     found = {value for name, value in environ.items() if is_secret(name) and not os.path.exists(value)}
     for value in environ.values():
         if "://" in value and "@" in value:

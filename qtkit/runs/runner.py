@@ -21,7 +21,7 @@ from typing import Any
 from qtkit.core.model import PolicyError
 from qtkit.runs.parameters import parameters_of, resolve
 from qtkit.runs.record import VARIABLE, versions
-from qtkit.runs.redaction import is_secret, redact, secrets_of
+from qtkit.runs.redaction import may_enter, redact, secrets_of
 from qtkit.runs.report import write_report
 from qtkit.runs.shelves import find_notebook
 from qtkit.settings import Paths
@@ -65,7 +65,7 @@ def run_notebook(name_or_path: str | Path, parameters: Mapping[str, object] | No
     """Run a notebook once and keep what it leaves. Raises `PolicyError` (exit 2) before anything starts if the request is wrong.
 
     ``timeout`` is wall time in seconds for the whole run. The kernel's folder is the notebook's, its environment is ours without the
-    variables whose names tell of a secret.
+    variables whose names tell of a secret; key pairs that only look are left in it.
     """
     notebook = find_notebook(name_or_path)
     values = resolve(parameters_of(notebook), parameters or {})
@@ -115,7 +115,7 @@ def _execute(notebook: Path, folder: Path, values: Mapping[str, Any], home: Path
     command = [sys.executable, "-m", "papermill", str(notebook), str(folder / "run.ipynb"), "--parameters_base64", encoded]
     command += ["--kernel", "python3", "--language", "python", "--cwd", str(notebook.parent), "--no-progress-bar"]
     with tempfile.TemporaryDirectory() as profile, (folder / "stderr.log").open("wb") as log:
-        environ = {name: value for name, value in os.environ.items() if not is_secret(name)}
+        environ = {name: value for name, value in os.environ.items() if may_enter(name)}
         environ |= {VARIABLE: str(folder), "QTKIT_HOME": str(home), "IPYTHONDIR": profile, "JUPYTER_PLATFORM_DIRS": "1"}
         with _child(command, folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ) as child:
             try:

@@ -17,8 +17,7 @@ from qtkit.apply import Applier
 from qtkit.charts.story import Story
 from qtkit.core.book import EpisodeOpened, Event
 from qtkit.core.decide import Desk
-from qtkit.core.desired import Scope
-from qtkit.core.model import Side
+from qtkit.core.model import Scope, Side
 from qtkit.core.plan import ExitPlan
 from qtkit.core.policy import ExitPolicy, named
 from qtkit.desk import EVENT_TYPES, VENUE, traits_of
@@ -150,11 +149,12 @@ class Sandbox:
     def ledger(self) -> Ledger:
         """The newest pass: each position, what covers it, what it would cost, and every resting order, ours and foreign."""
         monitor = self.desk.monitor
-        health, episodes, instruments = monitor.health, monitor.applier.book.episodes, monitor.gateway.instruments
+        health, book, instruments = monitor.health, monitor.applier.book, monitor.gateway.instruments
+        held = [line for line in health.coverage if line.key in book.episodes]
         return Ledger(
             account="paper", scope=self._scope.value, running=True, at_ms=self.market.now_ms, last_pass_ms=health.last_pass_ms,
             tick_ms=TICK_S * SECOND_MS, fault=health.fault, alarms=health.alarms, orders=orders_of(health.snapshots, instruments, TAG),
-            lines=lines_of([line for line in health.coverage if line.key in episodes], episodes, health.snapshots, instruments),
+            lines=lines_of(held, book.episodes, health.snapshots, instruments, slips=book.slips),
         )  # fmt: skip
 
     async def preview(self) -> tuple[Step, ...]:

@@ -16,6 +16,7 @@ WEIGHT_A_MINUTE = 2_400
 ORDERS_A_10S = 300
 ORDERS_A_MINUTE = 1_200
 RESERVE_PERCENT = 30  # of our share, for protective calls alone
+MINUTE_S = 61.0  # what is sent a minute apart may arrive a little closer together
 ADDRESS_ROOM_PERCENT = 90  # of the exchange's limit, all bots of the address together; only protective calls go beyond
 
 
@@ -69,8 +70,8 @@ class Budget:
     ) -> None:
         if not 1 <= percent <= 100:
             raise PolicyError(f"the share of the request budget is a percentage from 1 to 100, got {percent}")
-        self._weight = _Window(WEIGHT_A_MINUTE * percent // 100, 60.0)
-        self._orders = (_Window(ORDERS_A_10S * percent // 100, 10.0), _Window(ORDERS_A_MINUTE * percent // 100, 60.0))
+        self._weight = _Window(WEIGHT_A_MINUTE * percent // 100, MINUTE_S)
+        self._orders = (_Window(ORDERS_A_10S * percent // 100, 10.0), _Window(ORDERS_A_MINUTE * percent // 100, MINUTE_S))
         self._patience, self._clock, self._sleep = patience_s, clock, sleep
         self._banned_until = self._orders_banned_until = float("-inf")
         self._seen: tuple[float, int] = (float("-inf"), 0)

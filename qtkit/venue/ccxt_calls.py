@@ -29,6 +29,8 @@ MARKETS = Call(method="load_markets", weight=1)
 MODE_OF_ACCOUNT = Call(method="fapiPrivateGetPositionSideDual", weight=30)
 POSITIONS = Call(method="fapiPrivateV3GetPositionRisk", weight=5)
 ACCOUNT = Call(method="fapiPrivateV3GetAccount", weight=5)
+RIGHTS = Call(method="sapiGetAccountApiRestrictions", weight=1)  # the spot host's own weight; the smallest of ours is charged
+SYMBOL = Call(method="fapiPrivateGetSymbolConfig", weight=5)
 ORDERS = Call(method="fapiPrivateGetOpenOrders", weight=1, weight_all=40)
 ALGO_ORDERS = Call(method="fapiPrivateGetOpenAlgoOrders", weight=1, weight_all=40)
 ORDER = Call(method="fapiPrivateGetOrder", weight=1)
@@ -45,16 +47,23 @@ NEW_KEY = Call(method="fapiPrivatePostListenKey", weight=1)
 KEEP_KEY = Call(method="fapiPrivatePutListenKey", weight=1)
 
 
-def require_loopback(base_url: str) -> tuple[str, str]:
-    """Scheme and host:port of the exchange's address; raises ``PolicyError`` unless it is this machine's loopback."""
+def addresses(urls: Mapping[str, Any], base_url: str) -> tuple[bool, Any]:
+    """Whether an address is loopback, and the client's table of addresses for it.
+
+    Binance's own addresses (``api`` and ``demo`` of ccxt's table) are taken as ccxt has them, for their hosts differ by purpose; of
+    loopback every address is sent there. Raises ``PolicyError`` for any other.
+    """
     parts = urlsplit(base_url)
+    for name in ("api", "demo"):
+        if f"{parts.scheme}://{parts.netloc}/fapi/v1" == urls[name]["fapiPublic"]:
+            return False, urls[name]
     host = parts.hostname or ""
     with contextlib.suppress(ValueError):
         if parts.scheme in ("http", "https") and (host == "localhost" or ipaddress.ip_address(host).is_loopback):
-            return parts.scheme, parts.netloc
+            return True, redirect(urls["api"], parts.scheme, parts.netloc)
     raise PolicyError(
-        f"{host or base_url!r} is not a loopback address: this version trades on the paper exchange only, "
-        "give its address, such as http://127.0.0.1:8080"
+        f"{host or base_url!r} is neither Binance's futures exchange (live or demo) nor a loopback address, where the paper exchange is, "
+        "such as http://127.0.0.1:8560"
     )
 
 
@@ -66,8 +75,3 @@ def redirect(urls: Any, scheme: str, netloc: str) -> Any:
     if parts.scheme in ("ws", "wss"):
         scheme = "ws" if scheme == "http" else "wss"
     return urlunsplit((scheme, netloc, parts.path, parts.query, ""))
-
-
-def leaves(urls: Any) -> list[str]:
-    """All addresses of a nested table."""
-    return [leaf for url in urls.values() for leaf in leaves(url)] if isinstance(urls, dict) else [urls]

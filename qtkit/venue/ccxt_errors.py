@@ -85,7 +85,7 @@ def classify(reply: Reply, *, what: str, write: bool, unsent: bool, secrets: tup
     if code in UNKNOWN:
         return doubt(text)
     if code in UNAVAILABLE:
-        return Unavailable(text)
+        return Unavailable(text, code)
     if code is not None and reply.status < 500:
         return Refused(code, f"{message} ({what})")
     # 503 comes in three texts: "Service Unavailable." failed, "Unknown error, ..." unknown, -1008 above.

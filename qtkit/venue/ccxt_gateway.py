@@ -3,7 +3,7 @@
 ccxt signs, sends and keeps the sockets; this file decides what is asked, and ``ccxt_wire`` what the answers mean.
 Unified parsing is not used where it loses what matters (positions with entry price 0, close-position flags, exact
 decimals): lists are read raw. Only this file of the desk imports ccxt, when a gateway is made. It is longer than most
-because the protocol has sixteen methods; each is a few lines.
+because the protocol has eighteen methods; each is a few lines.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from qtkit.venue.ccxt_requests import order_request, reduces
 from qtkit.venue.ccxt_session import Session, record
 from qtkit.venue.ccxt_socket import CcxtSocket
 from qtkit.venue.ccxt_streams import KEEP_ALIVE_S, QUIET_S, Streams
-from qtkit.venue.gateway import Ack, Balance, Event, Quote, Refused, Unavailable, Unknown
+from qtkit.venue.gateway import Ack, Balance, Event, KeyRights, Margin, Quote, Refused, Unavailable, Unknown
 
 VENUE = "binanceusdm"
 MAX_WATCHED = 300  # Binance: 1,024 streams a connection, three a symbol
@@ -33,7 +33,7 @@ _PAGE = 1_000
 
 @functools.cache
 def _client_class() -> Any:
-    """ccxt.pro's client with two documented hooks used: raw websocket messages, and every HTTP answer as it came."""
+    """ccxt.pro's client with three documented hooks used: raw websocket messages, every HTTP answer as it came, and its printing."""
     import ccxt.pro
 
     class Client(ccxt.pro.binanceusdm):  # type: ignore[misc]  # ccxt is not typed
@@ -46,10 +46,14 @@ def _client_class() -> Any:
             record(code, headers, body)
             return body.strip()
 
+        def log(self, *args: Any) -> None:
+            """Nothing: what ccxt prints when it is verbose holds the key and signatures."""
+
     return Client
 
 
-def _make_client(scheme: str, netloc: str, key: str, secret: str, timeout_s: float) -> Any:
+def _make_client(base_url: str, key: str, secret: str, timeout_s: float) -> tuple[Any, bool]:
+    """The client of an address, and whether that is loopback."""
     timeout_ms = int(timeout_s * 1000)
     options = {
         "fetchMarkets": {"types": ["linear"]},
@@ -61,24 +65,21 @@ def _make_client(scheme: str, netloc: str, key: str, secret: str, timeout_s: flo
         "recvWindow": timeout_ms,
     }
     client = _client_class()({"apiKey": key, "secret": secret, "enableRateLimit": False, "timeout": timeout_ms, "options": options})
-    client.urls["api"] = calls.redirect(client.urls["api"], scheme, netloc)
-    stray = [url for url in calls.leaves(client.urls["api"]) if urlsplit(url).netloc != netloc]
-    if stray:
-        raise PolicyError(f"an address of the exchange client still leads elsewhere: {urlsplit(stray[0]).hostname}")
+    loopback, client.urls["api"] = calls.addresses(client.urls, base_url)
     client.logger = logging.Logger("ccxt", logging.WARNING)  # its debug lines hold the key and signatures
-    client.verify = scheme == "https"  # without TLS there is nothing to verify, and reading the authorities takes 0.1 s
+    client.verify = base_url.startswith("https:")  # without TLS there is nothing to verify, and reading the authorities takes 0.1 s
     client.listeners = {}
-    return client
+    return client, loopback
 
 
 class CcxtGateway:
     """One account of Binance USD-M (or of a paper exchange that speaks its protocol).
 
-    ``base_url`` must be loopback: live writes are refused until accounts exist. ``timeout_s`` bounds each request and
-    is the exchange's receive window too. ``keep_alive_s`` and ``quiet_s`` are for tests of the streams. Keys live in
-    private objects alone: not in repr, errors, logs or pickles. Calls are bought from ``budget``; those that keep
-    positions safe (reading positions, orders and the bars that trails follow, listen keys, exits, cancels, look-ups) may use its reserve;
-    what is left are the questions around an entry.
+    ``base_url`` is loopback or Binance's own, live or demo. Without ``writes`` no request leaves that could change something; None
+    allows them on loopback alone. ``timeout_s`` bounds each request and is the exchange's receive window too. ``keep_alive_s`` and
+    ``quiet_s`` are for tests of the streams. Keys live in private objects alone: not in repr, errors, logs or pickles. Calls are bought
+    from ``budget``; those that keep positions safe (reading positions, orders and the bars that trails follow, listen keys, exits,
+    cancels, look-ups) may use its reserve; what is left are the questions around an entry.
     """
 
     __slots__ = (
@@ -93,14 +94,16 @@ class CcxtGateway:
         api_key: str,
         secret: str,
         budget: Budget,
+        writes: bool | None = None,
         timeout_s: float = 4.0,
         keep_alive_s: float = KEEP_ALIVE_S,
         quiet_s: float = QUIET_S,
     ) -> None:
-        scheme, self._netloc = calls.require_loopback(base_url)
+        self._netloc = urlsplit(base_url).netloc
         self.account = account
-        self._client = _make_client(scheme, self._netloc, api_key, secret, timeout_s)
-        self._session = Session(self._client, budget, (api_key, secret), name=repr(self))
+        self._client, loopback = _make_client(base_url, api_key, secret, timeout_s)
+        writes = loopback if writes is None else writes
+        self._session = Session(self._client, budget, (api_key, secret), name=repr(self), writes=writes)
         self._hedge: bool | None = None
         self._instruments: Mapping[str, Instrument] = MappingProxyType({})
         self._keep_alive_s, self._quiet_s = keep_alive_s, quiet_s
@@ -232,6 +235,21 @@ class CcxtGateway:
         row = await self._session.read(calls.ACCOUNT, {})
         with _readable("balance"):
             return wire.balance(row)
+
+    async def rights(self) -> KeyRights:
+        """What the key may do; all unknown on Binance's demo, which has no such endpoint (nor has ccxt an address for it)."""
+        if "sapi" not in self._client.urls["api"]:
+            return KeyRights()
+        row = await self._session.read(calls.RIGHTS, {})
+        with _readable("rights of the key"):
+            return wire.key_rights(row)
+
+    async def margin(self, symbol: str) -> Margin:
+        """Margin mode and leverage of a symbol from ``symbolConfig``."""
+        rows = _rows(await self._session.read(calls.SYMBOL, {"symbol": symbol}), "margin mode")
+        with _readable(f"margin mode of {symbol}"):
+            row = {row["symbol"]: row for row in rows}[symbol]
+            return Margin(isolated=str(row["marginType"]).upper() == "ISOLATED", leverage=int(row["leverage"]))
 
     async def prices(self, symbol: str) -> Quote:
         """Mark and last price now, asked for side by side."""

@@ -23,12 +23,15 @@ def record(status: int, headers: Mapping[str, str], body: str) -> None:
 
 
 class Session:
-    """Sends the calls of one client. ``secrets`` are kept out of every error text; ``name`` tells whose requests they are."""
+    """Sends the calls of one client. ``secrets`` are kept out of every error text; ``name`` tells whose requests they are.
 
-    __slots__ = ("_budget", "_client", "_name", "_secrets", "closed")
+    Without ``writes`` no request that could change something leaves, whoever asks for it.
+    """
 
-    def __init__(self, client: Any, budget: Budget, secrets: tuple[str, ...], *, name: str) -> None:
-        self._client, self._budget, self._secrets, self._name = client, budget, secrets, name
+    __slots__ = ("_budget", "_client", "_name", "_secrets", "_writes", "closed")
+
+    def __init__(self, client: Any, budget: Budget, secrets: tuple[str, ...], *, name: str, writes: bool = True) -> None:
+        self._client, self._budget, self._secrets, self._name, self._writes = client, budget, secrets, name, writes
         self.closed = False
 
     async def measure_clock(self) -> None:
@@ -41,6 +44,8 @@ class Session:
         """Send one request; raises ``Refused``, ``Unknown`` (writes) or ``Unavailable``, or ``PolicyError`` if ccxt itself refused."""
         if self.closed:
             raise Unavailable(f"{self._name} is closed")
+        if call.write and not self._writes:
+            raise PolicyError(f"{self._name} only reads: {call.method} was not sent")
         params = next((arg for arg in args if isinstance(arg, dict)), {})
         await self._budget.take(call.cost(params) if weight is None else weight, protective=protective, orders=call.orders)
         reply = Reply()
@@ -62,7 +67,7 @@ class Session:
         try:
             return await self.call(call, *args, protective=protective, weight=weight)
         except (Refused, Unknown) as fault:
-            refusal = Unavailable(f"{call.method} could not be read: {fault}")
+            refusal = Unavailable(f"{call.method} could not be read: {fault}", getattr(fault, "code", None))
         raise refusal
 
     def _note(self, reply: Reply) -> None:

@@ -27,7 +27,7 @@ from qtkit.core.model import (
     Ticks,
     TriggerBy,
 )
-from qtkit.venue.gateway import Balance
+from qtkit.venue.gateway import Balance, KeyRights
 
 Row = Mapping[str, Any]
 EnumT = TypeVar("EnumT", bound=Enum)
@@ -183,6 +183,22 @@ def position(row: Row, rules: Instrument) -> Position:
 def balance(row: Row) -> Balance:
     """Equity and free margin from v3 ``account`` (its totals are in USD in multi-assets mode)."""
     return Balance(equity=to_e8(decimal_of(row, "totalMarginBalance")), available=to_e8(decimal_of(row, "availableBalance")))
+
+
+def key_rights(row: Row) -> KeyRights:
+    """What ``apiRestrictions`` says of a key. A field that is not there is not known; transfers are two switches of the exchange."""
+
+    def said(*keys: str) -> bool | None:
+        known = [_flag(row, key) for key in keys if key in row]
+        return True if any(known) else False if len(known) == len(keys) else None
+
+    return KeyRights(
+        read=said("enableReading"),
+        trade=said("enableFutures"),
+        withdraw=said("enableWithdrawals"),
+        transfer=said("permitsUniversalTransfer", "enableInternalTransfer"),
+        ip_restricted=said("ipRestrict"),
+    )
 
 
 # --- orders, read --------------------------------------------------------------------------------------------------

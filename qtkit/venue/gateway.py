@@ -34,7 +34,11 @@ class Unknown(GatewayError):
 
 
 class Unavailable(GatewayError):
-    """The exchange could not be read, or not completely."""
+    """The exchange could not be read, or not completely; ``code`` is its numeric code, None where it gave none."""
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +56,25 @@ class Balance:
 
     equity: E8
     available: E8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRights:
+    """What an API key may do, as the exchange tells it; None is not known. ``ip_restricted``: it works from chosen addresses alone."""
+
+    read: bool | None = None
+    trade: bool | None = None
+    withdraw: bool | None = None
+    transfer: bool | None = None
+    ip_restricted: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Margin:
+    """What a symbol is set to for its next position: isolated or cross margin, and the leverage."""
+
+    isolated: bool
+    leverage: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +161,14 @@ class Gateway(Protocol):
 
     async def balance(self) -> Balance:
         """Equity and free margin."""
+        ...
+
+    async def rights(self) -> KeyRights:
+        """What the key of this gateway may do. All unknown where the exchange does not tell."""
+        ...
+
+    async def margin(self, symbol: str) -> Margin:
+        """Margin mode and leverage of a symbol, held or not."""
         ...
 
     async def prices(self, symbol: str) -> Quote:

@@ -10,7 +10,7 @@ from qtkit.core import arithmetic
 from qtkit.core.book import Book, IntentMade, LegResolved, LegSeen, LegStatus, OutcomeSeen, Ratcheted, fold, fold_all
 from qtkit.core.coverage import fault, lots_of
 from qtkit.core.decide import Decision, Desk, decide
-from qtkit.core.desired import Scope, Traits
+from qtkit.core.desired import Traits
 from qtkit.core.ids import client_order_id
 from qtkit.core.model import (
     E8,
@@ -28,6 +28,7 @@ from qtkit.core.model import (
     Place,
     Position,
     PositionSide,
+    Scope,
     Side,
     Snapshot,
     Ticks,

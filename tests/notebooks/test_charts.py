@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qtkit.charts import Story, cover_table, orders_table, positions_table, price_chart, promises_table, steps_table, table
+from qtkit.charts import Story, cover_table, orders_table, positions_table, price_chart, promises_table, risk_table, steps_table, table
 from qtkit.charts.price import _apart, _Label
 from qtkit.charts.story import COLUMNS, thin
 from qtkit.core.model import PolicyError, Side
 from qtkit.ledger import Ledger, Line, Step
+from qtkit.risk import FindingLine
 from qtkit.sandbox import short_play
 
 MINUTE = 60_000
@@ -242,6 +243,19 @@ def test_naked_is_said_aloud_and_since_when() -> None:
     told = repr(cover_table(ledger(line(), line(symbol="ADAUSDT", covered="100", gap="0", gap_since_ms=None, orders=("s0@2.3",)))))
     assert "NAKED for 4 s" in told and "100 %" in told and "s0@2.3" in told and "2.198712" in told
     assert told.startswith("2 positions, 1 naked")
+
+
+def test_money_at_risk_is_told_with_what_is_wrong_and_foreign_cover_apart() -> None:
+    naked = FindingLine(wrong="naked", foreign=False, short="0", order="", says="naked: nothing closes any of it")
+    safe = line(
+        covered="100", gap="0", stop="2.3", at_risk="10.4", lost="-3.1", slip="4", slip_median="1", slip_fills=12, to_liquidation="21.4",
+        foreign=("web_1",), foreign_covered="60", foreign_stop="2.4", foreign_at_risk="12",
+    )  # fmt: skip
+    told = risk_table(ledger(line(slip="20", findings=(naked,)), safe)).frame.rows(named=True)
+    assert (told[0]["at risk (USDT)"], told[0]["what is wrong"]) == ("unbounded", "naked: nothing closes any of it")
+    assert (told[0]["slippage (bps)"], told[0]["to liquidation"]) == ("20 assumed", "unknown")
+    assert (told[1]["at risk (USDT)"], told[1]["if stopped (USDT)"], told[1]["slippage (bps)"]) == ("10.40", "+3.10", "4 of 12 fills")
+    assert (told[1]["to liquidation"], told[1]["foreign stops"]) == ("21.4 %", "60 % to 2.4, 12.00")
 
 
 def test_the_two_sides_of_a_hedge_are_told_apart() -> None:

@@ -85,7 +85,7 @@ def test_a_definition_names_a_notebook_and_fits_its_parameters(definition: Path)
 
 
 @pytest.mark.night
-@pytest.mark.parametrize("name", [path.stem for path in DEFINITIONS if path.stem != "audit"])
+@pytest.mark.parametrize("name", [path.stem for path in DEFINITIONS if path.stem not in ("audit", "weekly_canary")])
 def test_a_definition_runs_to_a_passing_verdict(name: str) -> None:
     result = run_pipeline(name)
     assert result.passed, result.reason

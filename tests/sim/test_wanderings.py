@@ -14,8 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from qtkit.core.desired import Scope
-from qtkit.core.model import ONE, OrderKind, PolicyError, Side
+from qtkit.core.model import ONE, OrderKind, PolicyError, Scope, Side
 from qtkit.paper.actor import actor
 from qtkit.paper.faults import Fault, FaultKind, Match, Verb
 from qtkit.paper.judge import stands

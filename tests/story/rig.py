@@ -19,9 +19,9 @@ import structlog
 from qtkit.apply import Applier
 from qtkit.core.book import IntentMade
 from qtkit.core.decide import Desk
-from qtkit.core.desired import Scope, Traits
+from qtkit.core.desired import Traits
 from qtkit.core.ids import parse_client_order_id
-from qtkit.core.model import E8, ONE, Bar, Key, OrderKind, PositionSide, Side, Ticks, TriggerBy
+from qtkit.core.model import E8, ONE, Bar, Key, OrderKind, PositionSide, Scope, Side, Ticks, TriggerBy
 from qtkit.core.policy import STAGED, ExitPolicy
 from qtkit.desk import EVENT_TYPES
 from qtkit.executor import EventDrivenExecutor, Sizing
@@ -398,7 +398,7 @@ async def desk(world: World, home: Path, **more: Any) -> AsyncIterator[Rig]:
 def faster(rig: Rig, **settings: Any) -> None:
     """Change the settings that the desk decides with."""
     rig.settings = replace(rig.settings, **settings)
-    rig.monitor._desk = rig.settings
+    rig.monitor.desk = rig.settings
 
 
 def judged(world: World, *, adoption_ms: int = 4_000, gap_ms: int = 0) -> None:
@@ -438,6 +438,7 @@ def tidy(world: World, symbol: str, side: Side) -> None:
         assert not world.own(symbol, side), f"orders on a flat slot: {[row.client_id for row in world.own(symbol, side)]}"
         return
     assert sum(row.quantity for row in stops) == size, f"stops of {[row.quantity for row in stops]} on a position of {size}"
-    taken = any(row.close_position and row.symbol == symbol and row.side is side.closing for row in world.foreign())
+    theirs = (row for row in world.foreign() if row.close_position and row.kind is OrderKind.STOP_MARKET)
+    taken = any(row.symbol == symbol and row.side is side.closing for row in theirs)
     assert len(floors) == int(world.rules.floor_beside_stop and not taken), floors
     assert sum(row.quantity for row in world.targets(symbol, side)) <= size

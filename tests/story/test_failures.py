@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from qtkit.core.context import RiskContext, RiskMode
-from qtkit.core.desired import Scope
 from qtkit.core.distance import InBps
-from qtkit.core.model import ONE, Bps, OrderKind, PolicyError, PositionSide, Side
+from qtkit.core.model import ONE, Bps, OrderKind, PolicyError, PositionSide, Scope, Side
 from qtkit.core.plan import LegKind
 from qtkit.core.policy import POLICIES, STAGED, ExitPolicy
 from qtkit.paper.faults import Fault, FaultKind, Match, Verb

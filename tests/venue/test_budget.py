@@ -82,7 +82,7 @@ def test_others_wait_for_the_window_and_not_longer() -> None:
         await b.take(400, protective=False)
         clock.now += 10
         await b.take(40, protective=False)  # 20 fit beside the first, 40 only after it left the window
-        assert clock.now == 1060
+        assert clock.now == 1061
 
     run(work())
 
@@ -92,7 +92,7 @@ def test_a_wait_beyond_patience_is_unavailable() -> None:
 
     async def work() -> None:
         await b.take(420, protective=False)
-        with pytest.raises(Unavailable, match=r"420 of 600 weight.*fits in 60\.0 s"):
+        with pytest.raises(Unavailable, match=r"420 of 600 weight.*fits in 61\.0 s"):
             await b.take(1, protective=False)
         assert clock.now == 1000
         await b.take(1, protective=True)

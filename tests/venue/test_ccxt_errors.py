@@ -245,11 +245,14 @@ def _whole(fault: BaseException | None) -> str:
     return "" if fault is None else f"{fault!r} {fault.args} {_whole(fault.__cause__)} {_whole(fault.__context__)}"
 
 
-ELSEWHERE = ["https://fapi.binance.com", "http://10.0.0.1:80", "http://127.0.0.1.evil.org", "ftp://127.0.0.1", "127.0.0.1:80", ""]
+ELSEWHERE = (
+    "https://api.binance.com", "http://fapi.binance.com", "https://fapi.binance.com.evil.org", "http://10.0.0.1:80",
+    "http://127.0.0.1.evil.org", "ftp://127.0.0.1", "127.0.0.1:80", "",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("url", ELSEWHERE)
-def test_only_loopback_is_reachable(url: str) -> None:
+def test_only_loopback_and_the_exchange_are_reachable(url: str) -> None:
     with pytest.raises(PolicyError, match="loopback"):
         CcxtGateway("main", base_url=url, api_key=KEY, secret=SECRET, budget=Budget())
 
