@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
-from qtkit.core.book import Book, CancelMade, Event, IntentMade, LegResolved, LegSeen, LegStatus, OutcomeSeen, StopFilled, fold_all
+from qtkit.core.book import Book, fold_all
+from qtkit.core.events import CancelMade, Event, IntentMade, LegResolved, LegSeen, LegStatus, OutcomeSeen, StopFilled
 from qtkit.core.model import E8, Action, Cancel, Key, Lookup, Lots, Order, OrderKind, OrderStatus, Place, Side
 from qtkit.store.journal import Journal, JournalError
 from qtkit.venue.gateway import Gateway, GatewayError, Refused, Unavailable, Unknown

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from qtkit.access import enter
-from qtkit.core.book import Book, Event, fold
+from qtkit.core.book import Book, fold
 from qtkit.core.context import MarketData
+from qtkit.core.events import Event
 from qtkit.core.model import Instrument, PolicyError, TriggerBy
 from qtkit.core.names import suggestion
 from qtkit.core.plan import ExitPlan

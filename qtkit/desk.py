@@ -14,7 +14,7 @@ import structlog
 from qtkit.access import enter
 from qtkit.account import Account
 from qtkit.apply import Applier, wall_ms
-from qtkit.core import book as events
+from qtkit.core import events
 from qtkit.core.decide import Desk as DeskSettings
 from qtkit.core.desired import Traits
 from qtkit.core.model import E8, ONE, Key, PolicyError, Scope

@@ -11,8 +11,8 @@ from decimal import ROUND_DOWN, Decimal
 import structlog
 
 from qtkit.access import coded
-from qtkit.core.book import EntryBegun, EntryFailed, LegStatus
 from qtkit.core.context import ExitContext
+from qtkit.core.events import EntryBegun, EntryFailed, LegStatus
 from qtkit.core.ids import client_order_id, parse_client_order_id
 from qtkit.core.model import (
     E8,

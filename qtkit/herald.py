@@ -4,7 +4,7 @@ It hears every pass and may never delay, block or break one: nothing here waits,
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,10 +15,9 @@ import structlog
 from qtkit import systemd
 from qtkit.alerts import Alert, Kind, Phase, Seen, look, news, standing_also
 from qtkit.apply import wall_ms
-from qtkit.core.model import Key, Scope
+from qtkit.core.model import Scope
 from qtkit.ledger import Ledger, lines_of
 from qtkit.messenger import Heartbeat, Messenger, targets
-from qtkit.observe import LISTS_EVERY_MS, LISTS_OF_ONE_MS, SWEEP_EVERY_MS
 from qtkit.store import codec
 from qtkit.venue.gateway import GatewayError
 
@@ -160,20 +159,10 @@ def _counted(positions: int) -> str:
     return f"{positions} position" if positions == 1 else f"{positions} positions"
 
 
-def _unread(book: Iterable[Key], health: "Health", now_ms: int) -> str | None:
-    """Positions whose order lists are older than any rhythm of reading explains."""
-    late_ms = SWEEP_EVERY_MS + 3 * max(LISTS_EVERY_MS, LISTS_OF_ONE_MS * len(health.snapshots))
-    old = [key for key in book if key.symbol in health.snapshots and now_ms - health.snapshots[key.symbol].at_ms > late_ms]
-    if not old:
-        return None
-    return f"orders of {', '.join(map(str, sorted(old)))} could not be read for {late_ms // 1000} s; what covers it now is not known"
-
-
 def reading(desk: "Desk", health: "Health") -> Ledger:
     """The ledger of a pass as far as it is news: positions with a gap, alarms, faults.
 
-    Where the desk only watches it has no stops of its own: what another's stops cover wholly is no gap to be told. A fault is also that
-    order lists were not read for long: what covers a position is then only remembered.
+    Where the desk only watches it has no stops of its own: what another's stops cover wholly is no gap to be told.
     """
     book, now_ms = desk.applier.book.episodes, desk.applier.clock_ms()
     watched = {key for key in book if desk.monitor.desk.scope_of(desk.applier.book, key.symbol, now_ms) is Scope.WATCH}
@@ -181,6 +170,6 @@ def reading(desk: "Desk", health: "Health") -> Ledger:
     return Ledger(
         account=desk.account.name, scope=desk.account.scope.value, running=True, at_ms=now_ms,
         last_pass_ms=health.last_pass_ms, tick_ms=int(desk.settings.tick_seconds * 1000), alarms=health.alarms,
-        fault=health.fault or _unread(book, health, now_ms),
+        fault=health.fault,
         lines=lines_of(bare, book, health.snapshots, desk.monitor.gateway.instruments),
     )  # fmt: skip

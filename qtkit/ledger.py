@@ -162,7 +162,7 @@ class Ledger:
         """Why nobody can be relied on to watch, or None while a desk passes in time."""
         age_ms = self.at_ms - self.last_pass_ms
         if self.running and age_ms <= self.late_after_ms:
-            return None if self.unread_ms <= self.late_after_ms else self.fault
+            return self.fault if self.unread_ms > self.late_after_ms else None
         when = f"its last complete pass was {_age(age_ms)} ago" if self.last_pass_ms else "it has never passed"
         if self.running:
             return f"the desk is late: {when}" + (f", because {self.fault}" if self.fault else "")

@@ -6,17 +6,19 @@ Events only bring a pass forward. Who opened a position, when, and whether we we
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import structlog
 
 from qtkit.apply import Applier
-from qtkit.core.book import EntryFailed, Episode, EpisodeClosed, fold_all
-from qtkit.core.book import Event as BookEvent
+from qtkit.core.book import Episode, fold_all
 from qtkit.core.context import MarketData
 from qtkit.core.coverage import Coverage
 from qtkit.core.decide import Decision, Desk, decide
 from qtkit.core.desired import closing_market
+from qtkit.core.events import EntryFailed, EpisodeClosed
+from qtkit.core.events import Event as BookEvent
 from qtkit.core.ids import client_order_id
 from qtkit.core.model import Key, Lookup, Lots, Place, Position, Snapshot, TriggerBy
 from qtkit.core.plan import ExitPlan
@@ -350,7 +352,7 @@ class PositionMonitor:
             log.error("alarm", says=alarm)
         self.health.alarms = decision.alarms
         self.health.unread = self.observer.unread
-        self.health.fault = self.applier.fault or unread_fault(self.health.unread, now_ms)
+        self.health.fault = self.applier.fault or unread_fault(self.health.unread, now_ms, self.desk.patience_ms)
         self.health.passes += 1
         self.health.last_pass_ms = now_ms
         self.health.since_ms = {key: episode.since_ms for key, episode in self.applier.book.episodes.items()}
@@ -396,12 +398,13 @@ class PositionMonitor:
         self.trails.behind = True
 
 
-def unread_fault(unread: Mapping[str, int], now_ms: int) -> str | None:
-    """What cannot be known, in one sentence, or None."""
-    if not unread:
+def unread_fault(unread: Mapping[str, int], now_ms: int, patience_ms: int) -> str | None:
+    """What could not be read for longer than the desk's patience, in one sentence, or None."""
+    old = {symbol: since_ms for symbol, since_ms in unread.items() if now_ms - since_ms >= patience_ms}
+    if not old:
         return None
-    names = ", ".join(f"{symbol} for {max(0, now_ms - since_ms) // 1000} s" for symbol, since_ms in sorted(unread.items()))
-    return f"the orders could not be read of {names}; what covers them is not known"
+    since = f"{datetime.fromtimestamp(min(old.values()) / 1000, UTC):%H:%M:%S} UTC"
+    return f"the orders of {', '.join(sorted(old))} cannot be read since {since}; what covers them is not known"
 
 
 def ledger_line(line: Coverage, episode: Episode, now_ms: int) -> dict[str, object]:

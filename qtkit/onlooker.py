@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from qtkit.access import enter
 from qtkit.apply import Applier, wall_ms
-from qtkit.core.book import Book, Event, fold
+from qtkit.core.book import Book, fold
 from qtkit.core.decide import Decision
+from qtkit.core.events import Event
 from qtkit.core.model import Action, Key
 from qtkit.core.plan import ExitPlan
 from qtkit.desk import account_of, decisions_of, followed_by, gateway_of, identity, policy_of, read_heartbeat

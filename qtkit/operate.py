@@ -3,11 +3,12 @@
 from dataclasses import dataclass, replace
 
 from qtkit.core import arithmetic
-from qtkit.core.book import Choice, Episode, EpisodeClosed, Event, Paused, ScopeChosen, StopSet
+from qtkit.core.book import Episode
 from qtkit.core.context import ExitContext
 from qtkit.core.decide import Decision
 from qtkit.core.desired import WORKING_WITHIN, safe_stop
 from qtkit.core.distance import AtPrice, InBps, decimal, parse_distance
+from qtkit.core.events import Choice, EpisodeClosed, Event, Paused, ScopeChosen, StopSet
 from qtkit.core.ids import parse_client_order_id
 from qtkit.core.model import Instrument, PolicyError, Position, Scope, Side, Ticks
 from qtkit.core.names import suggestion

@@ -101,11 +101,11 @@ class Reader:
         ``since`` is a sequence number (rows above it), or a time: datetime or ISO text, UTC unless it says otherwise. Raises
         ``JournalMissing`` naming the places searched.
         """
-        from qtkit.core import book
+        from qtkit.core.events import Event
 
         after, from_ms = (since, 0) if isinstance(since, int) else (0, _ms(since))
-        types: tuple[type, ...] = book.Event.__args__
-        reader: JournalReader[book.Event] = Journal.read(self._paths.journal, types, account=self.account, searched=self._searched)
+        types: tuple[type, ...] = Event.__args__
+        reader: JournalReader[Event] = Journal.read(self._paths.journal, types, account=self.account, searched=self._searched)
         with reader:
             rows = [
                 (row.seq, row.at_ms, type(row.event).__name__, _key(row.event), codec.dumps(type(row.event), row.event))

@@ -88,8 +88,9 @@ class ExitRouter:
         """The plan of a position: the active one, or a new one made from these inputs.
 
         Takes Binance's raw position dicts and ccxt's unified ones. Missing inputs are unknown, except market data, which are computed
-        from the exchange's bars. A plan made from a caller's dict is provisional until a snapshot shows the position. Raises
-        ``PolicyError`` for unknown keys, wrong values or a flat position.
+        from the exchange's bars. A plan made from a caller's dict is provisional until a snapshot shows the position; one that
+        contradicts what a snapshot showed is a draft, kept nowhere. Raises ``PolicyError`` for unknown keys, wrong values or a flat
+        position.
         """
         if isinstance(position, Position):
             instrument, held = await self.facts.instrument(position.symbol), position
@@ -111,8 +112,12 @@ class ExitRouter:
         active = self.register.active(key, context.now_ms)
         if active is not None and active.side is held.side:
             return active
-        market = told or await self.facts.market(held.symbol)
-        return self._planned(replace(context, market=market), provisional=True)
+        context = replace(context, market=told or await self.facts.market(held.symbol))
+        if active is not None and not active.provisional:
+            # A reading showed the other side. Only a reading ends what it confirmed: the next one shows a flip, and plans it for good.
+            log.warning("plan", key=str(key), says=f"told as {held.side.name}, read as {active.side.name}: the plan that was read stays")
+            return self.draft(replace(context, episode=active.episode + 1))
+        return self._planned(context, provisional=True)
 
     def get_active_plan(self, symbol: str, position_side: PositionSide | str | None = None, account: str | None = None) -> ExitPlan | None:
         """The active plan of a symbol, or None. In hedge mode name the side when both are open, else ``PolicyError``."""

@@ -13,8 +13,9 @@ import structlog
 
 from qtkit.apply import Applier
 from qtkit.core import arithmetic
-from qtkit.core.book import Book, Episode, Event, Ratcheted
+from qtkit.core.book import Book, Episode
 from qtkit.core.context import to_trailing_config
+from qtkit.core.events import Event, Ratcheted
 from qtkit.core.model import E8, Bar, Key, PolicyError, PositionSide, TriggerBy
 from qtkit.core.names import suggestion
 from qtkit.core.plan import ExitPlan

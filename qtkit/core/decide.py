@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from qtkit.core import arithmetic
-from qtkit.core.book import Book, Choice, EmergencyMade, Episode, EpisodeClosed, Event, GapChanged, Leg, LegStatus, Ratcheted, fold
+from qtkit.core.book import Book, Episode, fold
 from qtkit.core.coverage import Coverage, assess, covering_level, fault
 from qtkit.core.desired import WORKING_WITHIN, Traits, Wanted, closing_market, safe_stop, wanted, yielding
+from qtkit.core.events import Choice, EmergencyMade, EpisodeClosed, Event, GapChanged, Leg, LegStatus, Ratcheted
 from qtkit.core.ids import parse_client_order_id
 from qtkit.core.model import Action, Cancel, Instrument, Key, Lookup, Lots, Order, OrderKind, Place, Position, Scope, Snapshot, Ticks
 from qtkit.core.rebase import rebase_events

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from qtkit.core import arithmetic
-from qtkit.core.book import Episode, Leg, Rebased
+from qtkit.core.book import Episode
+from qtkit.core.events import Leg, Rebased
 from qtkit.core.model import E8, Instrument, Lots, Ticks
 from qtkit.core.plan import ExitPlan
 

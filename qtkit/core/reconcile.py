@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from qtkit.core import arithmetic
-from qtkit.core.book import Episode, Leg, LegStatus
+from qtkit.core.book import Episode
 from qtkit.core.coverage import fault, lots_of
 from qtkit.core.desired import Traits, Wanted, closing_market
+from qtkit.core.events import Leg, LegStatus
 from qtkit.core.ids import client_order_id, parse_client_order_id
 from qtkit.core.model import Action, Cancel, Instrument, Lots, Order, OrderKind, Place, Position, PositionSide
 

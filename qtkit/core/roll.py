@@ -4,19 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from qtkit.core import arithmetic
-from qtkit.core.book import (
-    Book,
-    EntryFailed,
-    Episode,
-    EpisodeClosed,
-    EpisodeOpened,
-    Event,
-    LegSeen,
-    LegStatus,
-    OrphansSeen,
-    Resized,
-    WentFlat,
-)
+from qtkit.core.book import Book, Episode
+from qtkit.core.events import EntryFailed, EpisodeClosed, EpisodeOpened, Event, LegSeen, LegStatus, OrphansSeen, Resized, WentFlat
 from qtkit.core.ladder import split
 from qtkit.core.model import Bps, Key, Lots, Order, Position, Snapshot
 from qtkit.core.plan import WHOLE, ExitPlan

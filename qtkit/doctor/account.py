@@ -193,22 +193,21 @@ def filters(facts: AccountFacts, plans: tuple[ExitPlan, ...], limits: Limits, no
     name, rules = "filters", facts.instruments
     if isinstance(rules, Unread):
         return unread(name, rules)
-    changed = [told for plan in plans if (told := _regridded(plan, rules.get(plan.key.symbol)))]
-    if changed:
-        symbols = sorted({plan.key.symbol for plan in plans if _regridded(plan, rules.get(plan.key.symbol))})
-        again = "; ".join(f"qtkit.ExitRouter().invalidate_plan('{symbol}')" for symbol in symbols)
-        remedy = f'end the desk, python -c "import qtkit; {again}", then `qtkit desk`: it plans anew, looser nowhere'
-        return wrong(
-            name, f"changed since open plans were made, a desk that starts would misread their prices: {', '.join(changed)}", remedy
-        )
+    gone = sorted({plan.key.symbol for plan in plans if plan.key.symbol not in rules})
+    if gone:
+        return wrong(name, f"{', '.join(gone)} is not traded any more", "see what the exchange made of the position: `qtkit check`")
     old = [symbol for symbol, used in facts.desk_rules.items() if used != rules.get(symbol)]
     if old:
         told = ", ".join(_differs(facts.desk_rules[symbol], rules.get(symbol)) for symbol in sorted(old))
         return wrong(name, f"the desk works with old ones: {told}", "end the desk and start it again: `qtkit desk` loads them")
+    changed = [told for plan in plans if (told := _regridded(plan, rules.get(plan.key.symbol)))]
+    if changed and not facts.desk_rules:
+        found = f"changed since open plans were made: {', '.join(changed)}"
+        return look(name, found, "`qtkit desk`: it keeps the price of every level on the new grid")
     held = count(len(plans), "active plan")
     age_ms = None if facts.loaded_ms is None else now_ms - facts.loaded_ms
     loaded = "" if age_ms is None else f"; the desk loaded them {age(age_ms)} ago"
-    found = f"{count(len(rules), 'symbol')} read now; the grid of {held} is unchanged{loaded}"
+    found = f"{count(len(rules), 'symbol')} read now; {held} on their grid{loaded}"
     if age_ms is not None and age_ms > limits.filters_age_ms:
         return look(name, found, "start the desk again at a quiet time: `qtkit desk` loads them; stops rest meanwhile")
     return fine(name, found)
@@ -217,7 +216,7 @@ def filters(facts: AccountFacts, plans: tuple[ExitPlan, ...], limits: Limits, no
 def _regridded(plan: ExitPlan, now: Instrument | None) -> str:
     """How the grid of a plan differs from the exchange's, or nothing."""
     if now is None:
-        return f"{plan.key.symbol} is not traded any more"
+        return ""
     pairs = (("tick", plan.tick, now.tick), ("lot", plan.lot, now.lot))
     return ", ".join(f"{plan.key.symbol} {what} {decimal(was, 8)} is now {decimal(there, 8)}" for what, was, there in pairs if was != there)
 

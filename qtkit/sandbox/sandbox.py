@@ -15,8 +15,8 @@ import structlog
 
 from qtkit.apply import Applier
 from qtkit.charts.story import Story
-from qtkit.core.book import EpisodeOpened, Event
 from qtkit.core.decide import Desk
+from qtkit.core.events import EpisodeOpened, Event
 from qtkit.core.model import Scope, Side
 from qtkit.core.plan import ExitPlan
 from qtkit.core.policy import ExitPolicy, named

@@ -27,10 +27,11 @@ from pathlib import Path
 from qtkit import logs
 from qtkit.apply import Applier
 from qtkit.core import arithmetic
-from qtkit.core.book import Book, Episode, EpisodeOpened, Event, IntentMade, LegStatus, OutcomeSeen, fold_all
+from qtkit.core.book import Book, Episode, fold_all
 from qtkit.core.context import ExitContext, MarketData
 from qtkit.core.decide import Decision, Desk, decide
 from qtkit.core.desired import Traits
+from qtkit.core.events import EpisodeOpened, Event, IntentMade, LegStatus, OutcomeSeen
 from qtkit.core.model import E8, ONE, Cancel, Instrument, Key, Lots, Order, Place, Position, PositionSide, Side, Snapshot, Ticks, TriggerBy
 from qtkit.core.plan import ExitPlan
 from qtkit.core.planner import ExitPlanner

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtkit.core import arithmetic
-from qtkit.core.book import Book, IntentMade, LegResolved, LegSeen, LegStatus, OutcomeSeen, Ratcheted, fold, fold_all
+from qtkit.core.book import Book, fold, fold_all
 from qtkit.core.coverage import fault, lots_of
 from qtkit.core.decide import Decision, Desk, decide
 from qtkit.core.desired import Traits
+from qtkit.core.events import IntentMade, LegResolved, LegSeen, LegStatus, OutcomeSeen, Ratcheted
 from qtkit.core.ids import client_order_id
 from qtkit.core.model import (
     E8,

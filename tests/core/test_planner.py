@@ -109,8 +109,9 @@ def test_long_and_short_mirror_each_other(lots: int, drift: int, policy: ExitPol
         made.append(PLANNER.plan(context(pos, policy=policy, adopted=adopted, rules=instrument(fee=0))))
     long, short = made
     axis = 20_000_000
-    assert abs(axis - long.stop - short.stop) <= 1 or any("measured from the mark" in warning for warning in long.warnings)
-    assert abs(axis - long.floor - short.floor) <= 1 or any("measured from the mark" in warning for warning in long.warnings)
+    # "Too near the mark" is a part of the mark, which differs too: at its edge one side is measured from there and the other is not.
+    by_mark = any("measured from the mark" in warning for warning in (*long.warnings, *short.warnings))
+    assert by_mark or (abs(axis - long.stop - short.stop) <= 1 and abs(axis - long.floor - short.floor) <= 1)
     assert [axis - t.price for t in long.targets] == [t.price for t in short.targets]
     assert [t.share for t in long.targets] == [t.share for t in short.targets]
     assert (long.trail is None) == (short.trail is None)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qtkit.core.book import SLIPS_KEPT, Book, StopFilled, fold
+from qtkit.core.book import SLIPS_KEPT, Book, fold
 from qtkit.core.coverage import assess
+from qtkit.core.events import StopFilled
 from qtkit.core.model import (
     E8,
     ONE,

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from qtkit.core.book import Event, IntentMade
+from qtkit.core.events import Event, IntentMade
 from qtkit.core.model import E8, Key, Lots, Order, OrderKind, PositionSide, Side, Ticks
 from qtkit.core.plan import ExitPlan
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qtkit.core.book import Event, IntentMade
+from qtkit.core.events import Event, IntentMade
 from qtkit.core.model import Action, Bps, Lots, Order, OrderKind, Side, Ticks
 from qtkit.core.plan import ExitPlan, Stage, Target, Tightening, Trail
 from qtkit.store.codec import CorruptRecord, decode, dumps, encode, loads

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qtkit.core.book import Book, EpisodeClosed, EpisodeOpened, Event, GapChanged, fold
+from qtkit.core.book import Book, fold
+from qtkit.core.events import EpisodeClosed, EpisodeOpened, Event, GapChanged
 from qtkit.core.model import E8, Lots, Side
 from qtkit.core.trail import begin
 from qtkit.store import journal as journal_module
@@ -118,7 +119,7 @@ def _story(number: int, side: Side) -> Event:
 APPEND_FOREVER = """
 import sys
 from typing import get_args
-from qtkit.core.book import Event
+from qtkit.core.events import Event
 from qtkit.store.journal import Journal
 from tests.store.making import intents
 journal = Journal.open(sys.argv[1], get_args(Event), account="main")
@@ -169,7 +170,7 @@ def test_a_reader_that_stays_open_does_not_stop_the_writer(path: Path) -> None:
 READ_FOREVER = """
 import sys
 from typing import get_args
-from qtkit.core.book import Event
+from qtkit.core.events import Event
 from qtkit.store.journal import Journal
 from tests.store.making import intents
 reader = Journal.read(sys.argv[1], get_args(Event))

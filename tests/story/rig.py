@@ -17,9 +17,9 @@ from typing import Any
 import structlog
 
 from qtkit.apply import Applier
-from qtkit.core.book import IntentMade
 from qtkit.core.decide import Desk
 from qtkit.core.desired import Traits
+from qtkit.core.events import IntentMade
 from qtkit.core.ids import parse_client_order_id
 from qtkit.core.model import E8, ONE, Bar, Key, OrderKind, PositionSide, Scope, Side, Ticks, TriggerBy
 from qtkit.core.policy import STAGED, ExitPolicy

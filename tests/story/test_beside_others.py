@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from qtkit.alerts import Alert, Phase, Seen, look, news
-from qtkit.core.book import EpisodeOpened, IntentMade, Ratcheted
+from qtkit.core.events import EpisodeOpened, IntentMade, Ratcheted
 from qtkit.core.ids import client_order_id
 from qtkit.core.model import Bps, Key, OrderKind, PolicyError, PositionSide, Scope, Side, Ticks, TriggerBy
 from qtkit.core.policy import GUARD, ExitPolicy, named

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qtkit.core.book import StopSet
+from qtkit.core.events import StopSet
 from qtkit.core.model import Key, PolicyError, Scope, Side
 from qtkit.core.policy import named
 from qtkit.operate import Adopt, Pause, PlanAnew, Release, Resume, Said, SetStop, Wish, operate

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from qtkit.core import coverage, decide
-from qtkit.core.book import Ratcheted, fold
+from qtkit.core.book import fold
+from qtkit.core.events import Ratcheted
 from qtkit.core.model import Bps, Order, OrderKind, Place, PositionSide, Side
 from qtkit.paper.faults import Fault, FaultKind, Match, Verb
 from tests.core import test_decide as laws
