@@ -141,7 +141,7 @@ def test_kill_during_append_loses_no_acknowledged_row_and_splits_no_commit(path:
         process = child(APPEND_FOREVER, path, mode)
         for _ in range(acknowledged):
             last = said(process)
-        last = [last, *killed(process)][-1]
+        last = [line for line in (last, *killed(process)) if line.strip()][-1]  # the kill may have cut the last line short
         with opened(path) as journal:
             rows = list(journal.events())
         assert len(rows) >= int(last)
