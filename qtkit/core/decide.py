@@ -229,9 +229,10 @@ class _Run:
         self.happened(passed_events(episode, position, yielding(episode, position, foreign)))
         self._keep_tight(key, position, instrument, own)
         episode = self.book.episodes[key]
-        working = self._working_level(episode, position, instrument, own)
+        passed = self._stop_passed(snapshot, episode, position, instrument)
+        working = self._working_level(episode, position, instrument, own) if passed else episode.trail.stop
         if snapshot.stable:
-            self._software_stop(snapshot, episode, position, instrument, own)
+            self._software_stop(snapshot, episode, position, instrument, own, passed=passed)
         scope = self.scope(episode)
         legs = wanted(episode, position, instrument, scope=scope, traits=self.desk.traits, working=working, foreign=foreign)
         if scope is not Scope.WATCH:
@@ -268,22 +269,26 @@ class _Run:
             trail = replace(episode.trail, stop=level)
             self.happened([Ratcheted(key=key, trail=trail, reason="a tighter stop rests" if level == resting else "liquidation")])
 
-    def _working_level(self, episode: Episode, position: Position, instrument: Instrument, own: tuple[Order, ...]) -> Ticks | None:
-        """Where the working stop can rest: its level, or, once the mark has passed that, where it rests, or just behind the mark."""
-        sign, level = episode.side.sign, episode.trail.stop
-        if not arithmetic.stop_hit_e8(sign, position.mark, level, instrument.tick):
-            return level
+    @staticmethod
+    def _stop_passed(snapshot: Snapshot, episode: Episode, position: Position, instrument: Instrument) -> bool:
+        """True if the mark lies beyond the stop, on evidence: a stop that a later price moved is not held against an older mark."""
+        newer = snapshot.time_ms >= episode.trail.at_ms
+        return newer and arithmetic.stop_hit_e8(episode.side.sign, position.mark, episode.trail.stop, instrument.tick)
+
+    @staticmethod
+    def _working_level(episode: Episode, position: Position, instrument: Instrument, own: tuple[Order, ...]) -> Ticks | None:
+        """Where the working stop can rest once the mark has passed its level: where it rests now, or just behind the mark."""
         resting = covering_level([o for o in own if o.kind in STOPS and not o.close_position and o.status.working], position)
         if resting is not None:
             return resting
-        near = Ticks(arithmetic.stop_level(sign, position.mark, NEAR, instrument.tick))
-        return near if arithmetic.reached(sign, near, episode.plan.floor) else None
+        near = Ticks(arithmetic.stop_level(episode.side.sign, position.mark, NEAR, instrument.tick))
+        return near if arithmetic.reached(episode.side.sign, near, episode.plan.floor) else None
 
     def _software_stop(
-        self, snapshot: Snapshot, episode: Episode, position: Position, instrument: Instrument, own: tuple[Order, ...]
+        self, snapshot: Snapshot, episode: Episode, position: Position, instrument: Instrument, own: tuple[Order, ...], *, passed: bool
     ) -> None:
         """Close at the market what its stop should have closed, or what cannot be protected. An adopted position only once covered."""
-        reason = self._reason_to_close(snapshot, episode, position, instrument, own)
+        reason = self._reason_to_close(snapshot, episode, position, instrument, own, passed=passed)
         if reason is None:
             return
         self.alarms.append(f"{episode.key}: {reason}")
@@ -298,14 +303,14 @@ class _Run:
             self.ranked.append(Ranked(rank=1, action=place))
 
     def _reason_to_close(
-        self, snapshot: Snapshot, episode: Episode, position: Position, instrument: Instrument, own: tuple[Order, ...]
+        self, snapshot: Snapshot, episode: Episode, position: Position, instrument: Instrument, own: tuple[Order, ...], *, passed: bool
     ) -> str | None:
         if episode.plan.deadline_ms is not None and snapshot.time_ms >= episode.plan.deadline_ms:
             return "the time stop of the plan has come"
         sign, level = episode.side.sign, episode.trail.stop
         gap_ms = 0 if episode.gap_since_ms is None else self.now_ms - episode.gap_since_ms
         covered_once = episode.covered_since_ms is not None
-        if arithmetic.stop_hit_e8(sign, position.mark, level, instrument.tick) and (episode.own or covered_once):
+        if passed and (episode.own or covered_once):
             at_level = any(o.kind in STOPS and o.trigger is not None and arithmetic.reached(sign, o.trigger, level) for o in own)
             if not at_level or gap_ms >= self.desk.patience_ms:
                 return "the price is through the planned stop"

@@ -282,6 +282,19 @@ def test_a_price_through_the_planned_stop_closes_a_covered_position_whose_stop_d
 
 
 @pytest.mark.parametrize("side", SIDES)
+def test_a_stop_that_a_later_price_moved_is_not_held_against_an_older_mark(side: Side) -> None:
+    book, orders, _ = settle(position(side))
+    moved = replace(book.episodes[KEY].trail, stop=level(side, 400), best=level(side, 500), at_ms=20_001)
+    book = fold(book, Ratcheted(key=KEY, trail=moved, reason="bar"))
+    held = position(side, mark=int(level(side, 390)))  # read before the price went to +5 %
+    early = decide(book, [snapshot(20_000, (held,), orders)], DESK, 20_050, planner)
+    stops = [a.order for a in early.actions if isinstance(a, Place)]
+    assert [(stop.kind, stop.trigger) for stop in stops] == [(OrderKind.STOP_MARKET, level(side, 400))] and early.alarms == ()
+    late = decide(book, [snapshot(20_001, (held,), orders)], DESK, 20_050, planner)
+    assert any(a.leg == "x0" for a in late.actions if isinstance(a, Place))
+
+
+@pytest.mark.parametrize("side", SIDES)
 def test_adoption_closes_nothing_even_when_the_price_runs_through_the_stop_at_once(side: Side) -> None:
     decision = decide(Book(), [snapshot(0, (position(side, mark=int(level(side, -300))),))], DESK, 0, planner)
     assert all(a.order.kind is not OrderKind.MARKET for a in decision.actions if isinstance(a, Place))
