@@ -24,7 +24,7 @@ demo: $(READY) ## the desk against the embedded exchange: no keys, no network
 	@$(BIN)/qtkit demo
 
 test: check ## everything: lint, types, tests, notebooks
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 	@home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && set -ex && \
 	$(if $(KEPT),$(NBVAL) --nbval $(KEPT),:) && $(if $(LAX),$(NBVAL) --nbval-lax $(LAX),:)
 

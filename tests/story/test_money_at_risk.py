@@ -4,7 +4,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from qtkit.core.model import ONE, OrderKind, Scope, Side, TriggerBy
@@ -148,6 +148,7 @@ def test_whatever_stops_rest_the_exchange_takes_no_more_than_is_modelled(
     left = exit_of(convert.position(row, rules), rules, orders, slip_of(()))
     (result,) = sweep(world.exchange)
     assert left is not None and result.held is (left.lots == lots)
+    assume(not result.liquidated)  # a rest that no stop closes, walked on into liquidation, loses what no stop is asked for
     slipped = left.lots * rules.lot * max(row.mark, left.level * rules.tick) * (ASSUMED + 1) // (10_000 * ONE)
     assert left.from_entry - slipped <= result.loss <= left.from_entry
 
