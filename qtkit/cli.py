@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 
 import typer
 
 from qtkit.commands import act, alerts, canary, desk, doctor, init, look, operate, paper, run
+from qtkit.core.names import DEFAULT_ACCOUNT, of_account
 
 app = typer.Typer(
     name="qtkit",
@@ -53,9 +55,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = sentence(error)
         if text is None:
             raise
-        print(f"qtkit: {text}", file=sys.stderr)
+        print(f"qtkit: {of_account(text, _account_in(sys.argv[1:] if arguments is None else arguments))}", file=sys.stderr)
         return 1
     return 0
+
+
+def _account_in(arguments: Sequence[str]) -> str:
+    """The account that a command line names."""
+    for word, after in pairwise((*arguments, "")):
+        if word == "--account":
+            return after
+        if word.startswith("--account="):
+            return word.partition("=")[2]
+    return DEFAULT_ACCOUNT
 
 
 def sentence(error: BaseException) -> str | None:

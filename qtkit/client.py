@@ -25,7 +25,6 @@ from qtkit.store.journal import Journal, JournalReader
 from qtkit.store.lease import holder
 
 TIMEOUT_S = 30
-NO_DESK = "no desk runs from this home; start it with `qtkit desk`"
 
 
 class NoDesk(Exception):
@@ -36,24 +35,18 @@ class DeskSilent(Exception):
     """A desk took what was asked and did not answer: it hangs, is halted, or ended meanwhile. Nobody may take its place for it."""
 
 
-async def call(
-    method: str, path: str, body: dict[str, Any] | None = None, *, account: str | None = None, timeout_s: float = TIMEOUT_S
-) -> Any:
-    """Ask the desk of this home. Raises ``NoDesk`` if none is there, ``PolicyError`` with the desk's own sentence if it refuses.
-
-    A desk of another account than ``account`` is none.
+async def call(method: str, path: str, body: dict[str, Any] | None = None, *, account: str, timeout_s: float = TIMEOUT_S) -> Any:
+    """Ask the account's desk. Raises ``NoDesk`` if none is there, ``PolicyError`` with the desk's own sentence if it refuses.
 
     ``DeskSilent`` if it does not answer in time: what was asked for may or may not be done.
     """
     import aiohttp
 
-    paths = Paths.here()
+    none = NoDesk(f"no desk of account {account} runs from this home; start it with `qtkit desk`")
     try:
-        door = json.loads(paths.endpoint_token.read_text())
+        door = json.loads(Paths.here().of(account).endpoint_token.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
-        raise NoDesk(NO_DESK) from None
-    if account is not None and door.get("account", account) != account:
-        raise NoDesk(f"the desk of this home runs account {door['account']}, none runs {account}")
+        raise none from None
     headers = {"Authorization": f"Bearer {door['token']}"}
     try:
         timeout = aiohttp.ClientTimeout(total=timeout_s)
@@ -67,10 +60,10 @@ async def call(
         raise DeskSilent(f"the desk at {door['url']} did not answer within {timeout_s:g} s; {advice}") from None
     except aiohttp.ContentTypeError as error:
         if error.status == 500:
-            raise DeskSilent(f"the desk at {door['url']} failed on this; desk.log in its home tells why") from None
-        raise NoDesk(NO_DESK) from None  # somebody else, on the port of a desk that was killed
+            raise DeskSilent(f"the desk at {door['url']} failed on this; desk.log beside its journal tells why") from None
+        raise none from None  # somebody else, on the port of a desk that was killed
     except aiohttp.ClientConnectorError:
-        raise NoDesk(NO_DESK) from None
+        raise none from None
     except aiohttp.ClientConnectionError:
         advice = "it may have done what was asked; start it again and see with `qtkit check`"
         raise DeskSilent(f"the desk at {door['url']} ended before it answered; {advice}") from None
@@ -92,9 +85,8 @@ async def stand_in(account: str = "paper", *, closing: bool = False) -> AsyncIte
 
 
 def access(account: str = "paper") -> str:
-    """Which account, kind, scope and key rights the desk used that passed last, empty if it was not of this account."""
-    beat = read_heartbeat(Paths.here()) or {}
-    return str(beat.get("access", "")) if beat.get("account") == account else ""
+    """Which account, kind, scope and key rights the account's desk used when it passed last, empty if it never did."""
+    return str((read_heartbeat(Paths.here().of(account)) or {}).get("access", ""))
 
 
 async def send_signal(signal: Signal, *, account: str = "paper", dry_run: bool) -> Execution:
@@ -168,10 +160,10 @@ class ExchangeFacts:
             await gateway.close()
 
 
-def read_book(journal: Path | None = None) -> Book:
-    """The book as the journal of this home tells it. Raises ``JournalMissing`` naming the places that were searched."""
+def read_book(account: str = "paper", journal: Path | None = None) -> Book:
+    """The book as the account's journal tells it. Raises ``JournalMissing`` naming the places that were searched."""
     book = Book()
-    path = journal or Paths.here().journal
+    path = journal or Paths.here().of(account).journal
     reader: JournalReader[Event] = Journal.read(path, EVENT_TYPES, searched=searched())
     with reader:
         for row in reader.events():

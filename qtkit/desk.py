@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import structlog
 
@@ -20,7 +19,7 @@ from qtkit.core.desired import Traits
 from qtkit.core.model import E8, ONE, Key, PolicyError, Scope
 from qtkit.core.policy import GUARD, ExitPolicy, named
 from qtkit.executor import EventDrivenExecutor, Sizing
-from qtkit.home import Paths
+from qtkit.home import AccountPaths, Paths
 from qtkit.keys import Keys, keys_of, owner_keys
 from qtkit.limits import require_first_limits, require_isolated
 from qtkit.monitor import Health, PositionMonitor, ledger_line
@@ -112,7 +111,7 @@ class Desk:
 
     settings: Settings
     account: Account
-    paths: Paths
+    places: AccountPaths
     lease: Lease
     applier: Applier
     router: ExitRouter
@@ -158,10 +157,10 @@ class Desk:
             "alarms": list(health.alarms),
             "positions": [ledger_line(line, book[line.key], now_ms) for line in health.coverage if line.key in book],
         }  # fmt: skip
-        draft = self.paths.heartbeat.with_suffix(".new")
+        draft = self.places.heartbeat.with_suffix(".new")
         with suppress(OSError):  # a full disk must not stop protection; readers then see an old beat, which is an alarm
             draft.write_text(json.dumps(beat, default=str))
-            os.replace(draft, self.paths.heartbeat)
+            os.replace(draft, self.places.heartbeat)
 
     async def flatten(self, keys: tuple[Key, ...], *, within_s: float = 20.0) -> tuple[Key, ...]:
         """Close these positions at the market, reduce-only, stops last. Returns the slots that are still open when time is up."""
@@ -194,9 +193,10 @@ async def opened(
         require_first_limits(held, settings.sources)
         may_write(held, keys, paths, clock_ms())
     with Lease.acquire(identity(held, owner_keys(held, paths)), home=paths.home) as lease:
-        journal: Journal[events.Event] = Journal.open(paths.journal, EVENT_TYPES, account=held.name)
+        places = paths.of(held.name).made()
+        journal: Journal[events.Event] = Journal.open(places.journal, EVENT_TYPES, account=held.name)
         register = PlanRegister(paths.register)
-        tape = Tape(paths.tape)
+        tape = Tape(places.tape)
         gateway = gateway or gateway_of(held, keys, settings, writes=writes)
         try:
             access = await enter(gateway, held, keys, writes=writes)
@@ -206,7 +206,7 @@ async def opened(
             def armed(before: int | None) -> int | None:
                 return armed_until_ms(held, keys, paths, clock_ms(), before)
 
-            yield _compose(settings, held, paths, lease, journal, register, tape, gateway, traits, clock_ms, access, armed)
+            yield _compose(settings, held, places, lease, journal, register, tape, gateway, traits, clock_ms, access, armed)
         finally:
             await gateway.close()
             tape.close()
@@ -215,8 +215,9 @@ async def opened(
 
 
 def _compose(
-    settings: Settings, held: Account, paths: Paths, lease: Lease, journal: Journal[events.Event], register: PlanRegister, tape: Tape,
-    gateway: Gateway, traits: Traits | None, clock_ms: Callable[[], int], access: str, armed: Callable[[int | None], int | None],
+    settings: Settings, held: Account, places: AccountPaths, lease: Lease, journal: Journal[events.Event], register: PlanRegister,
+    tape: Tape, gateway: Gateway, traits: Traits | None, clock_ms: Callable[[], int], access: str,
+    armed: Callable[[int | None], int | None],
 ) -> Desk:  # fmt: skip
     decisions = replace(decisions_of(settings, held, gateway, traits), takes_on_until_ms=armed(None))
     applier = Applier(gateway, journal, fence=lease.check, clock_ms=clock_ms)
@@ -226,15 +227,15 @@ def _compose(
         risk=held.risk_per_trade_bps, max_notional=E8(int(held.max_notional * ONE)), leverage=held.leverage,
         policy=named(held.policy) if held.policy else None,
     )  # fmt: skip
-    desk = Desk(settings, held, paths, lease, applier, router, monitor, EventDrivenExecutor(monitor, sizing), journal, access, armed)
+    desk = Desk(settings, held, places, lease, applier, router, monitor, EventDrivenExecutor(monitor, sizing), journal, access, armed)
     monitor.on_pass = desk.passed
     return desk
 
 
-def read_heartbeat(paths: Paths) -> dict[str, object] | None:
+def read_heartbeat(places: AccountPaths) -> dict[str, object] | None:
     """The desk's last beat, or None if there was never one."""
     try:
-        beat: dict[str, object] = json.loads(Path(paths.heartbeat).read_text())
+        beat: dict[str, object] = json.loads(places.heartbeat.read_text())
         return beat
     except (FileNotFoundError, json.JSONDecodeError):
         return None

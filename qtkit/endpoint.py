@@ -46,17 +46,17 @@ async def served(desk: Desk) -> AsyncIterator[str]:
     try:
         yield url
     finally:
-        desk.paths.endpoint_token.unlink(missing_ok=True)
+        desk.places.endpoint_token.unlink(missing_ok=True)
         await runner.cleanup()
 
 
 def _publish(desk: Desk, url: str, token: str) -> None:
-    paths = desk.paths
-    draft = paths.endpoint_token.with_suffix(".new")
+    door = desk.places.endpoint_token
+    draft = door.with_suffix(".new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump({"url": url, "token": token, "account": desk.account.name}, file)
-    os.replace(draft, paths.endpoint_token)
+        json.dump({"url": url, "token": token}, file)
+    os.replace(draft, door)
 
 
 def application(desk: Desk, token: str) -> web.Application:
@@ -66,7 +66,7 @@ def application(desk: Desk, token: str) -> web.Application:
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(given.encode(), token.encode()):
-            return web.json_response({"error": "the token is wrong; it lies in endpoint.token in the desk's home"}, status=401)
+            return web.json_response({"error": "the token is wrong; it lies in endpoint.token beside the desk's journal"}, status=401)
         try:
             return await handler(request)
         except PolicyError as error:
@@ -164,7 +164,7 @@ def cover_of(desk: Desk) -> Ledger:
     """The ledger of the desk's newest pass, with every resting order of the account."""
     health, instruments = desk.monitor.health, desk.monitor.gateway.instruments
     now_ms = desk.applier.clock_ms()
-    released, notes = said_of(desk.applier.book, now_ms)
+    released, notes = said_of(desk.applier.book, desk.account.name, now_ms)
     held = [line for line in health.coverage if line.key in desk.applier.book.episodes]
     return Ledger(
         account=desk.account.name, scope=desk.account.scope.value, access=desk.access, running=True, at_ms=now_ms,

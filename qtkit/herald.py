@@ -35,13 +35,13 @@ FLUSH_WITHIN_S = 5.0  # how long a desk that ends waits for its last messages
 class Herald:
     """Tells what happens to an account from before its desk begins until after it ended.
 
-    What stands is kept in the home folder, so that what one process told the beginning of, the next one tells the end of. Raises
+    What stands is kept in ``file``, so that what one process told the beginning of, the next one tells the end of. Raises
     ``PolicyError`` for a target that is not understood.
     """
 
-    def __init__(self, settings: "Settings", account: str, home: Path, *, clock_ms: Callable[[], int] = wall_ms) -> None:
+    def __init__(self, settings: "Settings", account: str, file: Path, *, clock_ms: Callable[[], int] = wall_ms) -> None:
         self.settings, self.account, self.clock_ms = settings, account, clock_ms
-        self._file = home / f"alerts-{account}.json"
+        self._file = file
         self._found = targets(settings.alerts.urls)
         self._messengers: tuple[Messenger, ...] = ()
         self._heartbeat: Heartbeat | None = None

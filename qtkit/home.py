@@ -55,35 +55,23 @@ class Paths:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         return cls(place)
 
-    @property
-    def journal(self) -> Path:
-        """SQLite file of intents, outcomes and plan revisions."""
-        return self.home / "journal.sqlite"
+    def of(self, account: str) -> "AccountPaths":
+        """Paths of what one account's desk keeps, apart from that of every other account."""
+        return AccountPaths(self.home / "accounts" / account)
+
+    def accounts(self) -> tuple["AccountPaths", ...]:
+        """Paths of every account that a desk has run here."""
+        return tuple(AccountPaths(folder) for folder in sorted((self.home / "accounts").glob("*")) if folder.is_dir())
 
     @property
     def register(self) -> Path:
-        """SQLite file of exit plans, shared by all processes."""
+        """SQLite file of exit plans, shared by all processes and accounts."""
         return self.home / "register.sqlite"
-
-    @property
-    def tape(self) -> Path:
-        """Folder of what was seen: rotating, unsynced."""
-        return self.home / "tape"
 
     @property
     def runs(self) -> Path:
         """Folder of notebook runs, one folder each."""
         return self.home / "runs"
-
-    @property
-    def endpoint_token(self) -> Path:
-        """File (0600) by which local clients find and enter the running desk."""
-        return self.home / "endpoint.token"
-
-    @property
-    def heartbeat(self) -> Path:
-        """The desk's last beat: its ledger and the time of its last pass."""
-        return self.home / "heartbeat.json"
 
     @property
     def keys(self) -> Path:
@@ -97,6 +85,49 @@ class Paths:
     def read_keys(self, account: str) -> Path:
         """Key file (0600) of the pair that only looks."""
         return self.keys / f"{account}.read.json"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPaths:
+    """What lies where of one account: a home may hold several, each with a desk of its own."""
+
+    folder: Path
+
+    def made(self) -> "AccountPaths":
+        """The same, the folder created (only its owner may enter) if it was missing."""
+        self.folder.parent.mkdir(mode=0o700, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        return self
+
+    @property
+    def journal(self) -> Path:
+        """SQLite file of intents, outcomes and plan revisions."""
+        return self.folder / "journal.sqlite"
+
+    @property
+    def tape(self) -> Path:
+        """Folder of what was seen: rotating, unsynced."""
+        return self.folder / "tape"
+
+    @property
+    def endpoint_token(self) -> Path:
+        """File (0600) by which local clients find and enter the running desk."""
+        return self.folder / "endpoint.token"
+
+    @property
+    def heartbeat(self) -> Path:
+        """The desk's last beat: its ledger and the time of its last pass."""
+        return self.folder / "heartbeat.json"
+
+    @property
+    def log(self) -> Path:
+        """The desk's log lines."""
+        return self.folder / "desk.log"
+
+    @property
+    def alerts(self) -> Path:
+        """What was told to people and has not ended yet."""
+        return self.folder / "alerts.json"
 
 
 class Secret:

@@ -14,6 +14,7 @@ from qtkit.core.coverage import Coverage
 from qtkit.core.distance import decimal
 from qtkit.core.ids import parse_client_order_id
 from qtkit.core.model import Action, Bps, Cancel, Instrument, Key, Order, Place, Position, Snapshot
+from qtkit.core.names import of_account
 from qtkit.core.risk import ours, risk_of, slip_of
 from qtkit.risk import FindingLine
 
@@ -168,7 +169,7 @@ class Ledger:
             return f"the desk is late: {when}" + (f", because {self.fault}" if self.fault else "")
         if self.owner:
             return f"{self.owner} and does not answer: {when}"
-        return f"no desk runs for account {self.account}: {when}; start it with `qtkit desk`"
+        return of_account(f"no desk runs for account {self.account}: {when}; start it with `qtkit desk`", self.account)
 
     @property
     def late_after_ms(self) -> int:
@@ -176,7 +177,7 @@ class Ledger:
         return max(LEAST_LATE_MS, TICKS_LATE * self.tick_ms * max(1, -(-len(self.lines) // 20)))
 
 
-def said_of(book: Book, now_ms: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def said_of(book: Book, account: str, now_ms: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What the operator has said and still holds: the symbols released, and all of it in plain words."""
     notes, released = [], []
     for symbol in sorted(book.choices):
@@ -189,7 +190,7 @@ def said_of(book: Book, now_ms: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
             )
             released.append(symbol)
     if book.paused_ms is not None:
-        notes.append(f"paused since {_utc(book.paused_ms)}: nothing new is taken on; `qtkit resume` ends it")
+        notes.append(f"paused since {_utc(book.paused_ms)}: nothing new is taken on; {of_account('`qtkit resume`', account)} ends it")
     return tuple(released), tuple(notes)
 
 

@@ -60,11 +60,11 @@ class Onlooker:
     async def ledger(self) -> Ledger:
         """The account as the exchange shows it, by the plans of the register, or by drafts where there are none."""
         decision = await self.decision()
-        beat = read_heartbeat(self.paths) or {}
-        last = beat.get("last_pass_ms") if beat.get("account") == self.account.name else None
+        beat = read_heartbeat(self.paths.of(self.account.name)) or {}
+        last = beat.get("last_pass_ms")
         health, instruments = self.monitor.health, self.monitor.gateway.instruments
         episodes = decision.book.episodes
-        released, said = said_of(decision.book, wall_ms())
+        released, said = said_of(decision.book, self.account.name, wall_ms())
         return Ledger(
             account=self.account.name, scope=self.account.scope.value, running=False, at_ms=wall_ms(),
             last_pass_ms=last if isinstance(last, int) else 0, tick_ms=int(self.settings.tick_seconds * 1000),
@@ -108,7 +108,7 @@ async def onlooker(account: str = "paper") -> AsyncIterator[Onlooker]:
     keys = keys_of(held, paths, looking=True)
     notes: tuple[str, ...] = ()
     try:
-        book = read_book()
+        book = read_book(account)
     except JournalMissing:
         book, notes = Book(), (f"no journal yet; looked in: {', '.join(map(str, searched()))}",)
     register = PlanRegister.read(paths.register) if paths.register.exists() else PlanRegister(paths.register)

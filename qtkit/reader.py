@@ -105,7 +105,8 @@ class Reader:
 
         after, from_ms = (since, 0) if isinstance(since, int) else (0, _ms(since))
         types: tuple[type, ...] = Event.__args__
-        reader: JournalReader[Event] = Journal.read(self._paths.journal, types, account=self.account, searched=self._searched)
+        path = self._paths.of(self.account).journal
+        reader: JournalReader[Event] = Journal.read(path, types, account=self.account, searched=self._searched)
         with reader:
             rows = [
                 (row.seq, row.at_ms, type(row.event).__name__, _key(row.event), codec.dumps(type(row.event), row.event))
@@ -118,7 +119,7 @@ class Reader:
         """In plain words: where a position's stop is, why its trail has or has not armed, which price moves it next."""
         from qtkit.trailing import TrailingStopManager
 
-        return TrailingStopManager(journal=self._paths.journal).explain(symbol.upper())
+        return TrailingStopManager(journal=self._paths.of(self.account).journal).explain(symbol.upper())
 
     def __repr__(self) -> str:
         return f"<{self._told()}>"
@@ -139,10 +140,8 @@ class Reader:
     def _ask(self, path: str) -> Any:
         """The running desk's answer, or None if none answers. Raises ``PolicyError`` with its sentence if it refuses."""
         try:
-            door = json.loads(self._paths.endpoint_token.read_text())
+            door = json.loads(self._paths.of(self.account).endpoint_token.read_text())
         except (FileNotFoundError, json.JSONDecodeError):
-            return None
-        if door.get("account", self.account) != self.account:
             return None
         wire = http.client.HTTPConnection(urlsplit(door["url"]).netloc, timeout=DESK_WITHIN_S)
         try:

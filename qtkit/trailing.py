@@ -196,7 +196,7 @@ class TrailingStopManager:
             return self._book
         from qtkit.client import read_book
 
-        book: Book = read_book(self._journal)
+        book: Book = read_book(self.router.account, self._journal)
         return book.episodes
 
     def explain(self, symbol: str) -> str:

@@ -82,7 +82,8 @@ def desk(env: Mapping[str, str], *options: str) -> Iterator[tuple[subprocess.Pop
 def covered(home: Path) -> bool:
     """True if the desk's last beat shows positions and no gap."""
     try:
-        beat = json.loads((home / "heartbeat.json").read_text())
+        beat = json.loads((home / "accounts" / "paper" / "heartbeat.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return False
-    return bool(beat["positions"]) and all(row["gap"] == 0 for row in beat["positions"]) and (home / "endpoint.token").exists()
+    door = home / "accounts" / "paper" / "endpoint.token"
+    return bool(beat["positions"]) and all(row["gap"] == 0 for row in beat["positions"]) and door.exists()

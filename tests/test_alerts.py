@@ -61,7 +61,7 @@ async def running(world: World, settings: Settings) -> AsyncIterator[tuple[Desk,
     """A desk on the paper exchange, followed by its herald; it parts well."""
     paths = Paths.here()
     PaperKeys.create(paths.paper_keys())
-    with Herald(settings, "paper", paths.home, clock_ms=lambda: world.now_ms) as herald:
+    with Herald(settings, "paper", paths.of("paper").made().alerts, clock_ms=lambda: world.now_ms) as herald:
         gateway = PaperGateway(world.exchange, "paper", world.faults)
         async with opened(settings, gateway=gateway, traits=traits_of(world.rules), clock_ms=lambda: world.now_ms) as desk:
             herald.follow(desk)

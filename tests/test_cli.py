@@ -54,7 +54,7 @@ def test_without_a_desk_the_exchange_is_read_and_nothing_is_sent(run: Run, tmp_p
 
         assert ledger(run)["orders"] == []
         assert [line["covered"] for line in ledger(run)["lines"]] == ["0"] * 5  # type: ignore[attr-defined]
-        assert not Path(env["QTKIT_HOME"], "journal.sqlite").exists()
+        assert not Path(env["QTKIT_HOME"], "accounts", "paper", "journal.sqlite").exists()
 
 
 @pytest.mark.parametrize("hedge", [False, True])
@@ -79,7 +79,7 @@ def test_a_desk_at_work(run: Run, tmp_path: Path) -> None:
         assert "scaled_tp, adopted" in out and "s0@" in out and "f0@" in out
         text = log.read_text()
         assert "[EXIT BRAIN V3] BTCUSDT: Created exit plan with" in text and "(strategy=scaled_tp)" in text
-        assert (tmp_path / "home" / "desk.log").read_text().startswith(text)
+        assert (tmp_path / "home" / "accounts" / "paper" / "desk.log").read_text().startswith(text)
 
         told = ledger(run)
         assert told["running"] and told["ok"] and told["late"] is None
@@ -141,7 +141,7 @@ def _second_desk(run: Run) -> None:
 
 
 def _wrong_token(run: Run, home: Path) -> None:
-    token = home / "endpoint.token"
+    token = home / "accounts" / "paper" / "endpoint.token"
     right = token.read_text()
     token.write_text(json.dumps({**json.loads(right), "token": "wrong"}))
     for arguments in (("check",), ("preview",), ("signal", "XRPUSDT", "--side", "long"), ("flatten", "--all", "--yes")):
@@ -319,7 +319,7 @@ def test_unknown_keys(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["check", "preview", "desk"])
 def test_damaged_journal(run: Run, own_home: Path, command: str) -> None:
     PaperKeys.create(Paths.here().paper_keys())
-    journal = own_home / "journal.sqlite"
+    journal = Paths(own_home).of("paper").made().journal
     journal.write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
     before = journal.read_bytes()
     one_sentence(run(command), f"the journal {journal} is damaged", "nothing was deleted", "move it aside")
@@ -328,7 +328,7 @@ def test_damaged_journal(run: Run, own_home: Path, command: str) -> None:
 
 def test_locked_journal(run: Run, own_home: Path) -> None:
     PaperKeys.create(Paths.here().paper_keys())
-    held: Journal[object] = Journal.open(own_home / "journal.sqlite", EVENT_TYPES, account="paper")
+    held: Journal[object] = Journal.open(own_home / "accounts" / "paper" / "journal.sqlite", EVENT_TYPES, account="paper")
     try:
         one_sentence(run("desk"), "is in use by another process", "end that process")
     finally:
@@ -337,15 +337,15 @@ def test_locked_journal(run: Run, own_home: Path) -> None:
 
 def test_journal_of_another_account(run: Run, own_home: Path) -> None:
     PaperKeys.create(Paths.here().paper_keys())
-    Journal.open(own_home / "journal.sqlite", EVENT_TYPES, account="other").close()
+    Journal.open(own_home / "accounts" / "paper" / "journal.sqlite", EVENT_TYPES, account="other").close()
     one_sentence(run("desk"), "it belongs to account 'other', not 'paper'")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_read_only_journal(run: Run, own_home: Path) -> None:
     PaperKeys.create(Paths.here().paper_keys())
-    Journal.open(own_home / "journal.sqlite", EVENT_TYPES, account="paper").close()
-    (own_home / "journal.sqlite").chmod(0o400)
+    Journal.open(own_home / "accounts" / "paper" / "journal.sqlite", EVENT_TYPES, account="paper").close()
+    (own_home / "accounts" / "paper" / "journal.sqlite").chmod(0o400)
     one_sentence(run("desk"), "cannot be written", "give this user write permission there")
 
 

@@ -11,7 +11,7 @@ from qtkit.signals import Signal
 
 
 async def _ask(door: int) -> None:
-    Paths.here().endpoint_token.write_text(json.dumps({"url": f"http://127.0.0.1:{door}", "token": "t"}))
+    Paths.here().of("paper").made().endpoint_token.write_text(json.dumps({"url": f"http://127.0.0.1:{door}", "token": "t"}))
     await send_signal(Signal(symbol="XRPUSDT", side="SELL"), dry_run=False)
 
 

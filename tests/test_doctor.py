@@ -480,16 +480,16 @@ async def test_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
         says(await of("heartbeat"), WRONG, "1 open and nobody watches")
         async with desk() as running:
             says(await of("heartbeat"), FINE, "tick 2 s")
-            beat = json.loads(it.paths.heartbeat.read_text())
+            beat = json.loads(it.paths.of("paper").heartbeat.read_text())
             beat["last_pass_ms"] -= 60_000
-            it.paths.heartbeat.write_text(json.dumps({**beat, "fault": "no network"}))
+            it.paths.of("paper").heartbeat.write_text(json.dumps({**beat, "fault": "no network"}))
             says(await of("heartbeat"), WRONG, "last pass 60 s ago", "late, because no network", "desk.log")
             running.monitor.health.alarms = ("ETHUSDT cannot be protected",)
             running.heartbeat(running.monitor.health)
             says(await of("heartbeat"), WRONG, "cannot be protected")
-            it.paths.heartbeat.write_text(json.dumps({**beat, "pid": 1}))
+            it.paths.of("paper").heartbeat.write_text(json.dumps({**beat, "pid": 1}))
             says(await of("heartbeat"), LOOK, f"process {os.getpid()} holds the account and has not passed yet")
-            it.paths.heartbeat.write_text(json.dumps({"pid": 1}))
+            it.paths.of("paper").heartbeat.write_text(json.dumps({"pid": 1}))
             says(await of("heartbeat"), WRONG, "cannot be read", "rm heartbeat.json")
         running.heartbeat(running.monitor.health)
         says(await of("heartbeat"), WRONG, "no desk runs, 1 open and nobody watches")
@@ -506,8 +506,8 @@ async def test_desk_process(monkeypatch: pytest.MonkeyPatch) -> None:
             async with served(running):
                 says(await of("desk process"), FINE, "MiB of memory", "endpoint answers")
                 says(await of("desk process", Limits(memory_bytes=1)), LOOK, "MiB of memory", f"kill {os.getpid()}")
-                door = json.loads(it.paths.endpoint_token.read_text())
-                it.paths.endpoint_token.write_text(json.dumps({**door, "url": "http://127.0.0.1:9"}))
+                door = json.loads(it.paths.of("paper").endpoint_token.read_text())
+                it.paths.of("paper").endpoint_token.write_text(json.dumps({**door, "url": "http://127.0.0.1:9"}))
                 says(await of("desk process"), WRONG, "does not answer", "desk.log")
         says(await of("desk process"), LOOK, f"process {os.getpid()} of the last beat lives", "holds no account")
 
@@ -569,13 +569,13 @@ def of_store(name: str, limits: Limits | None = None) -> Finding:
 def test_journal_left_by_a_desk(stores: Paths) -> None:
     says(of_store("journal"), FINE, "opens whole", "log 0 bytes")
     says(of_store("journal", Limits(journal_bytes=1)), LOOK, "replayed whole", "archive")
-    reserve = stores.home / "journal.sqlite.reserve"
+    reserve = stores.of("paper").folder / "journal.sqlite.reserve"
     reserve.unlink()
     says(of_store("journal"), LOOK, "reserve 0 bytes", "nothing is kept free")
 
 
 def test_journal_with_a_long_log(stores: Paths) -> None:
-    journal: Journal[object] = Journal.open(stores.journal, EVENT_TYPES, account="paper")
+    journal: Journal[object] = Journal.open(stores.of("paper").journal, EVENT_TYPES, account="paper")
     try:
         events = [row.event for row in journal.events()]
         journal.append(events[:1], 1)
@@ -586,7 +586,7 @@ def test_journal_with_a_long_log(stores: Paths) -> None:
 
 
 def test_journal_with_rows_in_a_side_file(stores: Paths) -> None:
-    journal: Journal[object] = Journal.open(stores.journal, EVENT_TYPES, account="paper")
+    journal: Journal[object] = Journal.open(stores.of("paper").journal, EVENT_TYPES, account="paper")
     events = [row.event for row in journal.events()]
     journal.append_fallback(events[:2], 1)
     journal.close()
@@ -633,9 +633,9 @@ def _strange(path: Path) -> None:
     ids=["torn", "row", "account", "schema", "strange"],
 )
 def test_journal_that_does_not_open(harm: Callable[[Path], None], texts: tuple[str, ...], stores: Paths) -> None:
-    harm(stores.journal)
+    harm(stores.of("paper").journal)
     before = traces(stores.home)
-    says(of_store("journal"), WRONG, str(stores.journal), *texts)
+    says(of_store("journal"), WRONG, str(stores.of("paper").journal), *texts)
     assert traces(stores.home) == before
 
 

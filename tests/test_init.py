@@ -50,7 +50,7 @@ def test_from_nothing_to_a_first_audit_in_three_commands(tmp_path: Path) -> None
         assert json.loads(as_json.stdout)["access"] == told == as_json.stderr.strip()
     assert sorted(path.name for path in folder.iterdir()) == [".qtkit", "qtkit.toml"]
     assert (folder / ".qtkit").stat().st_mode & 0o777 == 0o700
-    assert not (folder / ".qtkit" / "journal.sqlite").exists(), "a look leaves no journal"
+    assert not (folder / ".qtkit" / "accounts" / "main" / "journal.sqlite").exists(), "a look leaves no journal"
 
 
 @pytest.mark.parametrize("keys", ["env", "file", "keyring"])

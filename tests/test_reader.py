@@ -95,7 +95,7 @@ def test_it_says_in_one_sentence_how_many_are_covered(paper: "qtkit.Reader") -> 
 
 def test_no_key_is_opened_with_a_desk_nor_without(at_work: Path) -> None:
     env = json.loads((at_work / "environ.json").read_text())
-    token = Path(env["QTKIT_HOME"], "endpoint.token")
+    token = Path(env["QTKIT_HOME"], "accounts", "paper", "endpoint.token")
     for hidden in (False, True):
         if hidden:
             token.rename(token.with_suffix(".hidden"))
@@ -122,8 +122,8 @@ def test_a_failed_child_is_one_sentence(at_work: Path, own_home: Path) -> None:
 def test_a_refusing_desk_is_one_sentence(paper: "qtkit.Reader", at_work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "copy"
     home.mkdir()
-    door = json.loads((at_work / "home" / "endpoint.token").read_text())
-    (home / "endpoint.token").write_text(json.dumps({**door, "token": "wrong"}))
+    door = json.loads(Paths(at_work / "home").of("paper").endpoint_token.read_text())
+    Paths(home).of("paper").made().endpoint_token.write_text(json.dumps({**door, "token": "wrong"}))
     monkeypatch.setenv("QTKIT_HOME", str(home))
     with pytest.raises(qtkit.PolicyError, match="the token is wrong"):
         qtkit.open().cover()
@@ -231,8 +231,7 @@ def test_reading_needs_no_writing(paper: "qtkit.Reader", at_work: Path, tmp_path
     home = at_work / "home"
     copy = tmp_path / "copy"
     copy.mkdir()
-    for name in ("register.sqlite", "journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"):
-        shutil.copy(home / name, copy / name)
+    shutil.copy(home / "register.sqlite", copy)
     before = (copy / "register.sqlite").read_bytes()
     with PlanRegister.read(copy / "register.sqlite") as register:
         assert len(register.active_for(now_ms=0)) == 5

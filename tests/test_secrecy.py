@@ -100,7 +100,7 @@ def test_a_session_leaves_no_trace_of_a_key(tmp_path: Path) -> None:
             return done.returncode
 
         with Watched() as watched, process("desk", "--account", "main", env=plain, log=tmp_path / "desk.out"):
-            until(lambda: (home / "endpoint.token").exists(), "the desk", tmp_path / "desk.out")
+            until(lambda: (home / "accounts" / "main" / "endpoint.token").exists(), "the desk", tmp_path / "desk.out")
             assert qtkit("check", "--account", "main") == 1
             assert qtkit("preview", "--account", "main", "--json") == 0
             assert qtkit("config", "show") == 0

@@ -46,7 +46,8 @@ def test_home_is_else_the_users_state_folder(away: Path, tmp_path: Path) -> None
 def test_the_home_folder_is_its_owners_alone() -> None:
     paths = Paths.here()
     assert paths.home.stat().st_mode & 0o777 == 0o700
-    places = [paths.journal, paths.register, paths.tape, paths.runs, paths.keys, paths.endpoint_token, paths.paper_keys("a")]
+    ours = [p for name in ("a", "b") for it in (paths.of(name),) for p in (it.journal, it.tape, it.endpoint_token, it.heartbeat, it.log)]
+    places = [*ours, paths.register, paths.runs, paths.keys, paths.paper_keys("a")]
     assert len(set(places)) == len(places)
     assert all(place.is_relative_to(paths.home) for place in places)
 

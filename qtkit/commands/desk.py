@@ -22,7 +22,7 @@ def desk(
 ) -> None:
     """Run the desk of an account until Ctrl-C or SIGTERM. Stopping it leaves the stops resting on the exchange.
 
-    Log lines go to stderr and to desk.log in the home folder. Start `qtkit paper` first.
+    Log lines go to stderr and to accounts/NAME/desk.log in the home folder. Start `qtkit paper` first.
 
     A live account needs a proof (`qtkit canary`) and an arm. When the arm ends, nothing new is taken on; what is planned stays protected.
 
@@ -64,7 +64,7 @@ async def _run(account: str, tick: float | None, json_logs: bool) -> None:
     import structlog
 
     from qtkit import logs
-    from qtkit.desk import opened
+    from qtkit.desk import account_of, opened
     from qtkit.endpoint import served
     from qtkit.herald import Herald
     from qtkit.settings import Paths, Settings
@@ -72,12 +72,14 @@ async def _run(account: str, tick: float | None, json_logs: bool) -> None:
     paths = Paths.here()
     settings = Settings.load(paths.home)
     settings = settings if tick is None else replace(settings, tick_seconds=tick)
-    logs.configure(paths.home / "desk.log", as_json=json_logs)
+    account_of(settings, account)
+    places = paths.of(account).made()
+    logs.configure(places.log, as_json=json_logs)
     log = structlog.get_logger("qtkit.desk")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    with Herald(settings, account, paths.home) as herald:
+    with Herald(settings, account, places.alerts) as herald:
         async with opened(settings, account) as running, served(running) as url:
             herald.follow(running)
             scope = running.account.scope.value

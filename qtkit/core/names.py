@@ -1,6 +1,11 @@
-"""The nearest right name, for error texts: edit distance, so that core needs no text library."""
+"""Names in the texts that people read: the nearest right one (edit distance, so that core needs no text library), and an account's."""
 
 from collections.abc import Iterable
+
+DEFAULT_ACCOUNT = "paper"
+_OF_AN_ACCOUNT = frozenset(
+    "desk check preview plan signal flatten adopt release set pause resume doctor canary disarm hindsight".split()
+)  # commands that act on one account
 
 
 def _edits(left: str, right: str) -> int:
@@ -18,6 +23,18 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     if not ranked or ranked[0][0] * 2 > max(len(word), 2):
         return None
     return ranked[0][1]
+
+
+def of_account(text: str, account: str) -> str:
+    """The text, the commands that it advises (between backquotes) completed for an account that is not the default one."""
+    if account == DEFAULT_ACCOUNT:
+        return text
+    parts = text.split("`")
+    for index in range(1, len(parts) - 1, 2):
+        words = parts[index].split()
+        if len(words) > 1 and words[0] == "qtkit" and words[1] in _OF_AN_ACCOUNT and "--account" not in words:
+            parts[index] += f" --account {account}"
+    return "`".join(parts)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

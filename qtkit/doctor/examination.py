@@ -12,6 +12,7 @@ from typing import Any
 from qtkit.account import Account
 from qtkit.apply import wall_ms
 from qtkit.core.model import Instrument, PolicyError, Scope
+from qtkit.core.names import of_account
 from qtkit.core.plan import ExitPlan
 from qtkit.desk import VENUE, gateway_of, read_heartbeat, traits_of
 from qtkit.doctor import account as accounts
@@ -59,11 +60,11 @@ async def examine(name: str = "paper", limits: Limits | None = None) -> Examinat
     paths, now_ms = Paths(home()), wall_ms()
     setup = set_up(name, paths)
     knocked, facts = await _outside(setup, limits)
-    journal = stores.read_journal(paths.journal, name)
+    journal = stores.read_journal(paths.of(name).journal, name)
     register = stores.read_register(paths.register, name, now_ms)
     desk = await _desk(paths, setup, name, facts.held)
     if desk.runs and desk.door is process.Door.ANSWERS:
-        facts = await _with_desk(facts, desk)
+        facts = await _with_desk(name, facts, desk)
     plans = () if register is None or isinstance(register, Unread) else register.plans
     room = places.read_disk(paths.home)
     findings = (
@@ -72,9 +73,9 @@ async def examine(name: str = "paper", limits: Limits | None = None) -> Examinat
         permission(setup, paths, desk, now_ms),
         *_of_exchange(setup, knocked, facts, plans, limits, now_ms),
         process.lease(desk),
-        process.heartbeat(desk, name),
+        process.heartbeat(desk),
         process.process(desk, limits),
-        stores.journal(journal, paths.journal, limits, now_ms),
+        stores.journal(journal, paths.of(name).journal, limits, now_ms),
         stores.register(register, paths.register),
         places.disk(room, limits),
         places.file_system(room),
@@ -83,7 +84,8 @@ async def examine(name: str = "paper", limits: Limits | None = None) -> Examinat
         software.plugins(software.read_plugins()),
     )
     kind, scope = (setup.account.kind, setup.account.scope.value) if isinstance(setup.account, Account) else ("", "")
-    return Examination(account=name, kind=kind, scope=scope, findings=findings)
+    told = tuple(replace(f, found=of_account(f.found, name), remedy=of_account(f.remedy, name)) for f in findings)
+    return Examination(account=name, kind=kind, scope=scope, findings=told)
 
 
 # -- the exchange ---------------------------------------------------------------------------------------------------------------
@@ -130,7 +132,7 @@ def _of_exchange(
 
 
 async def _desk(paths: Paths, setup: Setup, name: str, held: int | None) -> process.DeskFacts:
-    beat = process.beat_of(read_heartbeat(paths))
+    beat = process.beat_of(read_heartbeat(paths.of(name)))
     owner = setup.owner if isinstance(setup.owner, Unread) else _holder(setup.owner)
     pid = owner.pid if isinstance(owner, Holder) else beat.pid if isinstance(beat, process.Beat) else None
     return process.DeskFacts(
@@ -148,32 +150,32 @@ def _holder(identity: str) -> Holder | Unread | None:
 
 async def _door(paths: Paths, name: str) -> process.Door:
     """Does the endpoint of this account's desk answer: to a question that costs the exchange nothing."""
-    if not paths.endpoint_token.exists():
+    if not paths.of(name).endpoint_token.exists():
         return process.Door.ABSENT
-    told = await _asked("/cover")
+    told = await _asked("/cover", name)
     if told is None:
         return process.Door.SILENT
-    return process.Door.ANSWERS if told["account"] == name else process.Door.ABSENT
+    return process.Door.ANSWERS
 
 
-async def _with_desk(facts: accounts.AccountFacts, desk: process.DeskFacts) -> accounts.AccountFacts:
+async def _with_desk(name: str, facts: accounts.AccountFacts, desk: process.DeskFacts) -> accounts.AccountFacts:
     """The same, and the filters that the running desk works with."""
     positions = () if isinstance(facts.positions, Unread) else facts.positions
     rules: dict[str, Instrument] = {}
     for symbol in sorted({position.symbol for position in positions})[:SYMBOLS_ASKED]:
-        told = await _asked(f"/facts/{symbol}")
+        told = await _asked(f"/facts/{symbol}", name)
         if told is None:  # what it does not tell of one in time, it will not tell of the others
             break
         rules[symbol] = codec.decode(Instrument, told["instrument"])
     return replace(facts, desk_rules=rules, loaded_ms=_since_ms(desk.holder))
 
 
-async def _asked(path: str) -> Mapping[str, Any] | None:
+async def _asked(path: str, account: str) -> Mapping[str, Any] | None:
     """The desk's answer, or None if none came or it refused."""
     from qtkit.client import DeskSilent, NoDesk, call
 
     try:
-        told: Mapping[str, Any] = await call("GET", path, timeout_s=ANSWER_WITHIN_S)
+        told: Mapping[str, Any] = await call("GET", path, account=account, timeout_s=ANSWER_WITHIN_S)
         return told
     except (NoDesk, DeskSilent, PolicyError, OSError, KeyError, TypeError):  # the last three: an endpoint.token of another make
         return None

@@ -109,7 +109,8 @@ class KeyFile:
 
 def read_key_files(paths: Paths) -> tuple[KeyFile, ...]:
     """The key files of a home, the desk's door, and the folders above them."""
-    places = [paths.home, paths.keys, *(sorted(paths.keys.glob("*.json")) if paths.keys.is_dir() else ()), paths.endpoint_token]
+    doors = [place for account in paths.accounts() for place in (account.folder, account.endpoint_token)]
+    places = [paths.home, paths.keys, *(sorted(paths.keys.glob("*.json")) if paths.keys.is_dir() else ()), *doors]
     return tuple(KeyFile(path=place, mode=stat.S_IMODE(place.stat().st_mode)) for place in places if place.exists())
 
 

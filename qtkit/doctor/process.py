@@ -34,7 +34,6 @@ class Process:
 class Beat:
     """The desk's last heartbeat. Times in ms; ``positions`` is how many it looked after."""
 
-    account: str
     scope: str
     pid: int
     tick_s: float
@@ -74,7 +73,7 @@ def beat_of(told: dict[str, Any] | None) -> Beat | Unread | None:
         return None
     try:
         return Beat(
-            account=str(told["account"]), scope=str(told["scope"]), pid=int(told["pid"]), tick_s=float(told["tick_s"]),
+            scope=str(told["scope"]), pid=int(told["pid"]), tick_s=float(told["tick_s"]),
             at_ms=int(told["at_ms"]), last_pass_ms=int(told["last_pass_ms"]), fault=told["fault"], alarms=tuple(told["alarms"]),
             positions=len(told["positions"]),
         )  # fmt: skip
@@ -125,14 +124,14 @@ def _of(holder: Holder) -> str:
     return f"{lease_folder()}/*{holder.account.rpartition('-')[2]}*"
 
 
-def heartbeat(facts: DeskFacts, account: str) -> Finding:
+def heartbeat(facts: DeskFacts) -> Finding:
     """Does the desk pass in time; without a desk, does anything need one."""
     name, beat = "heartbeat", facts.beat
     if isinstance(beat, Unread):
-        return wrong(name, beat.why, "rm heartbeat.json in the home; a desk that runs writes it anew after each pass")
+        return wrong(name, beat.why, "rm heartbeat.json beside its journal; a desk that runs writes it anew after each pass")
     if isinstance(facts.holder, Holder) and (beat is None or beat.pid != facts.holder.pid):
         return look(name, f"process {facts.holder.pid} holds the account and has not passed yet", "`qtkit doctor` again in some seconds")
-    if beat is None or beat.account != account:
+    if beat is None:
         return _without_desk(name, "no desk of this account ever passed", facts)
     passed = f"last pass {age(facts.now_ms - beat.last_pass_ms)} ago" if beat.last_pass_ms else "never a complete pass"
     told = f"last beat {age(facts.now_ms - beat.at_ms)} ago, {passed}, tick {beat.tick_s:g} s"
@@ -142,7 +141,8 @@ def heartbeat(facts: DeskFacts, account: str) -> Finding:
         why = f", because {beat.fault}" if beat.fault else ""
         return wrong(name, f"{told}: late{why}", "`qtkit check` reads the exchange itself; desk.log tells what holds the desk up")
     if beat.fault or beat.alarms:
-        return wrong(name, f"{told}; {'; '.join(filter(None, (beat.fault, *beat.alarms)))}", "`qtkit check`, and desk.log in the home")
+        why = "; ".join(filter(None, (beat.fault, *beat.alarms)))
+        return wrong(name, f"{told}; {why}", "`qtkit check`, and desk.log beside its journal")
     return fine(name, told)
 
 
@@ -186,7 +186,7 @@ def process(facts: DeskFacts, limits: Limits) -> Finding:
 def settings_of_desk(facts: DeskFacts, settings: Settings, account: Account) -> str | None:
     """How the running desk was set otherwise than the settings say now, or None."""
     beat = facts.beat
-    if not facts.runs or not isinstance(beat, Beat) or beat.account != account.name:
+    if not facts.runs or not isinstance(beat, Beat):
         return None
     pairs = (("scope", beat.scope, account.scope.value), ("tick_seconds", f"{beat.tick_s:g}", f"{settings.tick_seconds:g}"))
     return ", ".join(f"{what} {then} (now set: {now})" for what, then, now in pairs if then != now) or None

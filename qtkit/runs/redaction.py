@@ -50,8 +50,9 @@ def secrets_of(paths: Paths, environ: Mapping[str, str]) -> frozenset[str]:
             found.add(path.read_text().strip())  # damaged, or open to others: all of it is a secret
             continue
         found |= {keys.api_key, keys.secret.reveal()}
-    if paths.endpoint_token.is_file():
-        found |= set(re.findall(r"[\w+/=-]{16,}", paths.endpoint_token.read_text()))
+    for places in paths.accounts():
+        if places.endpoint_token.is_file():
+            found |= set(re.findall(r"[\w+/=-]{16,}", places.endpoint_token.read_text()))
     return frozenset(value for value in found if len(value) >= SHORTEST)
 
 

@@ -35,7 +35,7 @@ def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     venue = Venue(tmp_path_factory.mktemp("asked"))
     desk = DeskProcess(venue) if request.param == "desk" else None
     if desk is not None:
-        desk.wait_for(lambda: (venue.home / "heartbeat.json").exists())
+        desk.wait_for(lambda: Paths(venue.home).of("paper").heartbeat.exists())
     yield venue
     if desk is not None:
         assert MISSING not in desk.log
@@ -183,5 +183,5 @@ def _follows(venue: Venue, symbol: str) -> bool:
 
 
 def _passes(venue: Venue) -> int:
-    beat = read_heartbeat(Paths(venue.home))
+    beat = read_heartbeat(Paths(venue.home).of("paper"))
     return 0 if beat is None else int(str(beat["passes"]))

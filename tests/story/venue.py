@@ -120,18 +120,18 @@ class Venue:
 class DeskProcess:
     """``qtkit desk`` as a process of its own."""
 
-    def __init__(self, venue: Venue) -> None:
-        self.venue = venue
-        self._errors = (venue.folder / "desk.err").open("wb")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "qtkit", "desk"], env=venue.environment, stdout=subprocess.DEVNULL, stderr=self._errors
-        )
+    def __init__(self, venue: Venue, account: str = "paper") -> None:
+        self.venue, self.account = venue, account
+        self._said = venue.folder / f"{account}.err"
+        self._errors = self._said.open("wb")
+        command = [sys.executable, "-m", "qtkit", "desk", "--account", account]
+        self._process = subprocess.Popen(command, env=venue.environment, stdout=subprocess.DEVNULL, stderr=self._errors)
 
     def wait_for(self, true: Callable[[], bool], seconds: float = 30.0) -> None:
         """Wait until something is so."""
         end = time.monotonic() + seconds
         while not true():
-            said = (self.venue.folder / "desk.err").read_text()[-2_000:]
+            said = self._said.read_text()[-2_000:]
             assert self._process.poll() is None, f"the desk ended: {said}"
             assert time.monotonic() < end, f"it did not come to that in {seconds} s: {said}"
             time.sleep(0.05)
@@ -139,7 +139,7 @@ class DeskProcess:
     @property
     def log(self) -> str:
         """What the desk has told."""
-        return (self.venue.home / "desk.log").read_text()
+        return Paths(self.venue.home).of(self.account).log.read_text()
 
     def kill(self) -> None:
         """kill -9."""
