@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
-from qtkit.commands import act, alerts, canary, desk, doctor, init, look, operate, paper, run
+from qtkit.commands import act, alerts, canary, desk, doctor, hindsight, init, look, operate, paper, run
 
 app = typer.Typer(
     name="qtkit",
@@ -23,6 +23,7 @@ app.command()(look.check)
 app.command()(doctor.doctor)
 app.command()(look.preview)
 app.command()(look.plan)
+app.command()(hindsight.hindsight)
 app.command()(act.signal)
 app.command()(act.flatten)
 app.command()(operate.adopt)

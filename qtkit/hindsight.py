@@ -5,8 +5,10 @@ Numbers are exact decimal text; money is the quote coin's, profit positive. The 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 
+SHOWN = 6  # moves of a stop that are told in words; all of them are in the data
 RECOMMENDED_MS = 48 * 3_600_000  # the step "watch" of the road to live
 
 
@@ -120,7 +122,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hindsight:
-    """An account over a window. ``watched_ms`` is for how long passes came; ``acted`` are scopes other than watch that the desk was in."""
+    """An account over a window. ``watched_ms`` is for how long passes came; ``acted`` are scopes other than watch that the desk was in,
+    ``unplanned`` positions that no desk had a plan for, ``asked_ms`` is how far back was asked for.
+    """
 
     account: str
     since_ms: int
@@ -130,6 +134,7 @@ class Hindsight:
     outcomes: tuple[Outcome, ...]
     acted: tuple[str, ...] = ()
     unplanned: tuple[str, ...] = ()
+    asked_ms: int = RECOMMENDED_MS
 
     @property
     def holes_ms(self) -> int:
@@ -138,8 +143,8 @@ class Hindsight:
 
     @property
     def short_ms(self) -> int:
-        """How much is left to the recommended 48 hours, 0 if nothing is."""
-        return max(0, RECOMMENDED_MS - self.watched_ms)
+        """How much is left to the recommended 48 hours; 0 if nothing is, or if less was asked for."""
+        return max(0, RECOMMENDED_MS - self.watched_ms) if self.asked_ms >= RECOMMENDED_MS else 0
 
     @property
     def sentence(self) -> str:
@@ -152,11 +157,26 @@ class Hindsight:
         return ", ".join(said) + (f"; {unknown} not known and not counted" if unknown else "")
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known with it: how fills were priced, holes, scopes, what had no plan."""
+        said = [slip] if (slip := _slippage(self.outcomes)) else []
+        said += [
+            f"hole: {_when(h.from_ms)} to {_when(h.to_ms)}, {hours(h.lasted_ms)}: {h.symbol + ': ' if h.symbol else ''}{h.what}"
+            for h in self.holes
+        ]
+        if self.acted:
+            said.append(
+                f"the desk was in scope {' and '.join(self.acted)} for a part of it: what its own orders did counts as what happened"
+            )
+        return (*said, *(f"{key}: no desk had a plan for it, so nothing can be said" for key in self.unplanned))
+
+    @property
     def watched(self) -> str:
         """For how long it was watched, of which how much is holes, and what is left to the recommended 48 hours."""
         holes = f", {hours(self.holes_ms)} of holes" if self.holes_ms else ", without a hole"
         left = f"; {hours(self.short_ms)} left to the recommended {RECOMMENDED_MS // 3_600_000} h" if self.short_ms else ""
-        return f"watched for {hours(self.watched_ms)}{holes}{left}"
+        between = f"between {_when(self.since_ms)} and {_when(self.until_ms)} UTC"
+        return f"watched for {hours(self.watched_ms)} {between}{holes}{left}"
 
 
 def _sum(them: Iterable[Outcome], sign: int) -> Decimal:
@@ -179,11 +199,47 @@ def hours(ms: int) -> str:
     return f"{whole} h" + (f" {minutes} min" if minutes else "")
 
 
-def slippage(outcomes: Sequence[Outcome]) -> str:
+def _slippage(outcomes: Sequence[Outcome]) -> str:
     """How the price of a fill was found, empty where nothing would have been filled."""
     filled = {it.symbol: it for it in outcomes if it.fills}
     measured = sorted(symbol for symbol, it in filled.items() if not it.slip_assumed)
     said = [f"{filled[symbol].slip} bps on {symbol} ({filled[symbol].slip_fills} fills of the desk)" for symbol in measured]
     assumed = next((it.slip for it in filled.values() if it.slip_assumed), None)
     said += [f"{assumed} bps assumed{' on the others' if measured else ''}"] if assumed is not None else []
-    return "fills at the last price with slippage: " + ", ".join(said) + "; taker fees counted" if said else ""
+    if not said:
+        return ""
+    return f"fills are taken at the last price less slippage ({', '.join(said)}), with taker fees; what is open counts at the last price"
+
+
+def _when(ms: int) -> str:
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%m-%d %H:%M:%S}"
+
+
+def in_words(it: Outcome) -> tuple[str, ...]:
+    """One position: what was planned, what would have happened, what did, and the difference; a line each."""
+    slot = "" if it.position_side == "BOTH" else f":{it.position_side}"
+    planned = f"{it.strategy}: stop {it.stop}, floor {it.floor}" + (f", targets {' '.join(it.targets)}" if it.targets else "")
+    said = [f"{it.symbol}{slot} {it.side} {it.size} at {it.entry}, first seen {_when(it.first_ms)}; {planned}"]
+    if it.moves:
+        said.append(f"  stop path: {', '.join(_path(it.moves))}")
+    would = [f"{_when(f.at_ms)} {_at(f)} {f.size} filled at {f.price} ({f.why})" for f in it.fills]
+    if it.left != "0":
+        would.append(f"{it.left} open behind {' '.join(it.resting) or 'nothing: no order would rest'}")
+    said.append(f"  would have: {'; '.join(would) or 'nothing'}")
+    did = [f"{_when(d.at_ms)} {'added' if d.size[0] != '-' else 'took away'} {d.size.lstrip('-')} at {d.price}" for d in it.deals]
+    did += [f"{it.held} open at {it.price}"] if it.held != "0" else []
+    said.append(f"  did: {'; '.join(did) or 'nothing'}")
+    if it.unknown:
+        return (*said, f"  not known: {it.unknown}")
+    r = f" ({Decimal(it.saved_r):+.2f} R)" if it.saved_r is not None and it.fills else ""
+    return (*said, f"  {it.verdict}{' USDT' if it.fills else ''}{r}")
+
+
+def _path(moves: Sequence[Move]) -> list[str]:
+    """The moves of a stop, of a long path its ends."""
+    told = [f"{_when(move.at_ms)} {move.stop} {move.why}" for move in moves]
+    return told if len(told) <= SHOWN else [*told[: SHOWN // 2], f"{len(told) - SHOWN} more", *told[-(SHOWN // 2) :]]
+
+
+def _at(fill: Fill) -> str:
+    return fill.leg if fill.level is None else f"{fill.leg}@{fill.level}"

@@ -26,7 +26,7 @@ from qtkit.store.seen import BarMissed, BarSeen, PassSeen, PriceSeen, RulesSeen,
 from qtkit.trailing import Follows, Trails
 from qtkit.venue.gateway import Gateway, Quote
 
-ANEW = "plan invalidated"  # an episode that ends so goes on under another plan
+ANEW = ("plan invalidated", "planned anew")  # an episode that ends so goes on under another plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ async def look_back(seen: Iterable[Seen], rows: Sequence[Row[Event]], desk: Desk
     for one in seen:
         event = one.event
         ours = event.account == desk.account
-        if ours and (not symbol or symbol == _symbol(event)):
+        if ours and (not symbol or isinstance(event, PassSeen) or symbol == _symbol(event)):
             await told.hear(one)
     return told.told()
 
@@ -221,7 +221,7 @@ class _Retold:
             return before
         if before is not None and planned.anew:
             before.present = planned.plan
-            self.applier.record([EpisodeClosed(key=key, at_ms=at_ms, reason=ANEW)])
+            self.applier.record([EpisodeClosed(key=key, at_ms=at_ms, reason=ANEW[1])])
             return before
         if before is not None:
             before.read(None, price or before.plan.entry, at_ms)
@@ -289,7 +289,7 @@ def _plans(rows: Iterable[Row[Event]]) -> dict[Key, list[_Planned]]:
     for row in rows:
         event = row.event
         if isinstance(event, EpisodeClosed):
-            (anew.add if event.reason == ANEW else anew.discard)(event.key)
+            (anew.add if event.reason.startswith(ANEW) else anew.discard)(event.key)
         elif isinstance(event, EpisodeOpened):
             key = event.plan.key
             plans.setdefault(key, []).append(_Planned(event.at_ms, event.plan, key in anew))

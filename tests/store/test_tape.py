@@ -1,7 +1,9 @@
 """The tape: what was seen can be rebuilt exactly, its size is bounded, and it never raises into the desk."""
 
+import gzip
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from qtkit.core.model import E8, Bar, Lots, Position, PositionSide, Scope, Side, Snapshot, Ticks
 from qtkit.store.seen import BarMissed, BarSeen, PassSeen, PriceSeen, RulesSeen, Seen
-from qtkit.store.tape import Tape, TapeReader
+from qtkit.store.tape import TOTAL_BYTES, Tape, TapeReader
 from tests.core.planning_kit import instrument
 from tests.store.conftest import fill
 from tests.store.making import child, intent, killed, said
@@ -243,3 +245,27 @@ def test_trading_rules_are_told_once_a_file_and_when_they_changed(tmp_path: Path
     assert [(seen.at_ms, seen.event) for seen in read(tmp_path)] == [
         (number, RulesSeen(account="main", rules=rules)) for number, rules in ((0, RULES), (2, other), (4, RULES), (5, RULES))
     ]
+
+
+def test_two_days_of_twenty_symbols_fit_into_the_bound(tmp_path: Path) -> None:
+    """The worst that is met: marks and last prices every second, readings every two in which liquidation always moves, orders of others."""
+    random, minutes, tape = Random(7), 3, Tape(tmp_path / "tape", file_bytes=10**9)
+    prices = {f"C{number:02d}USDT": 20.0 + 7 * number for number in range(20)}
+    for second in range(minutes * 60):
+        at_ms, seen = second * 1000, []
+        for symbol, price in prices.items():
+            prices[symbol] = price = price * (1 + random.gauss(0, 1e-4))
+            mark = E8(int(price * (1 + random.gauss(0, 3e-5)) * 1e8))
+            seen += [(at_ms, symbol, mark, None), (at_ms + random.randrange(900), symbol, None, Ticks(int(price * 1000)))]
+            if second % 2 == 0:
+                reading = snapshot(at_ms, mark=mark, symbol=symbol)
+                (position,), (order,) = reading.positions, reading.orders
+                moved = replace(position, liquidation=E8(int(price * 5e7 * random.gauss(1, 1e-3))))
+                orders = tuple(replace(order, client_id=f"web_{symbol}_{number}") for number in range(4))
+                tape.write(replace(reading, positions=(moved,), orders=orders), at_ms)
+        tape.prices("main", seen)
+        tape.write(PassSeen(account="main", scope=Scope.WATCH), at_ms)
+    tape.close()
+    (file,) = (tmp_path / "tape").iterdir()
+    packed = len(gzip.compress(file.read_bytes(), 6))
+    assert not tape.drops and packed / minutes * 60 * 48 < TOTAL_BYTES * 0.6

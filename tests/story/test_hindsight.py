@@ -4,6 +4,7 @@ Each session is played twice on the same prices, once with a desk that only watc
 the first says would have been filled is what the second's exchange filled: time, order, level, size.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -17,6 +18,7 @@ from qtkit.core.model import ONE, Scope, Side, TriggerBy
 from qtkit.core.policy import RANGE, SCALED_TP, STAGED, TRAILING_TP, ExitPolicy
 from qtkit.desk import EVENT_TYPES
 from qtkit.hindsight import Hindsight, Outcome
+from qtkit.operate import PlanAnew, SetStop, operate
 from qtkit.retold import look_back
 from qtkit.store.journal import Journal, JournalReader
 from qtkit.store.tape import Tape, TapeReader
@@ -158,6 +160,50 @@ async def reduced_by_hand(s: Session) -> None:
 
 
 EVEN = replace(RANGE, break_even_after=1)
+
+
+async def flipped_by_hand(s: Session) -> None:
+    await s.walk(1, 2)
+    s.world.flips(SYMBOL, s.side, "300")
+    await s.passes(4)
+    await s.walk(1, 0, -2, -4, -6, -8, -6, -5, -1)
+
+
+async def closed_and_opened_again(s: Session) -> None:
+    await s.walk(1, 2)
+    s.world.leaves(SYMBOL, s.side, "600")
+    await s.passes(6)
+    await s.walk(3)
+    s.world.stranger(SYMBOL, s.side, "250")
+    await s.passes(3)
+    await s.walk(5, 6, 9, 8, 7, 3)
+
+
+async def its_stop_set(s: Session) -> None:
+    assert s.rig is not None
+    await s.walk(1, 1.2)
+    level = Decimal("14.58") * (100 - s.side.sign * 2) / 100
+    await operate(s.rig.monitor, SetStop(symbol=SYMBOL, stop=f"@{level:.3f}", side=s.side.name.lower()), dry_run=False)
+    await s.walk(0.5, -1, -2.5)
+
+
+async def its_stop_loosened(s: Session) -> None:
+    assert s.rig is not None
+    await s.walk(1.6, 1.2)
+    level = Decimal("14.58") * (100 - s.side.sign * 2) / 100
+    wish = SetStop(symbol=SYMBOL, stop=f"@{level:.3f}", side=s.side.name.lower(), loosen=True, reason="a test")
+    await operate(s.rig.monitor, wish, dry_run=False)
+    await s.walk(0.5, -1, -2.5)
+
+
+async def planned_anew(s: Session) -> None:
+    assert s.rig is not None
+    await s.walk(1, 1.2)
+    await operate(s.rig.monitor, PlanAnew(symbol=SYMBOL, policy="trailing_tp", side=s.side.name.lower()), dry_run=False)
+    await s.passes(3)
+    await s.walk(2, 4, 8, 10, 9, 7, 4)
+
+
 STORIES: dict[str, tuple[Play, ExitPolicy, str]] = {
     "initial stop": (to_the_stop, STAGED, "initial stop"),
     "break-even": (to_break_even, STAGED, "break-even"),
@@ -168,6 +214,11 @@ STORIES: dict[str, tuple[Play, ExitPolicy, str]] = {
     "all targets at once": (through_all_targets_at_once, TRAILING_TP, "trail"),
     "added to": (added_to_by_hand, SCALED_TP, ""),
     "reduced": (reduced_by_hand, SCALED_TP, ""),
+    "flipped": (flipped_by_hand, STAGED, "trail"),
+    "opened again": (closed_and_opened_again, STAGED, "trail"),
+    "stop set": (its_stop_set, STAGED, "set by the operator"),
+    "stop loosened": (its_stop_loosened, STAGED, "set by the operator"),
+    "planned anew": (planned_anew, STAGED, "trail"),
 }
 
 
@@ -181,10 +232,45 @@ async def test_what_would_have_been_is_what_is(tmp_path: Path, name: str, side: 
     watching = await played(tmp_path, Scope.WATCH, play, side, hedge=hedge, bars=bars, policy=policy)
     acting = await played(tmp_path, Scope.FULL, play, side, hedge=hedge, bars=bars, policy=policy)
     assert watching.world.own_trades() == [] and acting.world.own_trades()
-    (it,) = (await told(watching)).outcomes
-    assert foreseen(it) == filled(acting)
-    assert it.known, it.unknown
+    outcomes = (await told(watching)).outcomes
+    it = outcomes[-1]
+    assert len(outcomes) == (2 if name in ("flipped", "opened again") else 1)
+    assert [fill for one in outcomes for fill in foreseen(one)] == filled(acting)
+    assert all(one.known for one in outcomes), [one.unknown for one in outcomes]
     assert not acting.world.held(SYMBOL, side) and it.left == "0" and it.fills[-1].why == (why or it.fills[-1].why)
+
+
+@sides
+@trails
+@story
+async def test_three_markets_under_the_loop_that_runs_live(tmp_path: Path, side: Side, bars: bool) -> None:
+    """Passes come as they do in production, where a fill brings the next one forward: the same orders at the same levels, within a pass."""
+    coins = {"AVAXUSDT": "600", "SOLUSDT": "50", "XRPUSDT": "4000"}
+    paths = {"AVAXUSDT": (1, 6, 9, 7, 2), "SOLUSDT": (-1, -4, -7, -11, -9), "XRPUSDT": (2, 5, 9, 14, 3)}
+    runs = []
+    for scope in (Scope.WATCH, Scope.FULL):
+        session = Session(World(), tmp_path / scope.value, scope, bars, SCALED_TP, side)
+        for symbol, size in coins.items():
+            session.world.stranger(symbol, side, size)
+        await session.start()
+        assert session.rig is not None
+        running = asyncio.create_task(session.rig.live(400))
+        await asyncio.sleep(5.3)
+        for step in range(5 * 60):
+            for symbol, path in paths.items():
+                at, part = divmod(step, 60)
+                before = path[at - 1] if at else 0
+                session.world.move(symbol, side, Decimal(before) + (Decimal(path[at]) - before) * part / 60, ms=0)
+            await asyncio.sleep(1)
+        await running
+        await session.kill()
+        runs.append(session)
+    it = await told(runs[0])
+    would = sorted((fill for one in it.outcomes for fill in foreseen(one)), key=lambda fill: fill[1:])
+    did = sorted(filled(runs[1]), key=lambda fill: fill[1:])
+    assert len(it.outcomes) == 3 and all(one.known for one in it.outcomes) and it.holes == () and len(did) > 5
+    assert [fill[1:] for fill in would] == [fill[1:] for fill in did]
+    assert max(abs(a[0] - b[0]) for a, b in zip(would, did, strict=True)) <= 2_000
 
 
 # -- money, by hand, holes ------------------------------------------------------------------------------------------------------------
