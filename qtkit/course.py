@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from qtkit.core import arithmetic
 from qtkit.core.distance import decimal
+from qtkit.core.events import EpisodeClosed, EpisodeOpened, Event
 from qtkit.core.matching import fee, notional
 from qtkit.core.model import E8, Instrument, Key, Lots, Order, Position
 from qtkit.core.plan import ExitPlan
@@ -16,6 +17,18 @@ from qtkit.core.risk import slip_of
 from qtkit.core.trail import TrailState
 from qtkit.hindsight import Deal, Fill, Move, Outcome
 from qtkit.shadow import Filled
+from qtkit.store.journal import Row
+
+ANEW = ("plan invalidated", "planned anew")  # an episode that ends so goes on under another plan
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The plan of a position from a time on; ``anew``: of the same position as before."""
+
+    at_ms: int
+    plan: ExitPlan
+    anew: bool
 
 
 @dataclass(slots=True)
@@ -32,6 +45,7 @@ class Course:
     present: ExitPlan
     rules: Instrument
     first_ms: int
+    told_ms: int
     read_ms: int
     real: Position | None = None
     first: Position | None = None
@@ -153,7 +167,8 @@ class Course:
         known = not self.unknown
         return Outcome(
             key=str(self.key), symbol=self.key.symbol, position_side=self.key.position_side.value, side=plan.side.name,
-            size=decimal(first.lots * rules.lot, 8), entry=decimal(first.entry, 8), first_ms=self.first_ms, last_ms=self.last_ms,
+            size=decimal(first.lots * rules.lot, 8), entry=decimal(first.entry, 8),
+            first_ms=self.first_ms, told_ms=self.told_ms, last_ms=self.last_ms,
             plan=plan.uid, strategy=plan.strategy_id, stop=self._level(plan.stop), floor=self._level(plan.floor),
             targets=tuple(f"{decimal(target.share, 2)} %@{self._level(target.price)}" for target in plan.targets),
             moves=tuple(move for move, _ in self.moves), fills=tuple(self.fills), deals=tuple(self.deals),
@@ -175,3 +190,18 @@ def cause_of(plan: ExitPlan, before: TrailState, after: TrailState) -> str:
     if after.stop == plan.break_even and plan.break_even_after is not None:
         return "break-even"
     return "trail" if arithmetic.improves(sign, before.stop, after.stop, 0) else "a tighter stop rests"
+
+
+def plans_of(rows: Iterable[Row[Event]]) -> dict[Key, list[Planned]]:
+    """Every plan that the desk had, by position."""
+    plans: dict[Key, list[Planned]] = {}
+    anew: set[Key] = set()
+    for row in rows:
+        event = row.event
+        if isinstance(event, EpisodeClosed):
+            (anew.add if event.reason.startswith(ANEW) else anew.discard)(event.key)
+        elif isinstance(event, EpisodeOpened):
+            key = event.plan.key
+            plans.setdefault(key, []).append(Planned(event.at_ms, event.plan, key in anew))
+            anew.discard(key)
+    return plans

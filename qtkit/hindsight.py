@@ -65,10 +65,11 @@ class Hole:
 class Outcome:
     """One position from when it was first seen: its plan, what would have happened, what did.
 
-    ``size`` and ``entry`` as first seen; ``stop``, ``floor`` and ``targets`` as planned; ``resting`` what would rest at the end as
-    leg@level. ``left`` is the size that would still be open, ``held`` what is, at ``price``, or was at the end. ``did`` is the profit as
-    it happened and ``would`` as it would have been, both against the entry, open sizes at ``price``; ``saved`` is ``would`` less
-    ``did`` and ``saved_r`` the same in the money between entry and planned stop. All four are None where ``unknown`` says why.
+    ``first_ms`` is when the desk first saw it; of one that was open when the window began is told from ``told_ms`` on, with its stop where
+    it stood. ``size`` and ``entry`` are as they were then; ``stop``, ``floor`` and ``targets`` as planned; ``resting`` what would rest at
+    the end as leg@level. ``left`` is the size that would still be open, ``held`` what is, at ``price``, or was at the end. ``did`` is the
+    profit as it happened and ``would`` as it would have been, both against the entry, open sizes at ``price``; ``saved`` is ``would``
+    less ``did`` and ``saved_r`` the same in the money between entry and planned stop. All four are None where ``unknown`` says why.
     """
 
     key: str
@@ -78,6 +79,7 @@ class Outcome:
     size: str
     entry: str
     first_ms: int
+    told_ms: int
     last_ms: int
     plan: str
     strategy: str
@@ -219,7 +221,8 @@ def in_words(it: Outcome) -> tuple[str, ...]:
     """One position: what was planned, what would have happened, what did, and the difference; a line each."""
     slot = "" if it.position_side == "BOTH" else f":{it.position_side}"
     planned = f"{it.strategy}: stop {it.stop}, floor {it.floor}" + (f", targets {' '.join(it.targets)}" if it.targets else "")
-    said = [f"{it.symbol}{slot} {it.side} {it.size} at {it.entry}, first seen {_when(it.first_ms)}; {planned}"]
+    later = f", told from {_when(it.told_ms)} on" if it.told_ms != it.first_ms else ""
+    said = [f"{it.symbol}{slot} {it.side} {it.size} at {it.entry}, first seen {_when(it.first_ms)}{later}; {planned}"]
     if it.moves:
         said.append(f"  stop path: {', '.join(_path(it.moves))}")
     would = [f"{_when(f.at_ms)} {_at(f)} {f.size} filled at {f.price} ({f.why})" for f in it.fills]

@@ -5,19 +5,19 @@ requests and answers from ``Applier``; the exchange is a ``Shadow``. A pass come
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 from qtkit.apply import Applier
 from qtkit.core import arithmetic
 from qtkit.core.book import Book, fold_all
 from qtkit.core.decide import Desk, decide
-from qtkit.core.events import EpisodeClosed, EpisodeOpened, Event, IntentMade, Ratcheted, StopSet
+from qtkit.core.events import EpisodeClosed, Event, IntentMade, Ratcheted, StopSet
 from qtkit.core.ids import parse_client_order_id
-from qtkit.core.model import Bar, Key, PolicyError, Position, Scope, Snapshot, Ticks
+from qtkit.core.model import E8, Bar, Key, PolicyError, Position, Scope, Snapshot, Ticks
 from qtkit.core.plan import ExitPlan
 from qtkit.core.reconcile import STOPS
-from qtkit.course import Course
+from qtkit.course import ANEW, Course, Planned, plans_of
 from qtkit.hindsight import Hindsight, Outcome
 from qtkit.shadow import Shadow
 from qtkit.sight import HOLE_MS, Sight, clock
@@ -25,17 +25,6 @@ from qtkit.store.journal import Row
 from qtkit.store.seen import BarMissed, BarSeen, PassSeen, PriceSeen, RulesSeen, Seen
 from qtkit.trailing import Follows, Trails
 from qtkit.venue.gateway import Gateway, Quote
-
-ANEW = ("plan invalidated", "planned anew")  # an episode that ends so goes on under another plan
-
-
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    """The plan of a position from a time on; ``anew``: of the same position as before."""
-
-    at_ms: int
-    plan: ExitPlan
-    anew: bool
 
 
 class _Unwritten(Applier):
@@ -83,7 +72,7 @@ class _Retold:
         self.trails = Trails(self.applier, follows, None, lambda: None)
         self.trails.behind = False
         self.rows, self.next_row = rows, 0
-        self.plans = _plans(rows)
+        self.plans = plans_of(rows)
         self.courses: dict[Key, Course] = {}
         self.outcomes: list[Outcome] = []
         self.sight = Sight()
@@ -96,6 +85,7 @@ class _Retold:
         match one.event:
             case PriceSeen() as it:
                 self._priced(it.symbol, it.mark, self._e8(it.symbol, it.last), one.at_ms)
+                self.sight.heard(it.symbol, one.at_ms)
                 self.trails.on_quote(Quote(symbol=it.symbol, mark=it.mark, last=it.last, time_ms=one.at_ms))
             case BarSeen() as it:
                 self.trails.on_bar(it.symbol, it.bar)
@@ -144,8 +134,6 @@ class _Retold:
         self._told_by_operator(at_ms)
         readings, self.snapshots = self.snapshots, {}
         shown = [self._read(snapshot, at_ms) for snapshot in readings.values() if snapshot.symbol in self.shadow.instruments]
-        for key, why in self.sight.doubts(self.shadow.instruments):
-            self.courses[key].in_doubt(why)
         self.trails.record()
         decision = decide(self.applier.book, shown, self.desk, at_ms, self._plan_for)
         for course in self.courses.values():
@@ -185,6 +173,8 @@ class _Retold:
         held = {Key(self.desk.account, p.symbol, p.position_side): p for p in snapshot.positions}
         for position in held.values():
             self._priced(snapshot.symbol, position.mark, None, at_ms)
+        for key, why in self.sight.doubts(self.shadow.instruments):
+            self.courses[key].in_doubt(why)
         for key in {*held, *(key for key in self.courses if key.symbol == snapshot.symbol)}:
             self._course(key, held.get(key), snapshot, at_ms)
         theirs = [o for o in snapshot.orders if (parsed := parse_client_order_id(o.client_id)) is None or parsed[0] != self.desk.tag]
@@ -195,22 +185,26 @@ class _Retold:
         course, price = self.courses.get(key), self.shadow.last(key.symbol)
         planned = None if position is None else self._planned(key, snapshot.at_ms)
         if planned is not None and (course is None or course.present.uid != planned.plan.uid):
-            course = self._another(key, course, planned, position, at_ms)
+            course = self._another(key, course, planned, position, snapshot.at_ms, at_ms)
         if course is None or price is None:
             if position is not None:
                 self.unplanned[str(key)] = None
             return
-        if position is not None and not course.held and course.first is None and self._passed_before(key, position):
-            course.in_doubt("the price was beyond its stop already when the window began")
-        if (course.held != (position.lots if position else 0)) and course.real is not None and at_ms - course.read_ms > HOLE_MS:
-            course.in_doubt(f"it was changed by hand between {clock(course.read_ms)} and {clock(at_ms)}, while nothing was read")
-        would = course.read(position, price, at_ms)
+        if position is not None and course.first is None and (passed := self._passed_before(key, position)):
+            course.in_doubt(f"the price had passed its {passed} already when the window began")
+        would = self._changed(course, position, price, at_ms)
         if would is None:
             self.shadow.held.pop(key, None)
         else:
             self.shadow.held[key] = would
 
-    def _another(self, key: Key, before: Course | None, planned: _Planned, position: Position | None, at_ms: int) -> Course:
+    def _changed(self, course: Course, position: Position | None, price: E8, at_ms: int) -> Position | None:
+        """What a reading shows is what the trader did since the one before, if that is not long ago."""
+        if course.real is not None and course.held != (position.lots if position else 0) and at_ms - course.read_ms > HOLE_MS:
+            course.in_doubt(f"it was changed by hand between {clock(course.read_ms)} and {clock(at_ms)}, while nothing was read")
+        return course.read(position, price, at_ms)
+
+    def _another(self, key: Key, before: Course | None, planned: Planned, position: Position | None, read_ms: int, at_ms: int) -> Course:
         """Another position begins, or the same one under another plan.
 
         One that is added to beyond a stop of which nothing rests looks to the desk that watches as if it were another; it had its exit.
@@ -224,20 +218,29 @@ class _Retold:
             self.applier.record([EpisodeClosed(key=key, at_ms=at_ms, reason=ANEW[1])])
             return before
         if before is not None:
-            before.read(None, price or before.plan.entry, at_ms)
+            self._changed(before, None, price or before.plan.entry, at_ms)
             self._end(before)
             self.applier.record([EpisodeClosed(key=key, at_ms=at_ms, reason="another position")])
-        rules = self.shadow.instruments[key.symbol]
+        told_ms = planned.at_ms if planned.at_ms == read_ms else at_ms  # else it was open when the window began
         course = self.courses[key] = Course(
-            key=key, plan=planned.plan, present=planned.plan, rules=rules, first_ms=planned.at_ms, read_ms=at_ms
+            key=key, plan=planned.plan, present=planned.plan, rules=self.shadow.instruments[key.symbol],
+            first_ms=planned.at_ms, told_ms=told_ms, read_ms=at_ms,
         )  # fmt: skip
         return course
 
-    def _passed_before(self, key: Key, position: Position) -> bool:
+    def _passed_before(self, key: Key, position: Position) -> str:
+        """What of a plan would have been filled before the window: its stop, a target, or nothing (empty)."""
         episode = self.applier.book.episodes.get(key)
-        return episode is not None and arithmetic.stop_hit_e8(episode.side.sign, position.mark, episode.trail.stop, episode.plan.tick)
+        if episode is None:
+            return ""
+        sign, tick, state = episode.side.sign, episode.plan.tick, episode.trail
+        if arithmetic.stop_hit_e8(sign, position.mark, state.stop, tick):
+            return "stop"
+        best = arithmetic.tighter(sign, state.best, arithmetic.favourable_ticks(sign, position.mark, tick))
+        left = zip(episode.plan.targets, episode.ladder, strict=True)
+        return "first target" if any(lots and arithmetic.reached(sign, best, target.price) for target, lots in left) else ""
 
-    def _planned(self, key: Key, at_ms: int) -> _Planned | None:
+    def _planned(self, key: Key, at_ms: int) -> Planned | None:
         """The plan that the desk had for a position that it read at a time."""
         return next((planned for planned in reversed(self.plans.get(key, ())) if planned.at_ms <= at_ms), None)
 
@@ -280,18 +283,3 @@ class _Retold:
             holes=sight.told(), acted=tuple(self.acted),
             outcomes=tuple(sorted(self.outcomes, key=lambda it: (it.first_ms, it.key))), unplanned=tuple(self.unplanned),
         )  # fmt: skip
-
-
-def _plans(rows: Iterable[Row[Event]]) -> dict[Key, list[_Planned]]:
-    """Every plan that the desk had, by position."""
-    plans: dict[Key, list[_Planned]] = {}
-    anew: set[Key] = set()
-    for row in rows:
-        event = row.event
-        if isinstance(event, EpisodeClosed):
-            (anew.add if event.reason.startswith(ANEW) else anew.discard)(event.key)
-        elif isinstance(event, EpisodeOpened):
-            key = event.plan.key
-            plans.setdefault(key, []).append(_Planned(event.at_ms, event.plan, key in anew))
-            anew.discard(key)
-    return plans

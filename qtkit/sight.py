@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 
 from qtkit.core.distance import decimal
 from qtkit.core.ids import parse_client_order_id
@@ -16,9 +17,13 @@ HOLE_MS = 60_000  # prices come every second, passes every two: a minute without
 
 @dataclass(frozen=True, slots=True)
 class _Blind:
-    """Orders that would have rested while no price of a symbol was seen, and the first one (E8) after it."""
+    """Orders that would have rested while no price of a symbol was seen, and the first one (E8) after it.
+
+    ``heard_ms`` is when the last one before it was heard, by the exchange's clock, if that was not long before; else the hole's own time.
+    """
 
     hole: Hole
+    heard_ms: int
     key: Key
     orders: tuple[Order, ...]
     price: int | None
@@ -32,6 +37,7 @@ class Sight:
         self._holes: list[Hole] = []
         self._blind: list[_Blind] = []
         self._priced: dict[str, int] = {}
+        self._heard: dict[str, int] = {}
         self._missed: dict[str, dict[int, Bar]] = {}
 
     def passed(self, at_ms: int) -> None:
@@ -44,10 +50,14 @@ class Sight:
         self.pass_ms = at_ms
 
     def price(self, symbol: str, at_ms: int) -> Hole | None:
-        """A price came; the hole that it ends, if it ends one."""
+        """A price came or was read; the hole that it ends, if it ends one."""
         before = self._priced.get(symbol, at_ms)
         self._priced[symbol] = max(before, at_ms)
         return Hole(from_ms=before, to_ms=at_ms, symbol=symbol, what="no price") if at_ms - before > HOLE_MS else None
+
+    def heard(self, symbol: str, at_ms: int) -> None:
+        """A price came by itself: ``at_ms`` is the exchange's time."""
+        self._heard[symbol] = at_ms
 
     def missed(self, symbol: str, bar: Bar) -> None:
         """A bar of a hole was asked for afterwards."""
@@ -55,7 +65,9 @@ class Sight:
 
     def blind(self, hole: Hole, held: Mapping[Key, tuple[Order, ...]], price: int | None) -> None:
         """These orders would have rested through a hole, after which ``price`` (E8) came. They are judged when its bars were asked for."""
-        self._blind += [_Blind(hole, key, orders, price) for key, orders in held.items()]
+        heard_ms = self._heard.get(hole.symbol, hole.from_ms)
+        heard_ms = heard_ms if 0 <= hole.from_ms - heard_ms <= HOLE_MS else hole.from_ms
+        self._blind += [_Blind(hole, heard_ms, key, orders, price) for key, orders in held.items()]
         self._holes += [hole] if held else []
 
     def doubts(self, instruments: Mapping[str, Instrument]) -> Iterator[tuple[Key, str]]:
@@ -69,15 +81,18 @@ class Sight:
     def _doubt(self, blind: _Blind, tick: int) -> str | None:
         """A hole leaves no doubt where the bars of all its minutes are known and none of them comes to an order of ours."""
         known, hole = self._missed.get(blind.key.symbol, {}), blind.hole
-        minutes = range(hole.from_ms // MINUTE_MS, hole.to_ms // MINUTE_MS)
-        prices = [price * tick for minute in minutes if (bar := known.get(minute)) for price in (bar.low, bar.high)]
-        prices += [] if blind.price is None else [blind.price]
+        begun, ended = blind.heard_ms // MINUTE_MS, hole.to_ms // MINUTE_MS
         when = f"between {clock(hole.from_ms)} and {clock(hole.to_ms)}, while no price was seen"
-        hit = next((order for order in blind.orders if any(fires(order, price, tick) for price in prices)), None)
-        if hit is not None:
-            parsed = parse_client_order_id(hit.client_id)
-            return f"the price came to {parsed[1] if parsed else '?'}@{decimal((hit.trigger or 0) * tick, 8)} {when}"
-        return None if all(minute in known for minute in minutes) else f"nothing tells what the price did {when}"
+        extremes = {minute: (bar.low * tick, bar.high * tick) for minute in range(begun, ended) if (bar := known.get(minute))}
+        first = extremes.pop(begun, ())  # a part of it was seen, and may have been there before the order was
+        after = () if blind.price is None else (blind.price,)
+        for prices, came in (((*chain(*extremes.values()), *after), "came"), (first, "may have come")):
+            if hit := next((order for order in blind.orders if any(fires(order, price, tick) for price in prices)), None):
+                parsed = parse_client_order_id(hit.client_id)
+                return f"the price {came} to {parsed[1] if parsed else '?'}@{decimal((hit.trigger or 0) * tick, 8)} {when}"
+        missing = [minute for minute in range(begun, ended) if minute not in known]
+        # The last minute may be that of the bar that was not closed yet: our clock may run ahead of the exchange's.
+        return f"nothing tells what the price did {when}" if missing and missing != [ended - 1] else None
 
     def told(self) -> tuple[Hole, ...]:
         """All holes, those of a symbol without those in which nothing at all was seen."""

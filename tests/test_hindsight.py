@@ -108,7 +108,8 @@ def test_an_account_without_positions_was_watched_all_the_same(run: Run, own_hom
 def outcome(**changed: object) -> Outcome:
     base: dict[str, object] = {
         "key": "paper/BTCUSDT", "symbol": "BTCUSDT", "position_side": "BOTH", "side": "LONG", "size": "2", "entry": "100",
-        "first_ms": 0, "last_ms": 9, "plan": "u", "strategy": "staged", "stop": "95", "floor": "90", "targets": (), "moves": (),
+        "first_ms": 0, "told_ms": 0, "last_ms": 9,
+        "plan": "u", "strategy": "staged", "stop": "95", "floor": "90", "targets": (), "moves": (),
         "fills": (), "deals": (), "resting": (), "left": "0", "held": "2", "price": "80", "slip": "20", "slip_fills": 0,
         "slip_assumed": True, "would": "-10", "did": "-40", "saved": "30", "saved_r": "3",
     }  # fmt: skip

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,14 @@ from qtkit.core.ids import parse_client_order_id
 from qtkit.core.model import ONE, Scope, Side, TriggerBy
 from qtkit.core.policy import RANGE, SCALED_TP, STAGED, TRAILING_TP, ExitPolicy
 from qtkit.desk import EVENT_TYPES
-from qtkit.hindsight import Hindsight, Outcome
+from qtkit.hindsight import Hindsight, Outcome, in_words
 from qtkit.operate import PlanAnew, SetStop, operate
+from qtkit.paper.exchange import Rules
 from qtkit.retold import look_back
 from qtkit.store.journal import Journal, JournalReader
 from qtkit.store.tape import Tape, TapeReader
 from qtkit.trailing import Follows
-from tests.story.rig import SIDES, Rig, World, story
+from tests.story.rig import RULES, SIDES, Rig, World, story
 
 sides = pytest.mark.parametrize("side", SIDES)
 modes = pytest.mark.parametrize("hedge", [False, True], ids=["one-way", "hedge"])
@@ -73,8 +75,10 @@ class Session:
 Play = Callable[[Session], "object"]
 
 
-async def played(folder: Path, scope: Scope, play: Play, side: Side, *, hedge: bool, bars: bool, policy: ExitPolicy) -> Session:
-    session = Session(World(hedge=hedge), folder / scope.value, scope, bars, policy, side)
+async def played(
+    folder: Path, scope: Scope, play: Play, side: Side, *, hedge: bool, bars: bool, policy: ExitPolicy, rules: Rules | None = None
+) -> Session:
+    session = Session(World(rules, hedge=hedge), folder / scope.value, scope, bars, policy, side)
     session.world.stranger(SYMBOL, side, "600")
     await session.start()
     await session.passes(3)
@@ -222,10 +226,17 @@ STORIES: dict[str, tuple[Play, ExitPolicy, str]] = {
 }
 
 
-@sides
-@modes
-@trails
-@pytest.mark.parametrize("name", STORIES)
+def _cases() -> list[object]:
+    """Every story on both sides, in both modes, by both trails: half of the combinations by day, so that each of the six is met by each."""
+    found = []
+    for side, hedge, bars, name in product(SIDES, (False, True), (False, True), STORIES):
+        odd = (SIDES.index(side) + hedge + bars + list(STORIES).index(name)) % 2
+        words = (name, side.name.lower(), "hedge" if hedge else "one-way", "closed bars" if bars else "every price")
+        found.append(pytest.param(name, side, hedge, bars, id=", ".join(words), marks=[pytest.mark.night] if odd else []))
+    return found
+
+
+@pytest.mark.parametrize(("name", "side", "hedge", "bars"), _cases())
 @story
 async def test_what_would_have_been_is_what_is(tmp_path: Path, name: str, side: Side, hedge: bool, bars: bool) -> None:
     play, policy, why = STORIES[name]
@@ -396,6 +407,40 @@ async def test_a_close_by_hand_while_the_desk_was_down_is_not_known(tmp_path: Pa
 
 @sides
 @story
+async def test_one_closed_and_opened_again_while_the_desk_was_down(tmp_path: Path, side: Side) -> None:
+    """Of the first nobody knows at which price it was left; of the second everything is known."""
+
+    async def play(s: Session) -> None:
+        await s.walk(2, 4)
+        await s.passes(31)
+        await s.kill()
+        s.world.leaves(SYMBOL, side, "600")
+        s.world.move(SYMBOL, side, 5, ms=150_000)
+        s.world.stranger(SYMBOL, side, "600")
+        await s.start()
+        await s.passes(4)
+
+    watching = await played(tmp_path, Scope.WATCH, play, side, hedge=False, bars=False, policy=STAGED)
+    first, second = (await told(watching)).outcomes
+    assert first.unknown.startswith("it was changed by hand between ") and second.known and second.left == "600"
+
+
+@sides
+@pytest.mark.parametrize("rules", [name for name in RULES if name != "plain"])
+@pytest.mark.parametrize("name", ["trail", "targets", "added to"])
+@story
+async def test_under_every_unproven_rule(tmp_path: Path, name: str, rules: str, side: Side) -> None:
+    play, policy, _ = STORIES[name]
+    runs = [
+        await played(tmp_path, scope, play, side, hedge=False, bars=False, policy=policy, rules=RULES[rules])
+        for scope in (Scope.WATCH, Scope.FULL)
+    ]
+    (it,) = (await told(runs[0])).outcomes
+    assert foreseen(it) == filled(runs[1]) and it.known
+
+
+@sides
+@story
 async def test_prices_that_were_lost_are_told(tmp_path: Path, side: Side) -> None:
     """The passes go on and read the mark price: nothing is in doubt. Where the orders cannot be read, neither: what rests is known."""
 
@@ -424,4 +469,17 @@ async def test_a_window_that_begins_in_the_middle_goes_on_from_the_journal(tmp_p
     later = await told(watching, since_ms=exit_ms - 9_000)
     assert later.outcomes[0].fills[0] == replace(whole.outcomes[0].fills[0], why=later.outcomes[0].fills[0].why)
     late = await told(watching, since_ms=exit_ms + 5_000)
-    assert late.outcomes[0].unknown == "the price was beyond its stop already when the window began"
+    assert late.outcomes[0].unknown == "the price had passed its stop already when the window began"
+    assert ", told from " in in_words(later.outcomes[0])[0] and ", told from " not in in_words(whole.outcomes[0])[0]
+
+
+@sides
+@story
+async def test_a_window_that_begins_behind_a_target(tmp_path: Path, side: Side) -> None:
+    async def play(s: Session) -> None:
+        await s.walk(0.5, 0.8, 0.5, 0.3)
+
+    watching = await played(tmp_path, Scope.WATCH, play, side, hedge=False, bars=True, policy=RANGE)
+    assert (await told(watching)).outcomes[0].fills[0].leg == "t1"
+    late = await told(watching, since_ms=watching.world.now_ms - 70_000)
+    assert late.outcomes[0].unknown == "the price had passed its first target already when the window began"
