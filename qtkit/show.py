@@ -83,7 +83,7 @@ def _past_row(it: Outcome) -> tuple[str, ...]:
         it.strategy,
         gone if it.known else "not known",
         *profits,
-        (it.saved_r or "") if it.fills else "",
+        _profit(it.saved_r) if it.fills else "",
     )
 
 

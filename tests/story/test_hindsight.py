@@ -228,7 +228,7 @@ STORIES: dict[str, tuple[Play, ExitPolicy, str]] = {
 
 def _cases() -> list[object]:
     """Every story on both sides, in both modes, by both trails: half of the combinations by day, so that each of the six is met by each."""
-    found = []
+    found: list[object] = []
     for side, hedge, bars, name in product(SIDES, (False, True), (False, True), STORIES):
         odd = (SIDES.index(side) + hedge + bars + list(STORIES).index(name)) % 2
         words = (name, side.name.lower(), "hedge" if hedge else "one-way", "closed bars" if bars else "every price")
@@ -271,7 +271,7 @@ async def test_three_markets_under_the_loop_that_runs_live(tmp_path: Path, side:
             for symbol, path in paths.items():
                 at, part = divmod(step, 60)
                 before = path[at - 1] if at else 0
-                session.world.move(symbol, side, Decimal(before) + (Decimal(path[at]) - before) * part / 60, ms=0)
+                session.world.move(symbol, side, before + (path[at] - before) * part / 60, ms=0)
             await asyncio.sleep(1)
         await running
         await session.kill()
