@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import typer
 
-from qtkit.commands import act, alerts, canary, desk, doctor, init, look, operate, paper, run
+from qtkit.commands import act, alerts, canary, desk, doctor, hindsight, init, look, operate, paper, run
 from qtkit.core.names import DEFAULT_ACCOUNT, of_account
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command()(look.check)
 app.command()(doctor.doctor)
 app.command()(look.preview)
 app.command()(look.plan)
+app.command()(hindsight.hindsight)
 app.command()(act.signal)
 app.command()(act.flatten)
 app.command()(operate.adopt)

@@ -27,6 +27,7 @@ from qtkit.market import market_data
 from qtkit.observe import Observer
 from qtkit.router import ExitRouter
 from qtkit.store.lease import LeaseLost
+from qtkit.store.seen import PassSeen
 from qtkit.store.tape import Tape
 from qtkit.trailing import Follows, Trails
 from qtkit.venue.gateway import BarClosed, Event, Gateway, GatewayError, Nudge, Quote, Unavailable
@@ -170,6 +171,8 @@ class PositionMonitor:
             self.trails.record()
             self._end_invalidated()
             now_ms = self.applier.clock_ms()
+            if self.tape is not None:
+                self.tape.write(PassSeen(account=self.desk.account, scope=self.desk.scope), now_ms)
             flat, self._flat = frozenset(self._flat), set()
             decision = decide(self.applier.book, snapshots, self.desk, now_ms, self._plan_for, flat=flat)
             self._tell_adopted(decision)
@@ -213,6 +216,8 @@ class PositionMonitor:
         self.trails.write_prices()
         if self.tape is not None:
             for snapshot in snapshots:
+                if snapshot.positions:
+                    self.tape.rules(self.desk.account, self.gateway.instruments[snapshot.symbol], snapshot.at_ms)
                 self.tape.write(snapshot, snapshot.at_ms)
         self.health.snapshots = {**self.health.snapshots, **{snapshot.symbol: snapshot for snapshot in snapshots}}
         return snapshots

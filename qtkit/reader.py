@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_origin
 from urllib.parse import urlsplit
 
 import polars as pl
@@ -23,10 +23,10 @@ from qtkit.core.distance import decimal
 from qtkit.core.model import PolicyError
 from qtkit.core.names import suggestion
 from qtkit.core.plan import ExitPlan
+from qtkit.hindsight import Outcome
 from qtkit.home import Paths, searched
 from qtkit.keys import refuse_in_kernel
 from qtkit.ledger import Ledger, Line, OrderLine, Step
-from qtkit.risk import FindingLine
 from qtkit.settings import Settings
 from qtkit.show import ledger_html
 from qtkit.store import codec
@@ -36,10 +36,11 @@ from qtkit.store.register import PlanRegister
 
 DESK_WITHIN_S = 8.0
 CHILD_WITHIN_S = 60.0
+TAPE_WITHIN_S = 1_800.0  # two days of many symbols are minutes of telling
 MONEY = pl.Decimal(38, 8)
 TIME = pl.Datetime("ms", "UTC")
 _LEVELS = ("entry", "mark", "stop", "trigger", "price", "floor", "break_even", "trail_from", "liquidation", "foreign_stop")
-_MONEY = ("at_risk", "lost", "foreign_at_risk")
+_MONEY = ("at_risk", "lost", "foreign_at_risk", "would", "did", "saved", "saved_r", "left", "held")
 _SHARES = ("covered", "foreign_covered", "to_liquidation", "slip", "slip_median")
 _NUMBERS = frozenset({"size", "gap", *_MONEY, *_SHARES, *_LEVELS})
 _FAILURES = (PolicyError, StoreError, codec.CorruptRecord, OSError, subprocess.SubprocessError)
@@ -88,6 +89,15 @@ class Reader:
         """What the next pass would create, keep, replace and cancel. Nothing is sent."""
         rows = self._ask("/preview")
         return _frame(Step, self._child("preview") if rows is None else rows)
+
+    def hindsight(self, symbol: str = "", since: str = "48h") -> pl.DataFrame:
+        """What a desk that watched would have done, one row a position: what would have been filled, what did happen, the difference.
+
+        ``since`` is how far to look back (``90m``, ``48h``, ``3d``). ``saved`` is negative where it would have cost, null where
+        ``unknown`` says why. Raises ``PolicyError`` with the sentence of ``qtkit hindsight``.
+        """
+        told = self._child("hindsight", *([symbol] if symbol else []), "--since", since, within_s=TAPE_WITHIN_S)
+        return _frame(Outcome, [{**row, **{name: _texts(row[name]) for name in ("moves", "fills", "deals")}} for row in told["outcomes"]])
 
     def plans(self) -> pl.DataFrame:
         """Active exit plans, one row each. Raises ``RegisterError`` naming the places searched if no desk ever made one."""
@@ -156,11 +166,11 @@ class Reader:
             raise PolicyError(said["error"])
         return said
 
-    def _child(self, command: str) -> Any:
-        """A process that holds the keys reads the exchange and prints what it saw."""
+    def _child(self, command: str, *arguments: str, within_s: float = CHILD_WITHIN_S) -> Any:
+        """A process that may hold the keys, of which the kernel has none, prints what it saw."""
         environ = {**os.environ, "QTKIT_HOME": str(self._paths.home)}
-        line = [sys.executable, "-m", "qtkit", command, "--json", "--account", self.account]
-        done = subprocess.run(line, env=environ, capture_output=True, text=True, timeout=CHILD_WITHIN_S, stdin=subprocess.DEVNULL)
+        line = [sys.executable, "-m", "qtkit", command, *arguments, "--json", "--account", self.account]
+        done = subprocess.run(line, env=environ, capture_output=True, text=True, timeout=within_s, stdin=subprocess.DEVNULL)
         try:
             return json.loads(done.stdout)
         except json.JSONDecodeError:
@@ -200,7 +210,14 @@ def _plan_row(plan: ExitPlan) -> Mapping[str, Any]:
     }  # fmt: skip
 
 
-def _frame(kind: type[Line] | type[OrderLine] | type[Step], rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+def _texts(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each of these in one text: its time, and what else it says."""
+    return [
+        " ".join((_time(row["at_ms"]).strftime("%m-%d %H:%M:%S"), *(str(row[name]) for name in row if name != "at_ms"))) for row in rows
+    ]
+
+
+def _frame(kind: type[Line] | type[OrderLine] | type[Step] | type[Outcome], rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """Rows as a frame with the same columns also when there are none; numbers as exact decimals, times as UTC."""
     schema = {name: _type(name, hint) for name, hint in kind.__annotations__.items()}
     frame = _numbers(pl.DataFrame([{name: row[name] for name in schema} for row in rows], schema=schema, orient="row"))
@@ -211,7 +228,7 @@ def _frame(kind: type[Line] | type[OrderLine] | type[Step], rows: Sequence[Mappi
 def _type(name: str, hint: object) -> pl.DataType:
     if hint is bool:
         return pl.Boolean()
-    if hint in (tuple[str, ...], tuple[FindingLine, ...]):
+    if get_origin(hint) is tuple:
         return pl.List(pl.String())
     return pl.Int64() if hint is int or name.endswith("_ms") else pl.String()
 

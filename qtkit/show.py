@@ -1,4 +1,4 @@
-"""How the ledger and a preview look on a terminal and in a notebook."""
+"""How the ledger, a preview and a hindsight look on a terminal and in a notebook."""
 
 import html
 import sys
@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from qtkit.hindsight import Hindsight, Outcome, in_words
 from qtkit.ledger import Ledger, Line, Step, money
 
 if TYPE_CHECKING:
@@ -18,8 +19,11 @@ PIPED_WIDTH = 200  # a pipe has no width, and a wrapped row is no row
 COVER = (
     "position", "side", "size", "entry", "mark", "covered", "by", "gap since", "stop", "at risk", "if stopped", "liquidation", "plan"
 )  # fmt: skip
+PAST = ("position", "side", "size", "entry", "plan", "would have", "would", "did", "difference", "R")
 STEPS = ("do", "position", "leg", "kind", "side", "size", "trigger", "id", "why")
-_RIGHT = frozenset({"size", "entry", "mark", "covered", "stop", "at risk", "if stopped", "liquidation", "trigger"})
+_RIGHT = frozenset(
+    {"would", "did", "difference", "R", "size", "entry", "mark", "covered", "stop", "at risk", "if stopped", "liquidation", "trigger"}
+)
 _STYLE = {"create": "green", "replace": "yellow", "cancel": "red", "keep": "dim"}
 
 
@@ -54,6 +58,37 @@ def steps(them: Sequence[Step]) -> None:
     out.print(summary(them), style="bold", markup=False)
     if them:
         out.print(_table(STEPS, [(_step_row(step), _STYLE.get(step.do, "")) for step in them]))
+
+
+def hindsight(it: Hindsight) -> None:
+    """The sentence, how long was watched, one row a position, each in words, and what is to be known with it."""
+    out = console()
+    out.print(it.sentence, style="bold", markup=False)
+    out.print(it.watched, markup=False)
+    if it.outcomes:
+        out.print(_table(PAST, [(_past_row(one), "" if one.known else "yellow") for one in it.outcomes]))
+    for text in (*(line for one in it.outcomes for line in in_words(one)), *it.notes):
+        out.print(text, markup=False)
+
+
+def _past_row(it: Outcome) -> tuple[str, ...]:
+    slot = "" if it.position_side == "BOTH" else f":{it.position_side}"
+    gone = ", ".join(dict.fromkeys(fill.why for fill in it.fills)) or "stayed open"
+    profits = (_profit(it.would), _profit(it.did), _profit(it.saved))
+    return (
+        f"{it.symbol}{slot}",
+        it.side,
+        it.size,
+        it.entry,
+        it.strategy,
+        gone if it.known else "not known",
+        *profits,
+        _profit(it.saved_r) if it.fills else "",
+    )
+
+
+def _profit(text: str | None) -> str:
+    return "" if text is None else f"{Decimal(text):+,.2f}"
 
 
 def summary(them: Iterable[Step]) -> str:

@@ -22,7 +22,8 @@ from qtkit.core.plan import ExitPlan
 from qtkit.core.trail import TrailState, callback_at, fold
 from qtkit.core.watch import FAR, PriceWatch, next_price
 from qtkit.router import ExitRouter
-from qtkit.store.tape import BarSeen, Tape
+from qtkit.store.seen import BarMissed, BarSeen
+from qtkit.store.tape import Tape
 from qtkit.venue.gateway import GatewayError, Quote, Unavailable
 
 log = structlog.get_logger("qtkit.trailing")
@@ -112,6 +113,7 @@ class Trails:
         closed_ms = bar.time_ms + MINUTE_MS
         self.time_ms = max(self.time_ms, closed_ms)
         if self.tape is not None:
+            self.write_prices()  # they came before it
             self.tape.write(BarSeen(account=self._account, symbol=symbol, bar=bar), closed_ms)
         if not self.follows.closed_bars:
             return
@@ -154,7 +156,13 @@ class Trails:
             now = bars[-1].close if bars else None
             for bar in bars:
                 if bar.closed and now is not None:
-                    self._fold(key, self.applier.book.episodes[key], replace(bar, close=now), catching_up=True)
+                    self.caught_up(key, replace(bar, close=now))
+
+    def caught_up(self, key: Key, bar: Bar) -> None:
+        """Fold a bar that was missed into a position's trail; its close is the price now."""
+        if self.tape is not None:
+            self.tape.write(BarMissed(account=self._account, symbol=key.symbol, bar=bar), bar.time_ms + MINUTE_MS)
+        self._fold(key, self.applier.book.episodes[key], bar, catching_up=True)
 
     def record(self) -> None:
         """Write down what prices have decided since the last time. What bars decide is written down as they come."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from qtkit.router import ExitRouter
 
 ANSWER_WITHIN_S = 8.0
+SECONDS = {"m": 60, "h": 3_600, "d": 86_400}
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 ACCOUNT = Annotated[str, typer.Option(help="Account of qtkit.toml.")]
 
@@ -41,6 +43,16 @@ def say(access: str, as_json: bool) -> None:
     """Which account, kind, scope and key rights a command used: below its answer, or on stderr where the answer is for scripts."""
     if access:
         print(access, file=sys.stderr if as_json else sys.stdout)
+
+
+def seconds_of(text: str, option: str) -> int:
+    """``30m``, ``2h`` or ``1d`` in seconds. Raises ``PolicyError`` naming the option."""
+    from qtkit.core.model import PolicyError
+
+    match = re.fullmatch(r"([0-9]{1,6})([mhd])", text.strip())
+    if match is None or not int(match[1]):
+        raise PolicyError(f"{option} is a number of minutes, hours or days: 30m, 2h or 1d, got '{text}'")
+    return int(match[1]) * SECONDS[match[2]]
 
 
 async def ledger_now(account: str) -> "Ledger":

@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtkit.commands.look import ACCOUNT, JSON, say
+from qtkit.commands.look import ACCOUNT, JSON, say, seconds_of
 
 if TYPE_CHECKING:
     from qtkit.operate import Said, Wish
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 SYMBOL = Annotated[str, typer.Argument(help="As the exchange writes it, BTCUSDT.")]
 SIDE = Annotated[str, typer.Option(help="long or short, where both are open (hedge mode).")]
 YES = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-SECONDS = {"m": 60, "h": 3_600, "d": 86_400}
 
 
 def adopt(
@@ -58,17 +56,8 @@ def release(
 
     if keep is cancel:
         raise typer.BadParameter("say --keep or --cancel: what becomes of our orders there", param_hint="--keep")
-    wish = Release(symbol=symbol.upper(), cancel=cancel, seconds=_seconds(span), reason=reason)
+    wish = Release(symbol=symbol.upper(), cancel=cancel, seconds=seconds_of(span, "--for"), reason=reason)
     _carry_out(wish, account, yes, as_json)
-
-
-def _seconds(text: str) -> int:
-    from qtkit.core.model import PolicyError
-
-    match = re.fullmatch(r"(\d{1,6})([mhd])", text.strip())
-    if match is None:
-        raise PolicyError(f"--for is a number of minutes, hours or days: 30m, 2h or 1d, got '{text}'")
-    return int(match[1]) * SECONDS[match[2]]
 
 
 def change(

@@ -1,8 +1,8 @@
 """The tape: what the decision saw, so that any moment can be rebuilt and yesterday replayed.
 
-Snapshots when they changed, prices and closed bars, one JSON line each, in files that rotate, are gzipped and are bounded in total.
-Nothing is synced: a power loss may take the last lines, a kill takes none that were handed in (a desk hands prices in by the pass). Every
-file can be read by itself.
+Snapshots when they changed, prices, closed bars, trading rules and passes, one JSON line each, in files that rotate, are gzipped and
+are bounded in total. Nothing is synced: a power loss may take the last lines, a kill takes none that were handed in (a desk hands
+prices in by the pass). Every file can be read by itself.
 """
 
 import gzip
@@ -18,8 +18,9 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
-from qtkit.core.model import E8, ONE, Bar, Snapshot, Ticks
+from qtkit.core.model import E8, ONE, Instrument, Snapshot, Ticks
 from qtkit.store import codec
+from qtkit.store.seen import BarMissed, BarSeen, PassSeen, PriceSeen, RulesSeen, Seen, TapeEvent
 
 FILE_BYTES = 8 * 1024 * 1024
 TOTAL_BYTES = 512 * 1024 * 1024
@@ -27,25 +28,6 @@ PAUSE_MS = 10_000  # after a failed write: a full disk is not asked at every pri
 STEP_BACK_MS = 3_600_000  # a file is passed over only if it ends this long before the time asked for: clocks are set back
 
 _NAME = re.compile(r"tape-(\d{8})-(\d+)\.jsonl(\.gz)?")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriceSeen:
-    """A price that came by itself: mark (E8) and last (ticks), None where it carried none."""
-
-    account: str
-    symbol: str
-    mark: E8 | None
-    last: Ticks | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BarSeen:
-    """A bar that closed."""
-
-    account: str
-    symbol: str
-    bar: Bar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +41,7 @@ class _Again:
     marks: tuple[E8, ...]
 
 
-TapeEvent = Snapshot | PriceSeen | BarSeen
-_Line = Snapshot | PriceSeen | BarSeen | _Again
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One thing that the desk saw, and when (its writer's clock, ms)."""
-
-    at_ms: int
-    event: TapeEvent
+_Line = Snapshot | PriceSeen | BarSeen | BarMissed | RulesSeen | PassSeen | _Again
 
 
 class Tape:
@@ -93,6 +66,7 @@ class Tape:
         self._path = self._folder
         self._last: dict[tuple[str, str], Snapshot] = {}
         self._heads: dict[tuple[str, str], str] = {}
+        self._rules: dict[tuple[str, str], Instrument] = {}
 
     def prices(self, account: str, prices: Iterable[tuple[int, str, E8 | None, Ticks | None]]) -> None:
         """Puts prices (time, symbol, mark, last: as ``PriceSeen``) on the tape at once, or counts why not."""
@@ -105,6 +79,12 @@ class Tape:
         """Puts one event on the tape, or counts why not."""
         with self._mutex:
             self._attempt(lambda: self._write(event, at_ms), at_ms, 1)
+
+    def rules(self, account: str, rules: Instrument, at_ms: int) -> None:
+        """Puts the trading rules of a symbol on the tape, unless its present file has them."""
+        if self._rules.get((account, rules.symbol)) != rules:
+            self.write(RulesSeen(account=account, rules=rules), at_ms)
+            self._rules[account, rules.symbol] = rules
 
     def _attempt(self, act: Callable[[], None], at_ms: int, events: int) -> None:
         if self._reason and 0 <= at_ms - self._failed_ms < PAUSE_MS:
@@ -173,8 +153,9 @@ class Tape:
             self._packer.start()
 
     def _abandon(self) -> None:
-        """The next event begins a file, and with it whole snapshots."""
+        """The next event begins a file, and with it whole snapshots and the rules."""
         self._last.clear()
+        self._rules.clear()
         if self._handle < 0:
             return
         with suppress(OSError):  # nothing can be done about it
@@ -196,13 +177,16 @@ class TapeReader:
             raise FileNotFoundError(f"there is no tape in {self.folder}{places}; start the desk once, or give the folder it runs in")
 
     def between(self, since_ms: int, until_ms: int) -> Iterator[Seen]:
-        """All that was seen from ``since_ms`` on and before ``until_ms``, in the order of writing; snapshots are whole again."""
+        """All that was seen from ``since_ms`` on and before ``until_ms``, in the order of writing; snapshots are whole again.
+
+        Trading rules that were seen shortly before ``since_ms`` are given too: what comes after is counted in them.
+        """
         files = _files(self.folder)
         for file, after in zip(files, [*files[1:], None], strict=True):
             if after is not None and after.first_ms + STEP_BACK_MS < since_ms:
                 continue
             for seen in self._file(file.path):
-                if since_ms <= seen.at_ms < until_ms:
+                if seen.at_ms < until_ms and (seen.at_ms >= since_ms or isinstance(seen.event, RulesSeen)):
                     yield seen
 
     def _file(self, path: Path) -> Iterator[Seen]:

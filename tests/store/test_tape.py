@@ -1,14 +1,18 @@
 """The tape: what was seen can be rebuilt exactly, its size is bounded, and it never raises into the desk."""
 
+import gzip
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qtkit.core.model import E8, Bar, Lots, Position, PositionSide, Side, Snapshot, Ticks
-from qtkit.store.tape import BarSeen, PriceSeen, Seen, Tape, TapeReader
+from qtkit.core.model import E8, Bar, Lots, Position, PositionSide, Scope, Side, Snapshot, Ticks
+from qtkit.store.seen import BarMissed, BarSeen, PassSeen, PriceSeen, RulesSeen, Seen
+from qtkit.store.tape import TOTAL_BYTES, Tape, TapeReader
+from tests.core.planning_kit import instrument
 from tests.store.conftest import fill
 from tests.store.making import child, intent, killed, said
 
@@ -34,6 +38,8 @@ def read(folder: Path, since_ms: int = 0, until_ms: int = 10**15) -> list[Seen]:
     return seen
 
 
+BAR = Bar(time_ms=1, open=Ticks(1), high=Ticks(2), low=Ticks(1), close=Ticks(2))
+RULES = instrument("BTCUSDT")
 EVENTS = st.one_of(
     st.builds(
         snapshot,
@@ -44,7 +50,9 @@ EVENTS = st.one_of(
         symbol=st.sampled_from(["BTCUSDT", "ETHUSDT"]),
     ),
     st.builds(price, st.integers(1, 99)),
-    st.just(BarSeen(account="main", symbol="BTCUSDT", bar=Bar(time_ms=1, open=Ticks(1), high=Ticks(2), low=Ticks(1), close=Ticks(2)))),
+    st.sampled_from([kind(account="main", symbol="BTCUSDT", bar=BAR) for kind in (BarSeen, BarMissed)]),
+    st.just(RulesSeen(account="main", rules=RULES)),
+    st.builds(PassSeen, account=st.just("main"), scope=st.sampled_from(Scope)),
 )
 
 
@@ -60,7 +68,8 @@ def test_what_was_seen_comes_back_equal_and_in_order(
     tape.close()
     assert not tape.drops
     assert read(folder) == [Seen(number, event) for number, event in enumerate([price(1), *events])]  # type: ignore[arg-type]
-    assert read(folder, 3, 6) == [seen for seen in read(folder) if 3 <= seen.at_ms < 6]
+    rules = [seen for seen in read(folder) if isinstance(seen.event, RulesSeen) and seen.at_ms < 3]
+    assert read(folder, 3, 6) == rules + [seen for seen in read(folder) if 3 <= seen.at_ms < 6], "rules are told whatever their time"
 
 
 @pytest.mark.parametrize("side", Side)
@@ -160,7 +169,8 @@ def test_a_full_disk_is_counted_and_leaves_no_litter(small_disk: Path) -> None:
 
 WRITE_FOREVER = """
 import sys
-from qtkit.store.tape import PriceSeen, Tape
+from qtkit.store.seen import PriceSeen
+from qtkit.store.tape import Tape
 tape = Tape(sys.argv[1], file_bytes=5_000)
 number = 0
 while True:
@@ -223,3 +233,39 @@ def test_prices_that_cannot_be_written_are_counted(tmp_path: Path) -> None:
     tape.prices("main", [(n, "BTCUSDT", E8(1), None) for n in range(7)])
     tape.prices("main", [(n, "BTCUSDT", E8(1), None) for n in range(7)])
     assert sum(tape.drops.values()) == 14
+
+
+def test_trading_rules_are_told_once_a_file_and_when_they_changed(tmp_path: Path) -> None:
+    tape, other = Tape(tmp_path), replace(RULES, tick=E8(5))
+    for number, rules in enumerate([RULES, RULES, other, other, RULES]):
+        tape.rules("main", rules, number)
+    tape.close()
+    tape.rules("main", RULES, 5)
+    tape.close()
+    assert [(seen.at_ms, seen.event) for seen in read(tmp_path)] == [
+        (number, RulesSeen(account="main", rules=rules)) for number, rules in ((0, RULES), (2, other), (4, RULES), (5, RULES))
+    ]
+
+
+def test_two_days_of_twenty_symbols_fit_into_the_bound(tmp_path: Path) -> None:
+    """The worst that is met: marks and last prices every second, readings every two in which liquidation always moves, orders of others."""
+    random, minutes, tape = Random(7), 3, Tape(tmp_path / "tape", file_bytes=10**9)
+    prices = {f"C{number:02d}USDT": 20.0 + 7 * number for number in range(20)}
+    for second in range(minutes * 60):
+        at_ms, seen = second * 1000, []
+        for symbol, price in prices.items():
+            prices[symbol] = price = price * (1 + random.gauss(0, 1e-4))
+            mark = E8(int(price * (1 + random.gauss(0, 3e-5)) * 1e8))
+            seen += [(at_ms, symbol, mark, None), (at_ms + random.randrange(900), symbol, None, Ticks(int(price * 1000)))]
+            if second % 2 == 0:
+                reading = snapshot(at_ms, mark=mark, symbol=symbol)
+                (position,), (order,) = reading.positions, reading.orders
+                moved = replace(position, liquidation=E8(int(price * 5e7 * random.gauss(1, 1e-3))))
+                orders = tuple(replace(order, client_id=f"web_{symbol}_{number}") for number in range(4))
+                tape.write(replace(reading, positions=(moved,), orders=orders), at_ms)
+        tape.prices("main", seen)
+        tape.write(PassSeen(account="main", scope=Scope.WATCH), at_ms)
+    tape.close()
+    (file,) = (tmp_path / "tape").iterdir()
+    packed = len(gzip.compress(file.read_bytes(), 6))
+    assert not tape.drops and packed / minutes * 60 * 48 < TOTAL_BYTES * 0.6

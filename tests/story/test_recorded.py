@@ -8,7 +8,8 @@ import pytest
 from qtkit.core.model import Side, Snapshot
 from qtkit.ledger import Ledger
 from qtkit.paper.faults import Fault, FaultKind, Match, Verb
-from qtkit.store.tape import BarSeen, PriceSeen, Tape, TapeReader
+from qtkit.store.seen import BarSeen, PassSeen, PriceSeen, RulesSeen
+from qtkit.store.tape import Tape, TapeReader
 from qtkit.venue.gateway import BarClosed, Quote
 from tests.story.rig import World, desk, tidy
 
@@ -33,6 +34,8 @@ async def test_snapshots_prices_and_bars_are_on_the_tape(tmp_path: Path, side: S
     assert prices and [(one.symbol, one.mark, one.last) for one in seen if isinstance(one, PriceSeen)] == prices
     assert closed and [(one.symbol, one.bar) for one in seen if isinstance(one, BarSeen)] == closed
     assert held == [side] * 10
+    assert [one.scope for one in seen if isinstance(one, PassSeen)] == [rig.settings.scope] * 10
+    assert [one.rules for one in seen if isinstance(one, RulesSeen)] == [rig.paper.instruments["AVAXUSDT"]]
 
 
 @pytest.mark.parametrize("side", SIDES)
