@@ -5,6 +5,7 @@ Events only bring a pass forward. Who opened a position, when, and whether we we
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -46,7 +47,8 @@ PASS_AGAIN_S = 0.05
 class Health:
     """The heartbeat: computed from what was read, never set by hand. Times in ms; ``snapshots`` are the newest, by symbol.
 
-    ``unread`` are the symbols whose orders cannot be read, and since when: what covers them is as old as that.
+    ``unread`` are the symbols whose orders cannot be read, and since when: what covers them is as old as that. ``silent_ms`` is since
+    when no prices are heard that the exchange has.
     """
 
     passes: int = 0
@@ -55,6 +57,7 @@ class Health:
     alarms: tuple[str, ...] = ()
     fault: str | None = None
     unread: Mapping[str, int] = field(default_factory=dict)
+    silent_ms: int | None = None
     since_ms: Mapping[Key, int] = field(default_factory=dict)
     snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
 
@@ -209,10 +212,12 @@ class PositionMonitor:
     async def _observe(self) -> tuple[Snapshot, ...]:
         """Read what is due, and what the decision needs besides and cannot fetch itself."""
         known = {key.symbol for key in self.applier.book.episodes}
+        if known:
+            await self.trails.keep_time(min(known))
         self.observer.due(key.symbol for key in self.trails.tightened)
         snapshots = await self.observer.observe(known, self.applier.clock_ms(), self.trails.now_ms())
         self.gateway.watch(frozenset(snapshot.symbol for snapshot in snapshots), by=self.trails.follows.series)
-        await self._prepare(snapshots)
+        await self._prepare(snapshots, known)
         self.trails.write_prices()
         if self.tape is not None:
             for snapshot in snapshots:
@@ -239,7 +244,7 @@ class PositionMonitor:
 
     # -- plans ------------------------------------------------------------------------------------------------------------------
 
-    async def _prepare(self, snapshots: Iterable[Snapshot]) -> None:
+    async def _prepare(self, snapshots: Iterable[Snapshot], known: AbstractSet[str]) -> None:
         """What the decision needs and cannot fetch itself: market data of positions without a plan, bars missed in an outage."""
         new = {
             position.symbol
@@ -247,11 +252,10 @@ class PositionMonitor:
             for position in snapshot.positions
             if not (episode := self._episode(position)) or episode.side is not position.side or entered_elsewhere(episode, position)
         }
-        if new and not self.trails.time_ms:
-            await self.trails.learn_time(min(new))
+        if new and not known:
+            await self.trails.keep_time(min(new))
         await asyncio.gather(*(self._learn_market(symbol) for symbol in sorted(new)))
-        if self.trails.behind:
-            await self.trails.catch_up()
+        await self.trails.catch_up()
 
     def _episode(self, position: Position) -> Episode | None:
         return self.applier.book.episodes.get(Key(self.desk.account, position.symbol, position.position_side))
@@ -357,7 +361,11 @@ class PositionMonitor:
             log.error("alarm", says=alarm)
         self.health.alarms = decision.alarms
         self.health.unread = self.observer.unread
-        self.health.fault = self.applier.fault or unread_fault(self.health.unread, now_ms, self.desk.patience_ms)
+        self.health.silent_ms = self.trails.silent_ms
+        patience_ms = self.desk.patience_ms
+        self.health.fault = (
+            self.applier.fault or unread_fault(self.health.unread, now_ms, patience_ms) or self.trails.fault(now_ms, patience_ms)
+        )
         self.health.passes += 1
         self.health.last_pass_ms = now_ms
         self.health.since_ms = {key: episode.since_ms for key, episode in self.applier.book.episodes.items()}

@@ -82,6 +82,7 @@ class _Retold:
         self.unplanned: dict[str, None] = {}
 
     async def hear(self, one: Seen) -> None:
+        self.trails.behind = False  # what was missed is on the tape where it was caught up
         match one.event:
             case PriceSeen() as it:
                 self._priced(it.symbol, it.mark, self._e8(it.symbol, it.last), one.at_ms)

@@ -6,6 +6,7 @@ A price can tighten a stop, never loosen it; what it decides is written down and
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -31,6 +32,9 @@ log = structlog.get_logger("qtkit.trailing")
 PRICES_AT_ONCE = 512
 MINUTE_MS = 60_000
 ANSWER_WITHIN_S = 1.5  # protection does not wait longer for the exchange's time
+QUIET_MS = 5_000  # without a price for so long the exchange itself is asked; marks come every second (Binance, markPrice@1s)
+LATE_MS = 15_000  # a closed bar that was not told by then is asked for
+PAGE = 1_000  # bars of one answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +53,9 @@ class Trails:
     """The trails of an account's positions against the prices and bars that come.
 
     ``tightened`` are the positions whose stop has moved since the last ``record``; ``time_ms`` is the exchange's time
-    as its events tell it, 0 before the first; ``behind`` says that bars of an outage are still to be caught up. ``wake`` is called when
-    a stop has moved: a pass has to place it.
+    as its events tell it, 0 before the first; ``behind`` says that bars may have been missed: until they are caught up, with the price
+    of now in hand, none is folded. ``silent_ms`` is since when (our clock) prices that the exchange has are not told, None while they
+    are. ``wake`` is called when a stop has moved: a pass has to place it.
     """
 
     def __init__(self, applier: Applier, follows: Follows, tape: Tape | None, wake: Callable[[], None]) -> None:
@@ -59,20 +64,38 @@ class Trails:
         self.tightened: list[Key] = []
         self.time_ms = 0
         self.behind = True
+        self.silent_ms: int | None = None
+        self._asked_ms = self._first_ms = 0  # the exchange's time as it was last and first asked for
+        self._told = (0, 0)  # ``time_ms`` at the newest pass that found it changed, and our own clock then
+        self._caught: dict[Key, int] = {}  # exchange time up to which a position's bars were asked for and folded
         self._account = applier.gateway.account
         self._heard: list[Quote] = []  # prices that wait for the tape
 
     def now_ms(self) -> int:
-        """The exchange's time, our own clock's before its first event."""
-        return self.time_ms or self.applier.clock_ms()
+        """The exchange's time, our own clock's before it was ever told."""
+        return max(self.time_ms, self._asked_ms) or self.applier.clock_ms()
 
-    async def learn_time(self, symbol: str) -> None:
-        """The exchange's time, before its first event tells it: a plan's trail begins there, and our clock may be another."""
+    async def keep_time(self, symbol: str) -> None:
+        """Ask for the exchange's time where its events do not tell it, or may not have: a pass must not decide by a clock that stands.
+
+        A plan's trail begins there, bars are missed by it and time stops come by it. Our own clock may be another.
+        """
+        own_ms = self.applier.clock_ms()
+        if self.time_ms != self._told[0]:
+            self._told = (self.time_ms, own_ms)
+        quiet = own_ms - self._told[1] >= QUIET_MS
+        if not quiet:
+            self.silent_ms = None
+        if not (quiet or self.behind or not self.time_ms):
+            return
         try:
             quote = await asyncio.wait_for(self.applier.gateway.prices(symbol), ANSWER_WITHIN_S)
-            self.time_ms = max(self.time_ms, quote.time_ms)
         except (GatewayError, TimeoutError) as error:
-            log.warning("time", symbol=symbol, outcome="our own clock stands in", why=str(error) or "no answer in time")
+            log.warning("time", symbol=symbol, outcome="not told", why=str(error) or "no answer in time")
+            return
+        self._asked_ms, self._first_ms = max(self._asked_ms, quote.time_ms), self._first_ms or quote.time_ms
+        unheard = quiet and self._asked_ms - max(self.time_ms, self._first_ms) >= QUIET_MS
+        self.silent_ms = (self.silent_ms or own_ms) if unheard else None
 
     def on_quote(self, quote: Quote) -> None:
         """A price. Trails that follow every price may tighten."""
@@ -108,9 +131,11 @@ class Trails:
     def on_bar(self, symbol: str, bar: Bar) -> None:
         """A bar closed: trails that follow closed bars fold its favourable extreme.
 
-        A bar that began before the plan holds prices from before it: they may tighten the stop, never sell.
+        A bar that began before the plan holds prices from before it: they may tighten the stop, never sell. One that is not the next,
+        or comes late, is not folded as it comes: its level may be one that the price has passed since.
         """
         closed_ms = bar.time_ms + MINUTE_MS
+        late = self.now_ms() - closed_ms >= MINUTE_MS
         self.time_ms = max(self.time_ms, closed_ms)
         if self.tape is not None:
             self.write_prices()  # they came before it
@@ -118,8 +143,12 @@ class Trails:
         if not self.follows.closed_bars:
             return
         for key, episode in list(self.applier.book.episodes.items()):
-            missed = self.behind and bar.time_ms > episode.trail.at_ms  # what came before it is still to be caught up, with it
-            if key.symbol == symbol and episode.opened and not missed:
+            if key.symbol != symbol or not episode.opened or closed_ms <= episode.trail.at_ms:
+                continue
+            if late or bar.time_ms > episode.trail.at_ms:
+                self.behind = True
+                self.wake()
+            elif not self.behind:
                 self._fold(key, episode, bar, catching_up=bar.time_ms < episode.plan.created_ms)
 
     def _fold(self, key: Key, episode: Episode, bar: Bar, *, catching_up: bool) -> None:
@@ -138,31 +167,55 @@ class Trails:
             self.wake()
 
     async def catch_up(self) -> None:
-        """Fold the bars of an outage, clamped to the price, so that the stop is where it would have been.
+        """Fold the bars that were missed, clamped to the price, so that the stop is where it would have been.
 
         What cannot be read now is caught up by a later pass: this one places what is known.
         """
-        self.behind = False
-        for key, episode in list(self.applier.book.episodes.items()):
-            if not episode.opened or episode.trail.at_ms // MINUTE_MS == self.time_ms // MINUTE_MS:
-                continue  # no bar has closed since
-            since_ms = episode.trail.at_ms - MINUTE_MS
-            try:
-                bars = await self.applier.gateway.bars(key.symbol, limit=1000, by=self.follows.series, since_ms=since_ms)
-            except Unavailable as error:
-                self.behind = True
-                log.warning("bars", symbol=key.symbol, outcome="not caught up", why=str(error))
-                continue
-            now = bars[-1].close if bars else None
-            for bar in bars:
-                if bar.closed and now is not None:
-                    self.caught_up(key, replace(bar, close=now))
+        owed = [key for key, episode in self.applier.book.episodes.items() if self._owes(key, episode)]
+        done = await asyncio.gather(*(self._catch_up(key) for key in owed))
+        self.behind = self.behind and not all(done)
+
+    def _owes(self, key: Key, episode: Episode) -> bool:
+        """True if a bar has closed that a position's trail does not know of, and will not be told by itself."""
+        now_ms, known_ms = self.now_ms(), max(episode.trail.at_ms, self._caught.get(key, 0))
+        if not episode.opened or known_ms // MINUTE_MS >= now_ms // MINUTE_MS:
+            return False
+        untold = self.follows.closed_bars and now_ms % MINUTE_MS >= LATE_MS
+        return self.behind or untold or self.silent_ms is not None
+
+    async def _catch_up(self, key: Key) -> bool:
+        """Fold all missed bars of a position, read page by page up to the running one, whose close is the price now. False if it failed."""
+        since_ms = max(self.applier.book.episodes[key].trail.at_ms, self._caught.get(key, 0)) - MINUTE_MS
+        bars: list[Bar] = []
+        try:
+            while not bars or bars[-1].closed:
+                limit = min(PAGE, max(2, (self.now_ms() - since_ms) // MINUTE_MS + 2))
+                page = await self.applier.gateway.bars(key.symbol, limit=limit, by=self.follows.series, since_ms=since_ms)
+                bars += page
+                if len(page) < limit:
+                    break
+                since_ms = page[-1].time_ms + MINUTE_MS
+        except Unavailable as error:
+            log.warning("bars", symbol=key.symbol, outcome="not caught up", why=str(error))
+            return False
+        for bar in bars:
+            if bar.closed and key in self.applier.book.episodes:
+                self.caught_up(key, replace(bar, close=bars[-1].close))
+                self._caught[key] = bar.time_ms + MINUTE_MS
+        return True
 
     def caught_up(self, key: Key, bar: Bar) -> None:
         """Fold a bar that was missed into a position's trail; its close is the price now."""
         if self.tape is not None:
             self.tape.write(BarMissed(account=self._account, symbol=key.symbol, bar=bar), bar.time_ms + MINUTE_MS)
         self._fold(key, self.applier.book.episodes[key], bar, catching_up=True)
+
+    def fault(self, own_ms: int, patience_ms: int) -> str | None:
+        """That no prices are heard for longer than the desk's patience, in one sentence, or None."""
+        if self.silent_ms is None or own_ms - self.silent_ms < patience_ms:
+            return None
+        since = f"{datetime.fromtimestamp(self.silent_ms / 1000, UTC):%H:%M:%S} UTC"
+        return f"no prices are heard since {since}, although the exchange has them; trails move by the minute only"
 
     def record(self) -> None:
         """Write down what prices have decided since the last time. What bars decide is written down as they come."""
@@ -171,7 +224,7 @@ class Trails:
             return
         events: list[Event] = []
         for key in dict.fromkeys(moved):
-            state, episode = self.watch.state(key, self.time_ms), self.applier.book.episodes.get(key)
+            state, episode = self.watch.state(key, self.now_ms()), self.applier.book.episodes.get(key)
             if state is not None and episode is not None and arithmetic.improves(episode.side.sign, episode.trail.stop, state.stop, 0):
                 for line in phrases(episode.trail, state, episode.plan, state.best):
                     log.info(line)
