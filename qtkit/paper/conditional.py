@@ -39,8 +39,10 @@ class ConditionalBook(Admission):
         return account.algos[algo_id]
 
     def cancel_algo(self, account: Account, *, algo_id: int | None = None, client_id: str | None = None) -> Row:
-        """Cancel an untriggered conditional order. Raises -2011 if there is none, also for one stuck in TRIGGERING."""
+        """Cancel an untriggered conditional order. Raises -2011 if there is none; for one in TRIGGERING that or -4117, by rule."""
         row = self._find_algo(account, algo_id, client_id, code=-2011)
+        if row.status is AlgoStatus.TRIGGERING and self.rules.cancel_triggering_code == -4117:
+            raise ExchangeError(-4117, "Stop order is triggering.")
         if row.status is not AlgoStatus.NEW:
             _unknown(-2011)
         row = self._end(account, row, AlgoStatus.CANCELED)
@@ -89,7 +91,9 @@ class ConditionalBook(Admission):
         """Wait for the price that triggers the order, or that activates a trailing one or moves its peak."""
         waits = market.waits(row.trigger_by)
         if row.kind is not TRAILING:
-            waits.add(("algo", account.name, row.algo_id), row.trigger, rising=rises(row.kind, row.side))
+            rising = rises(row.kind, row.side)
+            key = self._key(market, row.trigger, row.trigger_by, rising=rising)
+            waits.add(("algo", account.name, row.algo_id), key, rising=rising)
             return
         selling = row.side is OrderSide.SELL
         trail = _trail_of(row)
@@ -141,6 +145,9 @@ class ConditionalBook(Admission):
         try:
             self._require_child(account, market, child)
         except ExchangeError as refusal:
+            if refusal.code == -4131 and self.rules.take_bound_child:
+                self._send_child(account, row, child, dead=True)
+                return
             self._end(account, row, AlgoStatus.REJECTED, refusal.message)
             return
         self._send_child(account, row, child)
@@ -180,18 +187,20 @@ class ConditionalBook(Admission):
         )
 
     def _require_child(self, account: Account, market: Market, child: OrderRow) -> None:
+        filters.standing(account, self.now_ms)
         if child.kind is OrderKind.LIMIT:
             filters.percent_price(market.facts, child.side, child.price, market.mark)
         self._require_postable(market, child)
         self._require_margin(account, market, child)
 
-    def _send_child(self, account: Account, row: Row, child: OrderRow) -> None:
+    def _send_child(self, account: Account, row: Row, child: OrderRow, *, dead: bool = False) -> None:
+        """Enter the child; a ``dead`` one expires unfilled."""
         child = replace(child, order_id=self._id())  # the parent must name its child before the child can fill
         row = replace(row, order_id=child.order_id, actual_kind=child.kind)
         account.algos[row.algo_id] = row
         if not self.rules.trade_before_algo:
             self._tell_triggered(account, row)
-        self._enter(account, child)
+        self._enter(account, child, dead=dead)
         row = account.algos[row.algo_id]
         if row.status is AlgoStatus.TRIGGERING:
             self._tell_triggered(account, row)

@@ -9,7 +9,7 @@ from qtkit.core.matching import notional
 from qtkit.core.model import E8, Bar, PositionSide, Ticks, TriggerBy
 from qtkit.paper import margin
 from qtkit.paper.account import Account, Leg
-from qtkit.paper.conditional import ConditionalBook
+from qtkit.paper.authority import Authority
 from qtkit.paper.facts import FACTS, Facts
 from qtkit.paper.ledger import BarListener, PriceListener
 from qtkit.paper.market import HOUR_MS, MINUTE_MS, Market, Token, merge
@@ -34,7 +34,7 @@ from qtkit.paper.rows import (
 from qtkit.paper.rules import Rules
 
 
-class Exchange(ConditionalBook):
+class Exchange(Authority):
     """Binance USD-M in process. Orders: see ``submit``, ``submit_algo`` and their neighbours in the two books.
 
     ``listeners`` get account events at the end of the call that caused them, in order, for all accounts;
@@ -104,8 +104,11 @@ class Exchange(ConditionalBook):
                     listener(market.symbol, by, candle)
 
     def _react(self, market: Market) -> None:
-        """Work off what this price reaches: each order once, the nearest first; the order of liquidation is a rule."""
-        guarded = {name: None for name, _, _ in market.guards.reached(market.mark)}
+        """Work off what this price reaches: each order once, the nearest first; the order of liquidation is a rule.
+
+        An account that this very tick funded is looked at as well: its guards were set before it paid.
+        """
+        guarded = {name: None for name, _, _ in market.guards.reached(market.mark)} | self._dirty
         if self.rules.liquidation_first:
             for name in guarded:
                 self._check_margin(self.accounts[name])
@@ -259,8 +262,8 @@ class Exchange(ConditionalBook):
     def add_position_margin(self, account: Account, symbol: str, amount: E8, side: PositionSide = PositionSide.BOTH) -> None:
         """Move margin into (or, negative, out of) an isolated position. Raises -4054 (there is none), -2019, -4051 (needed there)."""
         self._market(symbol)
-        leg = account.leg(symbol, side)
-        if not leg.amount or not leg.isolated:
+        leg = account.legs.get((symbol, side))
+        if leg is None or not leg.amount or not leg.isolated:
             raise ExchangeError(-4054, "Cannot add position margin: position is 0.")
         if amount > margin.available(account, self._markets):
             raise ExchangeError(-2019, "Margin is insufficient.")
@@ -283,7 +286,7 @@ class Exchange(ConditionalBook):
         twin.facts = self.facts
         twin.accounts = {name: account.clone() for name, account in self.accounts.items()}
         twin._markets = {symbol: market.clone() for symbol, market in self._markets.items()}
-        twin._last_id = self._last_id
+        twin._last_id, twin.halted = self._last_id, self.halted.copy()
         return twin
 
 

@@ -1,11 +1,17 @@
-"""Refusals that need no book: symbol filters and the shape of a request, with Binance's codes and messages."""
+"""Refusals that need no book: symbol filters, the standing of an account and the shape of a request, in Binance's codes and messages."""
 
 import re
 
 from qtkit.core.model import E8, ONE, OrderKind, OrderSide, PositionSide
+from qtkit.paper.account import Account
 from qtkit.paper.facts import Facts
 from qtkit.paper.rows import ExchangeError, NewOrder
 
+RESTRICTIONS = {
+    -4192: "Trade forbidden due to Cooling-off Period.",
+    -4400: "Futures Trading Quantitative Rules violated, only reduceOnly order is allowed, please try again later.",
+}
+"""Why an account may only reduce (Binance error codes, 2026-10)."""
 CLIENT_ID = re.compile(r"[.A-Z:/a-z0-9_-]{1,36}")
 
 
@@ -26,19 +32,33 @@ def unneeded(parameter: str) -> ExchangeError:
     return ExchangeError(-1106, f"Parameter '{parameter}' sent when not required.")
 
 
+def standing(account: Account, now_ms: int) -> None:
+    """An account that was just liquidated has its orders refused: -2023."""
+    if account.liquidating_until_ms > now_ms:
+        raise ExchangeError(-2023, "User in liquidation mode now.")
+
+
+def may_open(account: Account, *, halted: bool) -> None:
+    """What may only reduce: a symbol on its way out (-4140), an account told so (-4192, -4400)."""
+    if halted:
+        raise ExchangeError(-4140, "Invalid symbol status for opening position.")
+    if account.restricted:
+        raise ExchangeError(account.restricted, RESTRICTIONS[account.restricted])
+
+
 def client_id(new: NewOrder) -> None:
     """An id given must be well formed: -4015."""
     if new.client_id and not CLIENT_ID.fullmatch(new.client_id):
         raise ExchangeError(-4015, "Client order id is not valid.")
 
 
-def position_side(new: NewOrder, hedge: bool) -> PositionSide:
-    """The position slot that the request means; -4061 if it does not fit the account's mode, -1106 for reduceOnly in hedge mode."""
+def position_side(new: NewOrder, hedge: bool, reduce_only_code: int) -> PositionSide:
+    """The position slot that the request means; -4061 if it does not fit the account's mode, a code for reduceOnly in hedge mode."""
     side = new.position_side or PositionSide.BOTH
     if hedge is (side is PositionSide.BOTH):
         raise ExchangeError(-4061, "Order's position side does not match user's setting.")
     if hedge and new.reduce_only is not None:
-        raise unneeded("reduceonly")
+        raise unneeded("reduceonly") if reduce_only_code == -1106 else ExchangeError(reduce_only_code, "reduceOnly is invalid.")
     return side
 
 
@@ -86,6 +106,14 @@ def percent_price(facts: Facts, side: OrderSide, limit: int, mark: int) -> None:
         raise ExchangeError(-4016, f"Limit price can't be higher than {text(cap // rules.tick * rules.tick)}.")
     if side is OrderSide.SELL and limit < bottom:
         raise ExchangeError(-4024, f"Limit price can't be lower than {text(-(-bottom // rules.tick) * rules.tick)}.")
+
+
+def trigger_band(facts: Facts, trigger: int, mark: int, band: int) -> None:
+    """A trigger price further than ``band`` (bps) from the mark: -4210 above, -4211 below; 0 is no band."""
+    if band and trigger > mark * (10_000 + band) // 10_000:
+        raise ExchangeError(-4210, f"Stop price can't be higher than {text(mark * (10_000 + band) // 10_000)}.")
+    if band and trigger < -(-mark * (10_000 - band) // 10_000):
+        raise ExchangeError(-4211, f"Stop price can't be lower than {text(-(-mark * (10_000 - band) // 10_000))}.")
 
 
 def min_notional(facts: Facts, quote: int) -> None:

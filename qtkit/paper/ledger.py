@@ -47,6 +47,7 @@ class Ledger(ABC):
         self.price_listeners: list[PriceListener] = []
         self.bar_listeners: list[BarListener] = []
         self.hold_trigger: Callable[[AlgoRow], bool] | None = None
+        self.halted: set[str] = set()
         self._markets = {symbol: Market(row, rules, start_ms) for symbol, row in facts.items()}
         self._last_id = 1_000_000_000 + seed % 1_000_000 * 1_000
         self._pending: list[AccountEvent] = []
@@ -255,20 +256,26 @@ class Ledger(ABC):
     def _liquidate(self, account: Account, leg: Leg) -> int:
         """Close a position at the market under an ``autoclose-`` order; answers the profit realised."""
         market = self._markets[leg.symbol]
+        account.liquidating_until_ms = self.now_ms + self.rules.liquidation_ms
+        side = OrderSide.SELL if leg.amount > 0 else OrderSide.BUY
+        return self._autoclose(account, leg, "autoclose-", abs(leg.amount), self._taker_price(market, side))
+
+    def _autoclose(self, account: Account, leg: Leg, prefix: str, quantity: int, price: int) -> int:
+        """Close a part of a position by an order of the exchange's own; answers the profit realised."""
         order_id = self._id()
         side = OrderSide.SELL if leg.amount > 0 else OrderSide.BUY
         row = OrderRow(
             account=account.name,
             order_id=order_id,
-            client_id=f"autoclose-{order_id}",
+            client_id=f"{prefix}{order_id}",
             symbol=leg.symbol,
             side=side,
             position_side=leg.position_side,
             kind=OrderKind.LIMIT,
             origin=OrderKind.LIMIT,
             time_in_force=TimeInForce.IOC,
-            quantity=E8(abs(leg.amount)),
-            price=E8(self._taker_price(market, side)),
+            quantity=E8(quantity),
+            price=E8(price),
             reduce_only=False,
             created_ms=self.now_ms,
             updated_ms=self.now_ms,

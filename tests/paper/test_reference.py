@@ -1,0 +1,454 @@
+"""The engine against the slow model: random honest clients, and after every act the same money, positions, orders and refusals."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qtkit.core.model import E8, ONE, Bps, OrderKind, OrderSide, OrderStatus, PositionSide, Ticks, TriggerBy
+from qtkit.paper import margin
+from qtkit.paper.account import Account
+from qtkit.paper.admission import CALLBACK_MAX_SINCE_MS
+from qtkit.paper.exchange import FACTS, Exchange, ExchangeError, NewOrder, Rules
+from qtkit.paper.rows import AccountEvent, AlgoRow, AlgoStatus, IncomeKind, OrderRow, OrderUpdate, TimeInForce
+from tests.paper.engine import BTC, START, money
+from tests.paper.reference import Client, Reference, Refusal
+from tests.paper.reference import Order as RefOrder
+
+DOGE = "DOGEUSDT"
+FIRST = {BTC: 1_000_000, DOGE: 20_000}  # ticks: 100,000 and 0.2
+NAMES = ("one-way", "apart", "hedge")
+IN_FORCE = (None, None, TimeInForce.GTC, TimeInForce.GTX, TimeInForce.IOC, TimeInForce.FOK)
+KINDS = (
+    *("drift",) * 5, *("touch",) * 8, "jump", "jump", "crash", "part", "market", "market", "reduce", "reduce", "limit", "limit", "offer",
+    "offer", "stop", "stop", "target", "stop-limit", "trail", "trail", "floor", "ceiling", "entry", "cancel", "cancel-algo", "cancel-all",
+    "amend", "amend", "leverage", "mode", "hedge", "margin", "deposit", "fund", "fund", "wait", "adl", "bar", "nonsense",
+)  # fmt: skip
+Act = tuple[str, int, bool, int, int]  # kind, client, symbol, two numbers
+ACT = st.tuples(st.sampled_from(KINDS), st.integers(0, 2), st.booleans(), st.integers(0, 9_999), st.integers(0, 9_999))
+RULES = (
+    Rules(half_spread_ticks=1, slippage=Bps(1), max_conditional=6, max_orders=5),
+    Rules(half_spread_ticks=0, slippage=Bps(0), liquidation_first=False, slot_lag_ms=30_000, mark_truncated=False, take_bound_child=True),
+    Rules(
+        half_spread_ticks=1, slippage=Bps(5), floor_beside_stop=False, stop_while_flat=False, conditional_reserves=True,
+        reserves_block_trigger=True, trade_before_algo=False, reduce_only_failure=AlgoStatus.EXPIRED, liquidation_ms=20_000,
+    ),
+    Rules(
+        half_spread_ticks=2, slippage=Bps(0), close_position_while_flat=True, resting_reserves=False, take_bound=False, funding_hours=1,
+        close_position_tif=TimeInForce.GTC, immediate_code=-4142, hedge_reduce_only_code=-4062,
+    ),
+)  # fmt: skip
+
+
+class Pair:
+    """The engine and the model, asked the same things."""
+
+    def __init__(self, rules: Rules, *, late: bool = False) -> None:
+        start = CALLBACK_MAX_SINCE_MS - 5_000 if late else START
+        facts = {symbol: FACTS[symbol] for symbol in (BTC, DOGE)}
+        self.engine, self.model = Exchange(rules, start_ms=start, facts=facts), Reference(rules, facts, start)
+        self.ends: dict[int, OrderStatus] = {}
+        self.codes: set[int] = set()
+        self.engine.listeners.append(self.hear)
+        for name in NAMES:
+            self.engine.open_account(name, balance=money(3_000), hedge=name == "hedge")
+            client = self.model.clients[name] = Client(name, name == "hedge")
+            client.book("TRANSFER", money(3_000))
+        for symbol, ticks in FIRST.items():
+            self.tick(symbol, ticks, ticks * facts[symbol].instrument.tick)
+        self.ask(lambda: self.engine.set_margin_mode(self.account("apart"), BTC, isolated=True),
+                 lambda: self.model.set_isolated(self.client("apart"), BTC, True))  # fmt: skip
+        self.equity = {name: money(3_000) for name in NAMES}
+        self.told = dict.fromkeys(NAMES, 1)
+
+    def account(self, name: str) -> Account:
+        return self.engine.accounts[name]
+
+    def client(self, name: str) -> Client:
+        return self.model.clients[name]
+
+    def hear(self, event: AccountEvent) -> None:
+        """No order lives after its end, so none is both filled and cancelled."""
+        if isinstance(event, OrderUpdate):
+            assert event.order.order_id not in self.ends, f"{event.order} was told after its end"
+            if event.order.status.terminal:
+                self.ends[event.order.order_id] = event.order.status
+
+    # acts
+
+    def ask(self, engine: Callable[[], object], model: Callable[[], object]) -> None:
+        """Both do it, or both refuse it under the same code."""
+        codes = []
+        for do in (engine, model):
+            try:
+                do()
+                codes.append(0)
+            except (ExchangeError, Refusal) as refusal:
+                codes.append(refusal.code)
+        assert codes[0] == codes[1], f"the engine answers {codes[0]}, the model {codes[1]}"
+        self.codes.add(codes[0])
+
+    def tick(self, symbol: str, last: int, mark: int, ms: int = 1_000) -> None:
+        last, mark = max(last, 100), max(mark, 100 * self.engine.facts[symbol].instrument.tick)
+        at = self.engine.now_ms + ms
+        self.engine.tick(symbol, Ticks(last), E8(mark), at)
+        self.model.tick(symbol, last, mark, at)
+
+    def send(self, name: str, new: NewOrder) -> None:
+        account, client = self.account(name), self.client(name)
+        if new.kind.conditional:
+            self.ask(lambda: self.engine.submit_algo(account, new), lambda: self.model.submit_algo(client, new))
+        else:
+            self.ask(lambda: self.engine.submit(account, new), lambda: self.model.submit(client, new))
+
+    # what must be equal, and what must hold
+
+    def compare(self) -> None:
+        for name in NAMES:
+            account, client = self.account(name), self.client(name)
+            assert account.wallet == client.wallet, name
+            held = {slot: (leg.amount, leg.cost, leg.isolated_wallet, leg.isolated) for slot, leg in account.legs.items() if leg.amount}
+            assert held == {slot: (leg.amount, leg.cost, leg.margin, leg.isolated) for slot, leg in client.legs.items() if leg.amount}
+            assert [self.order(row) for row in account.orders.values()] == [self.same(order) for order in client.orders]
+            assert [(row.status.value, row.activated, row.peak, row.actual_quantity) for row in account.algos.values()] == [
+                (algo.status, algo.best is not None, algo.best or 0, algo.done) for algo in client.algos
+            ]
+            assert [
+                (t.symbol, t.side is OrderSide.BUY, t.price, t.quantity, t.commission, t.realised, t.maker) for t in account.trades
+            ] == client.trades
+            assert [(row.kind.value, row.symbol, row.amount) for row in account.incomes] == client.incomes
+            assert margin.available(account, self.engine._markets) == self.model.free(client)
+            self.conserved(name)
+            self.only_reduced(account)
+
+    @staticmethod
+    def order(row: OrderRow) -> tuple[object, ...]:
+        return row.symbol, row.side is OrderSide.BUY, row.kind, row.quantity, row.price, row.status.value, row.executed, row.quote
+
+    @staticmethod
+    def same(order: RefOrder) -> tuple[object, ...]:
+        return order.symbol, order.buys, order.kind, order.quantity, order.price, order.status, order.done, order.quote
+
+    def conserved(self, name: str) -> None:
+        """Realised + change of the unrealised + commission + funding + transfers + insurance = change of equity, to the last 1e-8."""
+        account, wallet = self.account(name), self.engine.wallet(self.account(name))
+        rows = account.incomes[self.told[name]:]  # fmt: skip
+        self.told[name] = len(account.incomes)
+        booked = {kind: sum(row.amount for row in rows if row.kind is kind) for kind in IncomeKind}
+        before, self.equity[name] = self.equity[name], wallet.equity
+        floating = sum(row.unrealised for row in self.engine.positions(account))
+        assert wallet.equity - wallet.wallet == floating == wallet.unrealised
+        assert wallet.equity - before == sum(booked.values()) + floating - self.floating.get(name, 0)
+        self.floating[name] = floating
+        cash = sum((-1 if trade.side is OrderSide.BUY else 1) * trade.quote for trade in account.trades)
+        assert cash + sum(row.notional for row in self.engine.positions(account)) == sum(t.realised for t in account.trades) + floating
+
+    @property
+    def floating(self) -> dict[str, int]:
+        return self.__dict__.setdefault("_floating", {})
+
+    def only_reduced(self, account: Account) -> None:
+        """Played again from the trades: an order that may only reduce never enlarged a position and never turned it."""
+        amounts: dict[tuple[str, PositionSide], int] = {}
+        for trade in account.trades:
+            slot, order = (trade.symbol, trade.position_side), account.orders[trade.order_id]
+            before = amounts.get(slot, 0)
+            amounts[slot] = after = before + (trade.quantity if trade.side is OrderSide.BUY else -trade.quantity)
+            if order.reduce_only or order.close_position or trade.position_side is not PositionSide.BOTH and self.closes(trade.position_side, trade.side):
+                assert abs(after) < abs(before) and after * before >= 0, order
+        for (symbol, side), amount in amounts.items():
+            assert account.amount(symbol, side) == amount
+            assert side is PositionSide.BOTH or (amount >= 0) is (side is PositionSide.LONG) or not amount
+
+    @staticmethod
+    def closes(position_side: PositionSide, side: OrderSide) -> bool:
+        return (position_side is PositionSide.LONG) is (side is OrderSide.SELL)
+
+
+class Clients:
+    """Turns drawn numbers into what honest clients ask for; both sides of the pair get the same request."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+
+    def act(self, act: Act) -> None:
+        kind, who, doge, a, b = act
+        name, symbol = NAMES[who], DOGE if doge else BTC
+        getattr(self, "do_" + kind.replace("-", "_"))(name, symbol, a, b)
+
+    # prices
+
+    def move(self, symbol: str, bps: int, *, apart: int = 0, ms: int = 1_000, off: int = 0) -> None:
+        book, tick = self.pair.engine.book(symbol), self.pair.engine.facts[symbol].instrument.tick
+        last = book.last * (10_000 + bps) // 10_000 // tick
+        self.pair.tick(symbol, last, last * tick * (10_000 + apart) // 10_000 + off % tick, ms)
+
+    def do_drift(self, name: str, symbol: str, a: int, b: int) -> None:
+        self.move(symbol, a % 61 - 30, apart=b % 7 - 3, off=a * b, ms=b)
+
+    def do_jump(self, name: str, symbol: str, a: int, b: int) -> None:
+        self.move(symbol, a % 701 - 350, apart=b % 7 - 3, off=a * b)
+
+    def do_crash(self, name: str, symbol: str, a: int, b: int) -> None:
+        self.move(symbol, (a % 1_500 + 100) * (1 if b % 2 else -1), apart=b % 21 - 10)
+
+    def do_part(self, name: str, symbol: str, a: int, b: int) -> None:
+        self.move(symbol, a % 201 - 100, apart=b % 1_501 - 750)
+
+    def do_touch(self, name: str, symbol: str, a: int, b: int) -> None:
+        """Go to a level of somebody's order, to the tick or one beside it."""
+        tick = self.pair.engine.facts[symbol].instrument.tick
+        levels = sorted(
+            {getattr(row, "trigger", 0) or row.price for each in NAMES for row in self.open(each, symbol) if row.kind is not OrderKind.MARKET}
+            - {0}
+        )
+        if levels:
+            last = levels[a % len(levels)] // tick + b % 3 - 1
+            self.pair.tick(symbol, last, last * tick + (a * b % 4 == 0) * (a % tick))
+
+    def open(self, name: str, symbol: str) -> list[Any]:
+        account = self.pair.account(name)
+        return [*account.resting(symbol), *account.waiting(symbol)]
+
+    # orders
+
+    def slot(self, name: str, long: bool) -> PositionSide | None:
+        hedge = self.pair.account(name).hedge
+        return (PositionSide.LONG if long else PositionSide.SHORT) if hedge else None
+
+    def side(self, name: str, symbol: str, number: int) -> bool:
+        """Long? The side that is held, if one is."""
+        if self.pair.account(name).hedge:
+            return number % 2 == 0
+        amount = self.pair.account(name).amount(symbol, PositionSide.BOTH)
+        return amount > 0 if amount else number % 2 == 0
+
+    def size(self, symbol: str, number: int) -> E8:
+        """About 100 to 12,000 USDT; sometimes a lot too few or far too many."""
+        book, lot = self.pair.engine.book(symbol), self.pair.engine.facts[symbol].instrument.lot
+        worth = (100 + number % 40 * 120 if number % 5 else 20_000 + number * 20) if number % 29 else 10
+        return E8(max(worth * ONE * ONE // (book.last * lot), 1) * lot)
+
+    def near(self, symbol: str, bps: int, by: TriggerBy = TriggerBy.LAST) -> E8:
+        book, tick = self.pair.engine.book(symbol), self.pair.engine.facts[symbol].instrument.tick
+        price = book.last if by is TriggerBy.LAST else book.mark
+        return E8(max(price * (10_000 + bps) // 10_000 // tick, 1) * tick)
+
+    def order(self, name: str, symbol: str, kind: OrderKind, long: bool, closing: bool, number: int, **more: Any) -> None:
+        """A request of a client; closing ones are reduce-only in one-way mode, unless ``plain``."""
+        plain = more.pop("plain", False)
+        account = self.pair.account(name)
+        side = OrderSide.BUY if long is not closing else OrderSide.SELL
+        reduce = True if closing and not account.hedge and not plain and not more.get("close_position") else None
+        prefix = "a" if kind.conditional else "o"
+        new = NewOrder(
+            symbol=symbol, side=side, kind=kind, position_side=self.slot(name, long), reduce_only=reduce,
+            client_id=f"{prefix}{number % 12}" if number % 3 == 0 else "", **more,
+        )  # fmt: skip
+        self.pair.send(name, new)
+
+    def do_market(self, name: str, symbol: str, a: int, b: int) -> None:
+        self.order(name, symbol, OrderKind.MARKET, b % 2 == 0, False, b, quantity=self.size(symbol, a))
+
+    def do_reduce(self, name: str, symbol: str, a: int, b: int) -> None:
+        long = self.side(name, symbol, b)
+        self.order(name, symbol, OrderKind.MARKET, long, True, b, quantity=self.size(symbol, a), plain=b % 4 == 0)
+
+    def do_limit(self, name: str, symbol: str, a: int, b: int) -> None:
+        long = b % 2 == 0
+        distance = (b % 120 - 20) * (-1 if long else 1)
+        lives = IN_FORCE[a % len(IN_FORCE)]
+        price = self.near(symbol, distance if a % 17 else distance * 20)
+        self.order(name, symbol, OrderKind.LIMIT, long, False, b, quantity=self.size(symbol, a), price=price, time_in_force=lives)
+
+    def do_offer(self, name: str, symbol: str, a: int, b: int) -> None:
+        long = self.side(name, symbol, b)
+        price = self.near(symbol, (b % 150 - 15) * (1 if long else -1))
+        self.order(name, symbol, OrderKind.LIMIT, long, True, b, quantity=self.size(symbol, a), price=price, plain=a % 3 == 0)
+
+    def conditional(self, name: str, symbol: str, kind: OrderKind, a: int, b: int, way: int, *, closing: bool = True, **more: Any) -> None:
+        long = self.side(name, symbol, b)
+        by = TriggerBy.MARK if a % 2 else TriggerBy.LAST
+        trigger = self.near(symbol, (b % 250 - 10) * way * (1 if long else -1), by)
+        if more.pop("limited", False):
+            more["price"] = self.near(symbol, (b % 250 - 10) * way * (1 if long else -1) + a % 41 - 20, by)
+            more["time_in_force"] = IN_FORCE[b % len(IN_FORCE)]
+        quantity = None if more.get("close_position") else self.size(symbol, a)
+        self.order(name, symbol, kind, long, closing, b, quantity=quantity, trigger=trigger, trigger_by=by, price_protect=a % 5 == 0, **more)
+
+    def do_stop(self, name: str, symbol: str, a: int, b: int) -> None:
+        lives = TimeInForce.GTE_GTC if b % 6 == 0 else None
+        self.conditional(name, symbol, OrderKind.STOP_MARKET, a, b, -1, plain=a % 7 == 0, time_in_force=lives)
+
+    def do_target(self, name: str, symbol: str, a: int, b: int) -> None:
+        self.conditional(name, symbol, OrderKind.TAKE_PROFIT_MARKET, a, b, 1, plain=a % 7 == 0)
+
+    def do_stop_limit(self, name: str, symbol: str, a: int, b: int) -> None:
+        kind, way = (OrderKind.STOP, -1) if a % 4 < 2 else (OrderKind.TAKE_PROFIT, 1)
+        self.conditional(name, symbol, kind, a, b, way, limited=True)
+
+    def do_floor(self, name: str, symbol: str, a: int, b: int) -> None:
+        self.conditional(name, symbol, OrderKind.STOP_MARKET, a, b, -1, close_position=True)
+
+    def do_ceiling(self, name: str, symbol: str, a: int, b: int) -> None:
+        self.conditional(name, symbol, OrderKind.TAKE_PROFIT_MARKET, a, b, 1, close_position=True)
+
+    def do_entry(self, name: str, symbol: str, a: int, b: int) -> None:
+        """A conditional order that opens: its margin is asked for at the trigger."""
+        if b % 3:
+            self.conditional(name, symbol, OrderKind.STOP_MARKET, a, b, 1, closing=False)
+        else:
+            self.conditional(name, symbol, OrderKind.STOP, a, b, 1, closing=False, limited=True)
+
+    def do_trail(self, name: str, symbol: str, a: int, b: int) -> None:
+        long = self.side(name, symbol, b)
+        by = TriggerBy.MARK if a % 2 else TriggerBy.LAST
+        activation = self.near(symbol, (b % 80 - 5) * (1 if long else -1), by) if b % 3 else None
+        callback = Bps((a % 6 + 1) * 10 if a % 9 else a % 250 * 10)
+        self.order(
+            name, symbol, OrderKind.TRAILING_STOP_MARKET, long, True, b, quantity=self.size(symbol, a), callback=callback, trigger_by=by,
+            activation=activation,
+        )  # fmt: skip
+
+    # changes
+
+    def pick(self, rows: list[Any], number: int) -> int | None:
+        """Index of an order, mostly of an open one."""
+        live = [index for index, row in enumerate(rows) if row.status in (OrderStatus.NEW, AlgoStatus.NEW)]
+        chosen = live if live and number % 8 else range(len(rows))
+        return chosen[number % len(chosen)] if chosen else None
+
+    def do_cancel(self, name: str, symbol: str, a: int, b: int) -> None:
+        account, client = self.pair.account(name), self.pair.client(name)
+        rows: list[OrderRow] = list(account.orders.values())
+        at = self.pick(rows, a)
+        if at is not None:
+            row, order = rows[at], client.orders[at]
+            self.pair.ask(lambda: self.pair.engine.cancel(account, row.symbol, order_id=row.order_id), lambda: self.pair.model.cancel(order))
+
+    def do_cancel_algo(self, name: str, symbol: str, a: int, b: int) -> None:
+        account, client = self.pair.account(name), self.pair.client(name)
+        rows: list[AlgoRow] = list(account.algos.values())
+        at = self.pick(rows, a)
+        if at is not None:
+            row, algo = rows[at], client.algos[at]
+            self.pair.ask(
+                lambda: self.pair.engine.cancel_algo(account, algo_id=row.algo_id), lambda: self.pair.model.cancel_algo(client, algo)
+            )
+
+    def do_cancel_all(self, name: str, symbol: str, a: int, b: int) -> None:
+        account, client = self.pair.account(name), self.pair.client(name)
+        if a % 2:
+            self.pair.ask(lambda: self.pair.engine.cancel_all(account, symbol), lambda: self.pair.model.cancel_all(client, symbol))
+        else:
+            self.pair.ask(lambda: self.pair.engine.cancel_all_algos(account, symbol), lambda: self.pair.model.cancel_all_algos(client, symbol))
+
+    def do_amend(self, name: str, symbol: str, a: int, b: int) -> None:
+        account, client = self.pair.account(name), self.pair.client(name)
+        rows = list(account.orders.values())
+        at = self.pick(rows, a)
+        if at is None or rows[at].kind is OrderKind.MARKET:
+            return
+        row, order = rows[at], client.orders[at]
+        quantity = row.quantity if b % 3 else self.size(row.symbol, b)
+        price = row.price if b % 7 == 0 else self.near(row.symbol, a % 161 - 80)
+        self.pair.ask(
+            lambda: self.pair.engine.amend(
+                account, row.symbol, side=row.side, quantity=quantity, price=price, order_id=row.order_id
+            ),
+            lambda: self.pair.model.amend(client, order, row.side is OrderSide.BUY, quantity, price),
+        )  # fmt: skip
+
+    # settings, money, time
+
+    def do_leverage(self, name: str, symbol: str, a: int, b: int) -> None:
+        account, client, value = self.pair.account(name), self.pair.client(name), a % 160 if b % 4 == 0 else a % 60
+        self.pair.ask(
+            lambda: self.pair.engine.set_leverage(account, symbol, value), lambda: self.pair.model.set_leverage(client, symbol, value)
+        )
+
+    def do_mode(self, name: str, symbol: str, a: int, b: int) -> None:
+        account, client, on = self.pair.account(name), self.pair.client(name), a % 2 == 0
+        self.pair.ask(
+            lambda: self.pair.engine.set_margin_mode(account, symbol, isolated=on), lambda: self.pair.model.set_isolated(client, symbol, on)
+        )
+
+    def do_hedge(self, name: str, symbol: str, a: int, b: int) -> None:
+        account, client, on = self.pair.account(name), self.pair.client(name), a % 2 == 0
+        self.pair.ask(lambda: self.pair.engine.set_position_mode(account, hedge=on), lambda: self.pair.model.set_hedge(client, on))
+
+    def do_margin(self, name: str, symbol: str, a: int, b: int) -> None:
+        account, client, amount = self.pair.account(name), self.pair.client(name), money(a % 900 - 300)
+        slot = self.slot(name, b % 2 == 0) or PositionSide.BOTH
+        self.pair.ask(
+            lambda: self.pair.engine.add_position_margin(account, symbol, amount, slot),
+            lambda: self.pair.model.move_margin(client, symbol, amount, slot),
+        )
+
+    def do_deposit(self, name: str, symbol: str, a: int, b: int) -> None:
+        amount = E8(money(a % 900 - 300) + b)
+        self.pair.engine.deposit(self.pair.account(name), amount)
+        self.pair.model.deposit(self.pair.client(name), amount)
+
+    def do_fund(self, name: str, symbol: str, a: int, b: int) -> None:
+        rate, at, hours = E8(a * 75 - 375_000), self.pair.engine.now_ms + b, (None, 1, 4, 8)[a % 4]
+        self.pair.engine.set_funding(symbol, rate, at, hours=hours)
+        place = self.pair.model.places[symbol]
+        place.rate, place.funding_ms, place.hours = rate, at, hours or place.hours
+
+    def do_wait(self, name: str, symbol: str, a: int, b: int) -> None:
+        at = self.pair.engine.now_ms + (a * 1_000 if b % 2 else a)
+        self.pair.engine.advance(at)
+        self.pair.model.advance(at)
+
+    def do_adl(self, name: str, symbol: str, a: int, b: int) -> None:
+        account, client, quantity = self.pair.account(name), self.pair.client(name), self.size(symbol, a)
+        slot = self.slot(name, b % 2 == 0) or PositionSide.BOTH
+        self.pair.engine.deleverage(account, symbol, quantity=quantity, side=slot)
+        self.pair.model.deleverage(client, symbol, quantity, slot)
+
+    def do_bar(self, name: str, symbol: str, a: int, b: int) -> None:
+        """The account may only reduce; twice out of three times that is lifted."""
+        code = (-4400, 0, 0)[a % 3]
+        self.pair.engine.restrict(self.pair.account(name), code or None)
+        self.pair.client(name).code = code
+
+    def do_nonsense(self, name: str, symbol: str, a: int, b: int) -> None:
+        """A request with one thing wrong, or two."""
+        tick, lot = (getattr(self.pair.engine.facts[symbol].instrument, grid) for grid in ("tick", "lot"))
+        kind = list(OrderKind)[a % 7]
+        good = NewOrder(
+            symbol=symbol, side=OrderSide.BUY, kind=kind, quantity=self.size(symbol, 1), price=self.near(symbol, -20), callback=Bps(100),
+            trigger=None if kind is OrderKind.TRAILING_STOP_MARKET else self.near(symbol, 30 if a % 2 else -30),
+            position_side=self.slot(name, a % 3 == 0),
+        )  # fmt: skip
+        wrong: tuple[dict[str, Any], ...] = (
+            {"quantity": None}, {"quantity": E8(0)}, {"quantity": E8(lot + 1)}, {"quantity": E8(lot * 10**9)}, {"price": None},
+            {"price": E8(0)}, {"price": E8(tick * 1_000 + 1)}, {"price": E8(tick)}, {"price": E8(tick * 10**9)}, {"trigger": None},
+            {"trigger": E8(tick * 10**9)}, {"callback": None}, {"callback": Bps(15)}, {"callback": Bps(5)}, {"client_id": "no spaces"},
+            {"position_side": PositionSide.SHORT}, {"position_side": None}, {"reduce_only": True}, {"close_position": True},
+            {"close_position": True, "quantity": None}, {"close_position": True, "quantity": None, "reduce_only": False},
+            {"activation": E8(0)}, {"activation": self.near(symbol, 50)}, {"price": self.near(symbol, 900)}, {"time_in_force": TimeInForce.FOK},
+        )  # fmt: skip
+        changes = wrong[a % len(wrong)] | (wrong[b % len(wrong)] if b % 3 == 0 else {})
+        self.pair.send(name, replace(good, **changes))
+
+
+def play(acts: list[Act] | Iterator[Act], rules: Rules, *, late: bool = False) -> Pair:
+    """Both play the acts; after each everything is compared."""
+    pair = Pair(rules, late=late)
+    clients = Clients(pair)
+    for act in acts:
+        clients.act(act)
+        pair.compare()
+    return pair
+
+
+def drawn(seed: int, length: int) -> list[Act]:
+    """A script by seed, for searches that need no shrinking."""
+    rng = Random(seed)
+    return [(rng.choice(KINDS), rng.randrange(3), rng.random() < 0.4, rng.randrange(10_000), rng.randrange(10_000)) for _ in range(length)]
