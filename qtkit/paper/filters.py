@@ -135,7 +135,9 @@ def close_position(new: NewOrder, hedge: bool) -> None:
         raise unneeded("reduceonly")
     if new.reduce_only is False:
         raise ExchangeError(-4138, "Reduce only must be true with closePosition equals true.")
-    if hedge and (new.position_side is PositionSide.LONG) is not (new.side is OrderSide.SELL):
+    if not hedge or new.position_side in (None, PositionSide.BOTH):
+        return  # in hedge mode that is -4061
+    if (new.position_side is PositionSide.LONG) is not (new.side is OrderSide.SELL):
         raise ExchangeError(-2022, "ReduceOnly Order is rejected.")
 
 

@@ -449,7 +449,7 @@ class Reference:
                 raise Refusal(-4137)
             if new.reduce_only is not None:
                 raise Refusal(-1106 if new.reduce_only else -4138)
-            if client.hedge and not client.can_only_close(slot, new.side is OrderSide.BUY):
+            if client.hedge and slot is not PositionSide.BOTH and not client.can_only_close(slot, new.side is OrderSide.BUY):
                 raise Refusal(-2022)
         if client.hedge == (slot is PositionSide.BOTH):
             raise Refusal(-4061)

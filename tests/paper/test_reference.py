@@ -21,12 +21,14 @@ from tests.paper.reference import Order as RefOrder
 
 DOGE = "DOGEUSDT"
 FIRST = {BTC: 1_000_000, DOGE: 20_000}  # ticks: 100,000 and 0.2
-NAMES = ("one-way", "apart", "hedge")
+BALANCES = {"one-way": 3_000, "apart": 3_000, "hedge": 300_000}  # the last one's positions reach the higher brackets
+NAMES = tuple(BALANCES)
 IN_FORCE = (None, None, TimeInForce.GTC, TimeInForce.GTX, TimeInForce.IOC, TimeInForce.FOK)
 KINDS = (
-    *("drift",) * 5, *("touch",) * 8, "jump", "jump", "crash", "part", "market", "market", "reduce", "reduce", "limit", "limit", "offer",
-    "offer", "stop", "stop", "target", "stop-limit", "trail", "trail", "floor", "ceiling", "entry", "cancel", "cancel-algo", "cancel-all",
-    "amend", "amend", "leverage", "mode", "hedge", "margin", "deposit", "fund", "fund", "wait", "adl", "bar", "nonsense",
+    *("drift",) * 5, *("touch",) * 8, "jump", "jump", "crash", "part", "ruin", "ruin", "market", "market", "reduce", "reduce",
+    "limit", "limit", "offer", "offer", "stop", "stop", "target", "stop-limit", "trail", "trail", "floor", "ceiling", "entry",
+    "cancel", "cancel-algo", "cancel-all", "amend", "amend", "leverage", "mode", "hedge", "margin", "deposit", "fund", "fund",
+    "wait", "adl", "bar", "nonsense",
 )  # fmt: skip
 Act = tuple[str, int, bool, int, int]  # kind, client, symbol, two numbers
 ACT = st.tuples(st.sampled_from(KINDS), st.integers(0, 2), st.booleans(), st.integers(0, 9_999), st.integers(0, 9_999))
@@ -55,14 +57,15 @@ class Pair:
         self.codes: set[int] = set()
         self.engine.listeners.append(self.hear)
         for name in NAMES:
-            self.engine.open_account(name, balance=money(3_000), hedge=name == "hedge")
+            self.engine.open_account(name, balance=money(BALANCES[name]), hedge=name == "hedge")
             client = self.model.clients[name] = Client(name, name == "hedge")
-            client.book("TRANSFER", money(3_000))
+            client.book("TRANSFER", money(BALANCES[name]))
         for symbol, ticks in FIRST.items():
             self.tick(symbol, ticks, ticks * facts[symbol].instrument.tick)
         self.ask(lambda: self.engine.set_margin_mode(self.account("apart"), BTC, isolated=True),
                  lambda: self.model.set_isolated(self.client("apart"), BTC, True))  # fmt: skip
-        self.equity = {name: money(3_000) for name in NAMES}
+        self.equity: dict[str, int] = {name: money(BALANCES[name]) for name in NAMES}
+        self.floating = dict.fromkeys(NAMES, 0)
         self.told = dict.fromkeys(NAMES, 1)
 
     def account(self, name: str) -> Account:
@@ -142,14 +145,10 @@ class Pair:
         before, self.equity[name] = self.equity[name], wallet.equity
         floating = sum(row.unrealised for row in self.engine.positions(account))
         assert wallet.equity - wallet.wallet == floating == wallet.unrealised
-        assert wallet.equity - before == sum(booked.values()) + floating - self.floating.get(name, 0)
+        assert wallet.equity - before == sum(booked.values()) + floating - self.floating[name]
         self.floating[name] = floating
         cash = sum((-1 if trade.side is OrderSide.BUY else 1) * trade.quote for trade in account.trades)
         assert cash + sum(row.notional for row in self.engine.positions(account)) == sum(t.realised for t in account.trades) + floating
-
-    @property
-    def floating(self) -> dict[str, int]:
-        return self.__dict__.setdefault("_floating", {})
 
     def only_reduced(self, account: Account) -> None:
         """Played again from the trades: an order that may only reduce never enlarged a position and never turned it."""
@@ -158,15 +157,12 @@ class Pair:
             slot, order = (trade.symbol, trade.position_side), account.orders[trade.order_id]
             before = amounts.get(slot, 0)
             amounts[slot] = after = before + (trade.quantity if trade.side is OrderSide.BUY else -trade.quantity)
-            if order.reduce_only or order.close_position or trade.position_side is not PositionSide.BOTH and self.closes(trade.position_side, trade.side):
+            closing = (trade.position_side is PositionSide.LONG) is (trade.side is OrderSide.SELL)
+            if order.reduce_only or order.close_position or (closing and trade.position_side is not PositionSide.BOTH):
                 assert abs(after) < abs(before) and after * before >= 0, order
         for (symbol, side), amount in amounts.items():
             assert account.amount(symbol, side) == amount
             assert side is PositionSide.BOTH or (amount >= 0) is (side is PositionSide.LONG) or not amount
-
-    @staticmethod
-    def closes(position_side: PositionSide, side: OrderSide) -> bool:
-        return (position_side is PositionSide.LONG) is (side is OrderSide.SELL)
 
 
 class Clients:
@@ -197,18 +193,35 @@ class Clients:
         self.move(symbol, (a % 1_500 + 100) * (1 if b % 2 else -1), apart=b % 21 - 10)
 
     def do_part(self, name: str, symbol: str, a: int, b: int) -> None:
-        self.move(symbol, a % 201 - 100, apart=b % 1_501 - 750)
+        self.move(symbol, a % 201 - 100, apart=(b % 800 + 400) * (1 if a % 2 else -1))
+
+    def do_ruin(self, name: str, symbol: str, a: int, b: int) -> None:
+        """Go to where the client is liquidated, or just before; then it begins anew."""
+        account, tick = self.pair.account(name), self.pair.engine.facts[symbol].instrument.tick
+        prices = [row.liquidation for row in self.pair.engine.positions(account, symbol) if row.liquidation]
+        if prices:
+            price = prices[a % len(prices)]
+            self.pair.tick(symbol, price // tick, price + (b % 3 - 1))
+            self.pair.compare()
+        if self.pair.account(name).wallet < money(BALANCES[name]) // 3:
+            self.give(name, money(BALANCES[name]))
 
     def do_touch(self, name: str, symbol: str, a: int, b: int) -> None:
         """Go to a level of somebody's order, to the tick or one beside it."""
         tick = self.pair.engine.facts[symbol].instrument.tick
         levels = sorted(
-            {getattr(row, "trigger", 0) or row.price for each in NAMES for row in self.open(each, symbol) if row.kind is not OrderKind.MARKET}
+            {
+                getattr(row, "trigger", 0) or row.price
+                for each in NAMES
+                for row in self.open(each, symbol)
+                if row.kind is not OrderKind.MARKET
+            }
             - {0}
         )
         if levels:
             last = levels[a % len(levels)] // tick + b % 3 - 1
-            self.pair.tick(symbol, last, last * tick + (a * b % 4 == 0) * (a % tick))
+            mark = last * tick + (a * b % 4 == 0) * (a % tick) if b % 11 else last * tick * (92 + b % 17) // 100
+            self.pair.tick(symbol, last, mark)
 
     def open(self, name: str, symbol: str) -> list[Any]:
         account = self.pair.account(name)
@@ -227,11 +240,11 @@ class Clients:
         amount = self.pair.account(name).amount(symbol, PositionSide.BOTH)
         return amount > 0 if amount else number % 2 == 0
 
-    def size(self, symbol: str, number: int) -> E8:
-        """About 100 to 12,000 USDT; sometimes a lot too few or far too many."""
+    def size(self, name: str, symbol: str, number: int) -> E8:
+        """About 100 to 5,000 USDT for 3,000 of balance; sometimes too few or far too many."""
         book, lot = self.pair.engine.book(symbol), self.pair.engine.facts[symbol].instrument.lot
         worth = (100 + number % 40 * 120 if number % 5 else 20_000 + number * 20) if number % 29 else 10
-        return E8(max(worth * ONE * ONE // (book.last * lot), 1) * lot)
+        return E8(max(worth * BALANCES[name] // 3_000 * ONE * ONE // (book.last * lot), 1) * lot)
 
     def near(self, symbol: str, bps: int, by: TriggerBy = TriggerBy.LAST) -> E8:
         book, tick = self.pair.engine.book(symbol), self.pair.engine.facts[symbol].instrument.tick
@@ -252,23 +265,23 @@ class Clients:
         self.pair.send(name, new)
 
     def do_market(self, name: str, symbol: str, a: int, b: int) -> None:
-        self.order(name, symbol, OrderKind.MARKET, b % 2 == 0, False, b, quantity=self.size(symbol, a))
+        self.order(name, symbol, OrderKind.MARKET, b % 2 == 0, False, b, quantity=self.size(name, symbol, a))
 
     def do_reduce(self, name: str, symbol: str, a: int, b: int) -> None:
         long = self.side(name, symbol, b)
-        self.order(name, symbol, OrderKind.MARKET, long, True, b, quantity=self.size(symbol, a), plain=b % 4 == 0)
+        self.order(name, symbol, OrderKind.MARKET, long, True, b, quantity=self.size(name, symbol, a), plain=b % 4 == 0)
 
     def do_limit(self, name: str, symbol: str, a: int, b: int) -> None:
         long = b % 2 == 0
-        distance = (b % 120 - 20) * (-1 if long else 1)
+        distance = (b % 120 - 20) * (-1 if long else 1) * (4 if b % 3 == 0 else 1)
         lives = IN_FORCE[a % len(IN_FORCE)]
         price = self.near(symbol, distance if a % 17 else distance * 20)
-        self.order(name, symbol, OrderKind.LIMIT, long, False, b, quantity=self.size(symbol, a), price=price, time_in_force=lives)
+        self.order(name, symbol, OrderKind.LIMIT, long, False, b, quantity=self.size(name, symbol, a), price=price, time_in_force=lives)
 
     def do_offer(self, name: str, symbol: str, a: int, b: int) -> None:
         long = self.side(name, symbol, b)
         price = self.near(symbol, (b % 150 - 15) * (1 if long else -1))
-        self.order(name, symbol, OrderKind.LIMIT, long, True, b, quantity=self.size(symbol, a), price=price, plain=a % 3 == 0)
+        self.order(name, symbol, OrderKind.LIMIT, long, True, b, quantity=self.size(name, symbol, a), price=price, plain=a % 3 == 0)
 
     def conditional(self, name: str, symbol: str, kind: OrderKind, a: int, b: int, way: int, *, closing: bool = True, **more: Any) -> None:
         long = self.side(name, symbol, b)
@@ -277,8 +290,10 @@ class Clients:
         if more.pop("limited", False):
             more["price"] = self.near(symbol, (b % 250 - 10) * way * (1 if long else -1) + a % 41 - 20, by)
             more["time_in_force"] = IN_FORCE[b % len(IN_FORCE)]
-        quantity = None if more.get("close_position") else self.size(symbol, a)
-        self.order(name, symbol, kind, long, closing, b, quantity=quantity, trigger=trigger, trigger_by=by, price_protect=a % 5 == 0, **more)
+        quantity = None if more.get("close_position") else self.size(name, symbol, a)
+        self.order(
+            name, symbol, kind, long, closing, b, quantity=quantity, trigger=trigger, trigger_by=by, price_protect=a % 5 == 0, **more
+        )
 
     def do_stop(self, name: str, symbol: str, a: int, b: int) -> None:
         lives = TimeInForce.GTE_GTC if b % 6 == 0 else None
@@ -310,8 +325,8 @@ class Clients:
         activation = self.near(symbol, (b % 80 - 5) * (1 if long else -1), by) if b % 3 else None
         callback = Bps((a % 6 + 1) * 10 if a % 9 else a % 250 * 10)
         self.order(
-            name, symbol, OrderKind.TRAILING_STOP_MARKET, long, True, b, quantity=self.size(symbol, a), callback=callback, trigger_by=by,
-            activation=activation,
+            name, symbol, OrderKind.TRAILING_STOP_MARKET, long, True, b, quantity=self.size(name, symbol, a), callback=callback,
+            trigger_by=by, activation=activation,
         )  # fmt: skip
 
     # changes
@@ -328,7 +343,9 @@ class Clients:
         at = self.pick(rows, a)
         if at is not None:
             row, order = rows[at], client.orders[at]
-            self.pair.ask(lambda: self.pair.engine.cancel(account, row.symbol, order_id=row.order_id), lambda: self.pair.model.cancel(order))
+            self.pair.ask(
+                lambda: self.pair.engine.cancel(account, row.symbol, order_id=row.order_id), lambda: self.pair.model.cancel(order)
+            )
 
     def do_cancel_algo(self, name: str, symbol: str, a: int, b: int) -> None:
         account, client = self.pair.account(name), self.pair.client(name)
@@ -345,16 +362,20 @@ class Clients:
         if a % 2:
             self.pair.ask(lambda: self.pair.engine.cancel_all(account, symbol), lambda: self.pair.model.cancel_all(client, symbol))
         else:
-            self.pair.ask(lambda: self.pair.engine.cancel_all_algos(account, symbol), lambda: self.pair.model.cancel_all_algos(client, symbol))
+            self.pair.ask(
+                lambda: self.pair.engine.cancel_all_algos(account, symbol), lambda: self.pair.model.cancel_all_algos(client, symbol)
+            )
 
     def do_amend(self, name: str, symbol: str, a: int, b: int) -> None:
         account, client = self.pair.account(name), self.pair.client(name)
         rows = list(account.orders.values())
-        at = self.pick(rows, a)
+        shown = [row for row in rows if row.reduce_only] if b % 2 else rows  # half of the time one that may only reduce
+        chosen = self.pick(shown, a)
+        at = None if chosen is None else rows.index(shown[chosen])
         if at is None or rows[at].kind is OrderKind.MARKET:
             return
         row, order = rows[at], client.orders[at]
-        quantity = row.quantity if b % 3 else self.size(row.symbol, b)
+        quantity = row.quantity if b % 3 else self.size(name, row.symbol, b)
         price = row.price if b % 7 == 0 else self.near(row.symbol, a % 161 - 80)
         self.pair.ask(
             lambda: self.pair.engine.amend(
@@ -390,7 +411,9 @@ class Clients:
         )
 
     def do_deposit(self, name: str, symbol: str, a: int, b: int) -> None:
-        amount = E8(money(a % 900 - 300) + b)
+        self.give(name, E8(money(a % 900 - 300) * BALANCES[name] // 3_000 + b))
+
+    def give(self, name: str, amount: E8) -> None:
         self.pair.engine.deposit(self.pair.account(name), amount)
         self.pair.model.deposit(self.pair.client(name), amount)
 
@@ -406,7 +429,7 @@ class Clients:
         self.pair.model.advance(at)
 
     def do_adl(self, name: str, symbol: str, a: int, b: int) -> None:
-        account, client, quantity = self.pair.account(name), self.pair.client(name), self.size(symbol, a)
+        account, client, quantity = self.pair.account(name), self.pair.client(name), self.size(name, symbol, a)
         slot = self.slot(name, b % 2 == 0) or PositionSide.BOTH
         self.pair.engine.deleverage(account, symbol, quantity=quantity, side=slot)
         self.pair.model.deleverage(client, symbol, quantity, slot)
@@ -422,8 +445,8 @@ class Clients:
         tick, lot = (getattr(self.pair.engine.facts[symbol].instrument, grid) for grid in ("tick", "lot"))
         kind = list(OrderKind)[a % 7]
         good = NewOrder(
-            symbol=symbol, side=OrderSide.BUY, kind=kind, quantity=self.size(symbol, 1), price=self.near(symbol, -20), callback=Bps(100),
-            trigger=None if kind is OrderKind.TRAILING_STOP_MARKET else self.near(symbol, 30 if a % 2 else -30),
+            symbol=symbol, side=OrderSide.BUY, kind=kind, quantity=self.size(name, symbol, 1), price=self.near(symbol, -20),
+            callback=Bps(100), trigger=None if kind is OrderKind.TRAILING_STOP_MARKET else self.near(symbol, 30 if a % 2 else -30),
             position_side=self.slot(name, a % 3 == 0),
         )  # fmt: skip
         wrong: tuple[dict[str, Any], ...] = (
@@ -432,7 +455,8 @@ class Clients:
             {"trigger": E8(tick * 10**9)}, {"callback": None}, {"callback": Bps(15)}, {"callback": Bps(5)}, {"client_id": "no spaces"},
             {"position_side": PositionSide.SHORT}, {"position_side": None}, {"reduce_only": True}, {"close_position": True},
             {"close_position": True, "quantity": None}, {"close_position": True, "quantity": None, "reduce_only": False},
-            {"activation": E8(0)}, {"activation": self.near(symbol, 50)}, {"price": self.near(symbol, 900)}, {"time_in_force": TimeInForce.FOK},
+            {"activation": E8(0)}, {"activation": self.near(symbol, 50)}, {"price": self.near(symbol, 900)},
+            {"time_in_force": TimeInForce.FOK},
         )  # fmt: skip
         changes = wrong[a % len(wrong)] | (wrong[b % len(wrong)] if b % 3 == 0 else {})
         self.pair.send(name, replace(good, **changes))
@@ -452,3 +476,30 @@ def drawn(seed: int, length: int) -> list[Act]:
     """A script by seed, for searches that need no shrinking."""
     rng = Random(seed)
     return [(rng.choice(KINDS), rng.randrange(3), rng.random() < 0.4, rng.randrange(10_000), rng.randrange(10_000)) for _ in range(length)]
+
+
+@pytest.mark.parametrize("rules", RULES, ids=["usual", "bare", "strange", "lenient"])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(acts=st.lists(ACT, min_size=30, max_size=90), late=st.booleans())
+def test_the_engine_is_the_model(rules: Rules, acts: list[Act], late: bool) -> None:
+    play(acts, rules, late=late)
+
+
+def test_the_scripts_come_everywhere() -> None:
+    """What the model was never asked, it does not prove."""
+    pairs = [play(drawn(seed, 120), RULES[seed % len(RULES)], late=seed % 3 == 0) for seed in range(24)]
+    codes = set().union(*(pair.codes for pair in pairs))
+    accounts = [account for pair in pairs for account in pair.engine.accounts.values()]
+    assert len(codes) > 30
+    assert {row.kind for account in accounts for row in account.incomes} == set(IncomeKind)
+    ends = {(row.kind, row.status) for account in accounts for row in account.algos.values()}
+    assert {kind for kind, status in ends if status is AlgoStatus.FINISHED} == {kind for kind in OrderKind if kind.conditional}
+    prefixes = {row.client_id.partition("-")[0] for account in accounts for row in account.orders.values()}
+    assert {"autoclose", "adl_autoclose"} <= prefixes
+
+
+@pytest.mark.night
+@pytest.mark.parametrize("seed", range(40))
+def test_the_engine_is_the_model_all_night(seed: int) -> None:
+    for number in range(seed * 50, seed * 50 + 50):
+        play(drawn(number, 200), RULES[number % len(RULES)], late=number % 3 == 0)
