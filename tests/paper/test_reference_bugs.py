@@ -15,7 +15,7 @@ from qtkit.paper.conditional import ConditionalBook
 from qtkit.paper.ledger import Ledger
 from qtkit.paper.market import Market
 from qtkit.paper.regular import RegularBook
-from tests.paper.test_reference import RULES, drawn, play
+from tests.paper.clients import RULES, drawn, play
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 BUGS: dict[str, Plant] = {}
