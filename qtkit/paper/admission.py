@@ -34,6 +34,9 @@ class Admission(RegularBook):
         quantity = 0 if new.close_position else filters.quantity(facts, new.quantity, market=not limit)
         callback, activation = self._trailing(market, new) if new.kind is TRAILING else (None, 0)
         trigger = 0 if new.kind is TRAILING else self._trigger(market, new)
+        price = filters.price(facts, new.price, "price") if limit else 0
+        if limit:
+            filters.percent_of_stop(facts, new.side, price, trigger)
         return Row(
             account=account.name,
             algo_id=0,
@@ -45,7 +48,7 @@ class Admission(RegularBook):
             time_in_force=self.rules.close_position_tif if new.close_position else new.time_in_force or TimeInForce.GTC,
             quantity=E8(quantity),
             trigger=E8(trigger),
-            price=E8(filters.price(facts, new.price, "price") if limit else 0),
+            price=E8(price),
             trigger_by=new.trigger_by,
             reduce_only=bool(new.reduce_only),
             close_position=new.close_position,
@@ -64,7 +67,7 @@ class Admission(RegularBook):
 
     def _trigger(self, market: Market, new: NewOrder) -> int:
         """A trigger price on the grid and within the band that is not true yet (-2021)."""
-        trigger = filters.price(market.facts, new.trigger, "triggerprice")
+        trigger = filters.price(market.facts, new.trigger, "triggerprice", stop=True)
         filters.trigger_band(market.facts, trigger, market.mark, self.rules.trigger_band)
         rising = rises(new.kind, new.side)
         if reached(market.price(new.trigger_by), self._key(market, trigger, new.trigger_by, rising=rising), rising=rising):
@@ -98,7 +101,7 @@ class Admission(RegularBook):
         price = market.price(new.trigger_by)
         if new.activation is None:
             return new.callback, price
-        if new.activation <= 0:
+        if not 0 < new.activation <= market.facts.instrument.max_price * market.tick:
             raise ExchangeError(-4135, "Invalid activation price.")
         activation = filters.price(market.facts, new.activation, "activateprice")
         if reached(price, activation, rising=new.side is OrderSide.SELL):

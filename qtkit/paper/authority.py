@@ -32,7 +32,7 @@ class Authority(ConditionalBook):
         return E8(part)
 
     def restrict(self, account: Account, code: int | None) -> None:
-        """Let an account only reduce, under -4192 (cooling-off) or -4400 (quantitative rules); None lifts it."""
+        """Let an account only reduce, under -4087, -4192 (cooling-off), -4400 (quantitative rules) or -4401; None lifts it."""
         if code is not None and code not in RESTRICTIONS:
             raise ValueError(f"an account is restricted under one of {sorted(RESTRICTIONS)}, got {code}")
         account.restricted = code or 0

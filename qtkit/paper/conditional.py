@@ -69,14 +69,19 @@ class ConditionalBook(Admission):
 
     def algo_history(self, account: Account, symbol: str | None = None) -> tuple[Row, ...]:
         """All conditional orders in any state, oldest first."""
-        return tuple(row for row in account.algos.values() if symbol in (None, row.symbol) and row.visible_ms <= self.now_ms)
+        rows = (row for row in account.algos.values() if symbol in (None, row.symbol) and row.visible_ms <= self.now_ms)
+        return tuple(row for row in rows if not self._lost(row))
+
+    def _lost(self, row: Row) -> bool:
+        ended = not row.status.open and row.status is not AlgoStatus.TRIGGERED
+        return ended and filters.forgotten(self.now_ms - row.created_ms, filled=row.actual_quantity > 0)
 
     def _find_algo(self, account: Account, algo_id: int | None, client_id: str | None, *, code: int) -> Row:
         if algo_id is None and not client_id:
             raise filters.missing("algoId")
         found = algo_id if algo_id is not None else account.algo_ids.get(client_id or "")
         row = account.algos.get(found) if found is not None else None
-        if row is None or row.visible_ms > self.now_ms:
+        if row is None or row.visible_ms > self.now_ms or self._lost(row):
             _unknown(code)
         return row
 
@@ -130,7 +135,10 @@ class ConditionalBook(Admission):
             return
         self._forget(account, row)
         if row.price_protect and gap_exceeds(market.last, market.mark, market.facts.trigger_protect):
-            self._end(account, row, AlgoStatus.EXPIRED, "Price protect")
+            if self.rules.price_protect_ends:
+                self._end(account, row, AlgoStatus.EXPIRED, "Price protect")
+            else:
+                self._wait(account, market, row)
             return
         row = replace(row, status=AlgoStatus.TRIGGERING, triggered_ms=self.now_ms, updated_ms=self.now_ms)
         self._put(account, row)
@@ -220,6 +228,9 @@ class ConditionalBook(Admission):
             return
         if parent.status is AlgoStatus.TRIGGERING:
             parent = self._tell_triggered(account, parent)
+        for each in account.resting(row.symbol):
+            if each.client_id == row.client_id:  # one of the same id was hidden behind the child
+                account.order_ids[row.client_id] = each.order_id
         ended = replace(parent, status=AlgoStatus.FINISHED, actual_quantity=row.executed, actual_price=row.average, updated_ms=self.now_ms)
         self._put(account, ended)
 

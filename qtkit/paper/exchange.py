@@ -1,6 +1,7 @@
 """The embedded exchange: accounts and orders under Binance USD-M's rules, moved only by the prices and times handed in.
 
 Synchronous, single-threaded, integers only, no clock and no randomness of its own: every price, rest and refusal repeats exactly.
+Over 300 lines: what a client may ask of the exchange beside orders stands in one place.
 """
 
 from collections.abc import Iterable, Mapping
@@ -248,6 +249,9 @@ class Exchange(Authority):
         if any(leg.symbol == symbol for leg in account.open_legs()):
             raise ExchangeError(-4048, "Margin type cannot be changed if there exists position.")
         setting.isolated = isolated
+        slots = (PositionSide.LONG, PositionSide.SHORT) if account.hedge else (PositionSide.BOTH,)
+        self._tell_account(account, Reason.MARGIN_TYPE_CHANGE, tuple(Leg(symbol, side, isolated=isolated) for side in slots))
+        self._done()
 
     def set_position_mode(self, account: Account, *, hedge: bool) -> None:
         """One-way or hedge. Raises -4059 (unchanged), -4067 (open orders), -4068 (open positions)."""
@@ -260,13 +264,20 @@ class Exchange(Authority):
         account.hedge = hedge
 
     def add_position_margin(self, account: Account, symbol: str, amount: E8, side: PositionSide = PositionSide.BOTH) -> None:
-        """Move margin into (or, negative, out of) an isolated position. Raises -4054 (there is none), -2019, -4051 (needed there)."""
+        """Move margin into (or, negative, out of) an isolated position.
+
+        Raises -4055 (nothing), -4054 (there is none), -4049 (it is cross), -4050 (more than is free), -4051 (needed there).
+        """
         self._market(symbol)
         leg = account.legs.get((symbol, side))
-        if leg is None or not leg.amount or not leg.isolated:
+        if not amount:
+            raise ExchangeError(-4055, "Amount must be positive.")
+        if leg is None or not leg.amount:
             raise ExchangeError(-4054, "Cannot add position margin: position is 0.")
+        if not leg.isolated:
+            raise ExchangeError(-4049, "Add margin only support for isolated position.")
         if amount > margin.available(account, self._markets):
-            raise ExchangeError(-2019, "Margin is insufficient.")
+            raise ExchangeError(-4050, "Cross balance insufficient.")
         kept = leg.isolated_wallet + amount + min(margin.unrealised(leg, self._markets), 0)
         if amount < 0 and kept < margin.position_margin(account, leg, self._markets):
             raise ExchangeError(-4051, "Isolated balance insufficient.")

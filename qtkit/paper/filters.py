@@ -8,10 +8,13 @@ from qtkit.paper.facts import Facts
 from qtkit.paper.rows import ExchangeError, NewOrder
 
 RESTRICTIONS = {
+    -4087: "User can only place reduce only order.",
     -4192: "Trade forbidden due to Cooling-off Period.",
     -4400: "Futures Trading Quantitative Rules violated, only reduceOnly order is allowed, please try again later.",
+    -4401: "Futures Trading Risk Control Rules of large position holding violated, only reduceOnly order is allowed.",
 }
 """Why an account may only reduce (Binance error codes, 2026-10)."""
+KEPT_UNFILLED_MS, KEPT_MS = 3 * 86_400_000, 90 * 86_400_000
 CLIENT_ID = re.compile(r"[.A-Z:/a-z0-9_-]{1,36}")
 
 
@@ -39,11 +42,16 @@ def standing(account: Account, now_ms: int) -> None:
 
 
 def may_open(account: Account, *, halted: bool) -> None:
-    """What may only reduce: a symbol on its way out (-4140), an account told so (-4192, -4400)."""
+    """What may only reduce: a symbol on its way out (-4140), an account told so (``RESTRICTIONS``)."""
     if halted:
         raise ExchangeError(-4140, "Invalid symbol status for opening position.")
     if account.restricted:
         raise ExchangeError(account.restricted, RESTRICTIONS[account.restricted])
+
+
+def forgotten(age_ms: int, *, filled: bool) -> bool:
+    """An order that ended is lost three days after its creation, one that filled after ninety (Binance, GET order and algoOrder)."""
+    return age_ms > (KEPT_MS if filled else KEPT_UNFILLED_MS)
 
 
 def client_id(new: NewOrder) -> None:
@@ -80,12 +88,12 @@ def quantity(facts: Facts, amount: E8 | None, *, market: bool) -> int:
     return amount
 
 
-def price(facts: Facts, value: E8 | None, parameter: str) -> int:
-    """Price on the tick grid within PRICE_FILTER: -1102, -4001, -1111, -4014, -4013, -4002."""
+def price(facts: Facts, value: E8 | None, parameter: str, *, stop: bool = False) -> int:
+    """Price on the tick grid within PRICE_FILTER: -1102, -4001, -1111, -4014, -4013, -4002; a stop price has -4006 and -4007."""
     if value is None:
         raise missing(parameter)
     if value <= 0:
-        raise ExchangeError(-4001, "Price less than 0.")
+        raise ExchangeError(-4006, "Stop price less than zero.") if stop else ExchangeError(-4001, "Price less than 0.")
     rules = facts.instrument
     if value % rules.tick:
         _precision(value, facts.price_precision)
@@ -94,18 +102,27 @@ def price(facts: Facts, value: E8 | None, parameter: str) -> int:
     if ticks < rules.min_price:
         raise ExchangeError(-4013, "Price less than min price.")
     if ticks > rules.max_price:
-        raise ExchangeError(-4002, "Price greater than max price.")
+        raise ExchangeError(-4007, "Stop price greater than max price.") if stop else ExchangeError(-4002, "Price greater than max price.")
     return value
 
 
 def percent_price(facts: Facts, side: OrderSide, limit: int, mark: int) -> None:
     """PERCENT_PRICE of a limit price against the mark: -4016 for a buy too high, -4024 for a sell too low."""
+    _percent(facts, side, limit, mark, codes=(-4016, -4024))
+
+
+def percent_of_stop(facts: Facts, side: OrderSide, limit: int, stop: int) -> None:
+    """The same of the limit price of a conditional order against its trigger price: -4183, -4184."""
+    _percent(facts, side, limit, stop, codes=(-4183, -4184))
+
+
+def _percent(facts: Facts, side: OrderSide, limit: int, base: int, *, codes: tuple[int, int]) -> None:
     rules = facts.instrument
-    cap, bottom = mark * rules.percent_up // 10_000, -(-mark * rules.percent_down // 10_000)
+    cap, bottom = base * rules.percent_up // 10_000, -(-base * rules.percent_down // 10_000)
     if side is OrderSide.BUY and limit > cap:
-        raise ExchangeError(-4016, f"Limit price can't be higher than {text(cap // rules.tick * rules.tick)}.")
+        raise ExchangeError(codes[0], f"Limit price can't be higher than {text(cap // rules.tick * rules.tick)}.")
     if side is OrderSide.SELL and limit < bottom:
-        raise ExchangeError(-4024, f"Limit price can't be lower than {text(-(-bottom // rules.tick) * rules.tick)}.")
+        raise ExchangeError(codes[1], f"Limit price can't be lower than {text(-(-bottom // rules.tick) * rules.tick)}.")
 
 
 def trigger_band(facts: Facts, trigger: int, mark: int, band: int) -> None:
@@ -139,6 +156,14 @@ def close_position(new: NewOrder, hedge: bool) -> None:
         return  # in hedge mode that is -4061
     if (new.position_side is PositionSide.LONG) is not (new.side is OrderSide.SELL):
         raise ExchangeError(-2022, "ReduceOnly Order is rejected.")
+
+
+def amended(facts: Facts, quote: int | None, *, halted: bool) -> None:
+    """What may not be amended: orders of a halted symbol (-5024), to less than the minimum notional (-5029; None: exempt)."""
+    if halted:
+        raise ExchangeError(-5024, "Symbol is not in trading status. Order amendment is not permitted.")
+    if quote is not None and quote < facts.instrument.min_notional:
+        raise ExchangeError(-5029, f"Order's notional must be no smaller than {text(facts.instrument.min_notional)}.")
 
 
 def _precision(value: int, digits: int) -> None:

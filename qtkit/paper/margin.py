@@ -28,19 +28,39 @@ def upkeep(leg: Leg, markets: Markets) -> int:
     return maintenance(notional(market.mark, leg.amount), market.facts.brackets)
 
 
-def order_margin(account: Account, markets: Markets, *, plus: OrderRow | None = None, without: int = 0) -> int:
-    """What resting orders hold beside the positions, ``plus`` one that does not rest yet and ``without`` the one of that id.
+def order_margin(account: Account, markets: Markets) -> int:
+    """What resting orders hold beside the positions."""
+    return _held(account, markets, _sides(account, 0))
+
+
+def order_margins(account: Account, markets: Markets, plus: OrderRow, *, without: int) -> tuple[int, int]:
+    """What resting orders hold, the one of the id ``without`` left out: as it is, and with ``plus`` as well."""
+    sides = _sides(account, without)
+    before = _held(account, markets, sides)
+    _count(account, sides, plus)
+    return before, _held(account, markets, sides)
+
+
+def _sides(account: Account, without: int) -> dict[Slot, list[int]]:
+    """Notional of the bids and the asks of every slot; orders that can only reduce are left out."""
+    sides: dict[Slot, list[int]] = {}
+    for row in account.resting():
+        if row.order_id != without:
+            _count(account, sides, row)
+    return sides
+
+
+def _count(account: Account, sides: dict[Slot, list[int]], row: OrderRow) -> None:
+    if not reduces(account.hedge, row):
+        sides.setdefault((row.symbol, row.position_side), [0, 0])[row.side is OrderSide.SELL] += notional(row.price, row.remaining)
+
+
+def _held(account: Account, markets: Markets, sides: dict[Slot, list[int]]) -> int:
+    """Margin of these orders beside the positions.
 
     A slot holds ``max(|position + bids|, |position - asks|) / leverage``, the position at the mark, orders at their price
-    (Binance, "How to calculate the margin requirement", 2022-12-06). Orders that can only reduce are left out.
+    (Binance, "How to calculate the margin requirement", 2022-12-06).
     """
-    sides: dict[Slot, list[int]] = {}
-    for row in (*account.resting(), *(() if plus is None else (plus,))):
-        if row.order_id == without != 0 and row is not plus:
-            continue
-        if not reduces(account.hedge, row):
-            book = sides.setdefault((row.symbol, row.position_side), [0, 0])
-            book[row.side is OrderSide.SELL] += notional(row.price, row.remaining)
     held = 0
     for (symbol, position_side), (bids, asks) in sides.items():
         leverage = account.setting(symbol).leverage
@@ -54,12 +74,12 @@ def position_margin(account: Account, leg: Leg, markets: Markets) -> int:
     return initial(notional(markets[leg.symbol].mark, leg.amount), account.setting(leg.symbol).leverage)
 
 
-def available(account: Account, markets: Markets, *, without: int = 0) -> int:
+def available(account: Account, markets: Markets, *, orders: int | None = None) -> int:
     """Free for new margin: cross wallet and cross profit less what positions and orders hold; never negative.
 
-    ``without`` is the id of an order that is about to be replaced.
+    ``orders`` is what orders hold, where that is known or is to be taken otherwise than it is.
     """
-    free = account.cross_wallet - order_margin(account, markets, without=without)
+    free = account.cross_wallet - (order_margin(account, markets) if orders is None else orders)
     for leg in account.open_legs():
         if not leg.isolated:
             free += unrealised(leg, markets) - position_margin(account, leg, markets)

@@ -19,7 +19,7 @@ class RegularBook(Ledger):
 
         Raises ``ExchangeError``: -1121, -4120 (conditional type), -4061/-1106 (position side), -4015/-4116 (client id), -1102, the
         filters, -2022/-4118 (reduce-only), -4164, -4016/-4024/-4131, -2025, -2027, -2019, -5021/-5022, -2023 (in liquidation),
-        -4140/-4192/-4400 (may only reduce).
+        -4140, -4087/-4192/-4400/-4401 (may only reduce).
         """
         row = self._enter(account, self._draft(account, new))
         self._done()
@@ -42,8 +42,8 @@ class RegularBook(Ledger):
     ) -> OrderRow:
         """Change price and quantity of a resting limit order; a quantity already filled cancels it.
 
-        A reducing order is cut to the position. Raises -2013 (no such open order), -5027 (nothing changes), -5022 (post-only would take)
-        and what ``submit`` raises for filters, position and margin.
+        A reducing order is cut to the position. Raises -2013 (no such open order), -5027 (nothing changes), -5024 (halted), -5029 (too
+        small), -5022 (post-only would take) and what ``submit`` raises for filters, position and margin.
         """
         row = self._find(account, symbol, order_id, client_id, code=-2013)
         market = self._market(symbol)
@@ -54,7 +54,9 @@ class RegularBook(Ledger):
         filters.percent_price(market.facts, side, price, market.mark)
         if (quantity, price) == (row.quantity, row.price):
             raise ExchangeError(-5027, "No need to modify the order.")
-        if margin.reduces(account.hedge, row):
+        lowers = margin.reduces(account.hedge, row)
+        filters.amended(market.facts, None if lowers else notional(price, quantity), halted=symbol in self.halted)
+        if lowers:
             quantity = E8(self._clamped(account, symbol, row.position_side, side, quantity, without=row.order_id))
         changed = replace(row, quantity=quantity, price=price, updated_ms=self.now_ms)
         if quantity > row.executed:
@@ -98,7 +100,10 @@ class RegularBook(Ledger):
 
     def order_history(self, account: Account, symbol: str | None = None) -> tuple[OrderRow, ...]:
         """All regular orders in any state, oldest first; children of conditional orders included."""
-        return tuple(row for row in account.orders.values() if symbol in (None, row.symbol))
+        return tuple(row for row in account.orders.values() if symbol in (None, row.symbol) and not self._forgotten(row))
+
+    def _forgotten(self, row: OrderRow) -> bool:
+        return row.status.terminal and filters.forgotten(self.now_ms - row.created_ms, filled=row.executed > 0)
 
     def _find(self, account: Account, symbol: str, order_id: int | None, client_id: str | None, *, code: int) -> OrderRow:
         self._market(symbol)
@@ -106,7 +111,7 @@ class RegularBook(Ledger):
             raise filters.missing("origClientOrderId")
         found = order_id if order_id is not None else account.order_ids.get(client_id or "")
         row = account.orders.get(found) if found is not None else None
-        if row is None or row.symbol != symbol:
+        if row is None or row.symbol != symbol or self._forgotten(row):
             raise ExchangeError(code, "Order does not exist." if code == -2013 else "Unknown order sent.")
         return row
 
@@ -194,7 +199,7 @@ class RegularBook(Ledger):
             raise ExchangeError(-5021, "Due to the order could not be filled immediately, the FOK order has been rejected.")
 
     def _require_margin(self, account: Account, market: Market, row: OrderRow, *, replaces: bool = False) -> None:
-        """What adds to a position must be allowed (-4192, -4400, -4140), needs room in its bracket (-2027) and margin (-2019).
+        """What adds to a position must be allowed (-4140, -4400 and others), needs room in its bracket (-2027) and margin (-2019).
 
         Cost of an order: the margin that its slot holds more, and its loss at the mark (Binance, "cost required to open a position").
         ``replaces``: the row is a change of the resting order of its id.
@@ -203,18 +208,16 @@ class RegularBook(Ledger):
         if not opened:
             return
         filters.may_open(account, halted=row.symbol in self.halted)
-        leverage = account.setting(row.symbol).leverage
         price = row.price or self._taker_price(market, row.side)
         amount = account.amount(row.symbol, row.position_side)
         same = amount and (amount > 0) is (row.side is OrderSide.BUY)
-        if notional(price, opened + (abs(amount) if same else 0)) > market.facts.max_notional(leverage):
+        if notional(price, opened + (abs(amount) if same else 0)) > market.facts.max_notional(account.setting(row.symbol).leverage):
             raise ExchangeError(-2027, "Exceeded the maximum allowable position at current leverage.")
         worse = price - market.mark if row.side is OrderSide.BUY else market.mark - price
-        held = row.order_id if replaces else 0
-        before = margin.order_margin(account, self._markets, without=held)
-        after = margin.order_margin(account, self._markets, plus=replace(row, price=E8(price)), without=held)
+        asked = replace(row, price=E8(price))
+        before, after = margin.order_margins(account, self._markets, asked, without=row.order_id if replaces else 0)
         need = after - before + max(notional(worse, opened), 0)
-        if need > margin.available(account, self._markets, without=held):
+        if need > margin.available(account, self._markets, orders=before):
             raise ExchangeError(-2019, "Margin is insufficient.")
 
     # life

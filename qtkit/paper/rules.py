@@ -43,6 +43,8 @@ class Rules:
         take_bound: a market order whose price lies beyond ``market_take_bound`` of the mark is refused with -4131. [doc]
         take_bound_child: a conditional order that meets the bound at its trigger gets a child, which expires unfilled: FINISHED with
             nothing done. If off: REJECTED without a child. [doc: "the order will expire", FAQ 2021-09-17; inferred for children, off]
+        price_protect_ends: an order that priceProtect keeps from triggering expires. If off: it waits on, and triggers when mark and last
+            are near each other again beyond its trigger. [doc: it "will not be triggered", FAQ 2020-10-29; inferred: on]
         mark_truncated: a trigger by mark price compares the mark cut to the symbol's price precision, so a falling one fires up to
             one unit of it earlier. [doc: FAQ on stop orders, 2024-08-20]
         trigger_band: a trigger price further than this from the mark, bps, is refused with -4210 or -4211; 0: no band.
@@ -74,6 +76,7 @@ class Rules:
     slippage: Bps = _SLIPPAGE
     take_bound: bool = True
     take_bound_child: bool = False
+    price_protect_ends: bool = True
     mark_truncated: bool = True
     trigger_band: Bps = _NO_BAND
     immediate_code: int = -2021

@@ -17,14 +17,15 @@ from tests.paper.pair import BALANCES, DOGE, NAMES, Pair
 IN_FORCE = (None, None, TimeInForce.GTC, TimeInForce.GTX, TimeInForce.IOC, TimeInForce.FOK)
 KINDS = (
     *("drift",) * 5, *("touch",) * 8, "jump", "jump", "crash", "part", "ruin", "ruin", "market", "market", "reduce", "reduce",
-    "limit", "limit", "offer", "offer", "stop", "stop", "target", "stop-limit", "trail", "trail", "floor", "ceiling", "entry",
-    "cancel", "cancel-algo", "cancel-all", "amend", "amend", "leverage", "mode", "hedge", "margin", "deposit", "fund", "fund",
-    "wait", "adl", "bar", "nonsense",
+    "reduce", "limit", "limit", "offer", "offer", "offer", "offer", "stop", "stop", "target", "stop-limit", "trail", "trail",
+    "floor", "ceiling", "entry", "cancel", "cancel-algo", "cancel-all", "amend", "amend", "leverage", "mode", "hedge", "margin",
+    "deposit", "fund", "fund", "wait", "adl", "bar", "nonsense",
 )  # fmt: skip
 Act = tuple[str, int, bool, int, int]  # kind, client, symbol, two numbers
 RULES = (
     Rules(half_spread_ticks=1, slippage=Bps(1), max_conditional=6, max_orders=5),
-    Rules(half_spread_ticks=0, slippage=Bps(0), liquidation_first=False, slot_lag_ms=30_000, mark_truncated=False, take_bound_child=True),
+    Rules(half_spread_ticks=0, slippage=Bps(0), liquidation_first=False, slot_lag_ms=30_000, mark_truncated=False, take_bound_child=True,
+        price_protect_ends=False),
     Rules(
         half_spread_ticks=1, slippage=Bps(5), floor_beside_stop=False, stop_while_flat=False, conditional_reserves=True,
         reserves_block_trigger=True, trade_before_algo=False, reduce_only_failure=AlgoStatus.EXPIRED, liquidation_ms=20_000,
@@ -128,10 +129,9 @@ class Clients:
         account = self.pair.account(name)
         side = OrderSide.BUY if long is not closing else OrderSide.SELL
         reduce = True if closing and not account.hedge and not plain and not more.get("close_position") else None
-        prefix = "a" if kind.conditional else "o"
         new = NewOrder(
             symbol=symbol, side=side, kind=kind, position_side=self.slot(name, long), reduce_only=reduce,
-            client_id=f"{prefix}{number % 12}" if number % 3 == 0 else "", **more,
+            client_id=f"id{number % 12}" if number % 3 == 0 else "", **more,
         )  # fmt: skip
         self.pair.send(name, new)
 
@@ -140,7 +140,7 @@ class Clients:
 
     def do_reduce(self, name: str, symbol: str, a: int, b: int) -> None:
         long = self.side(name, symbol, b)
-        self.order(name, symbol, OrderKind.MARKET, long, True, b, quantity=self.size(name, symbol, a), plain=b % 4 == 0)
+        self.order(name, symbol, OrderKind.MARKET, long, True, b, quantity=self.size(name, symbol, a), plain=b % 7 == 0)
 
     def do_limit(self, name: str, symbol: str, a: int, b: int) -> None:
         long = b % 2 == 0
@@ -152,7 +152,7 @@ class Clients:
     def do_offer(self, name: str, symbol: str, a: int, b: int) -> None:
         long = self.side(name, symbol, b)
         price = self.near(symbol, (b % 150 - 15) * (1 if long else -1))
-        self.order(name, symbol, OrderKind.LIMIT, long, True, b, quantity=self.size(name, symbol, a), price=price, plain=a % 3 == 0)
+        self.order(name, symbol, OrderKind.LIMIT, long, True, b, quantity=self.size(name, symbol, a), price=price, plain=a % 5 == 0)
 
     def conditional(self, name: str, symbol: str, kind: OrderKind, a: int, b: int, way: int, *, closing: bool = True, **more: Any) -> None:
         long = self.side(name, symbol, b)
@@ -327,6 +327,7 @@ class Clients:
             {"position_side": PositionSide.SHORT}, {"position_side": None}, {"reduce_only": True}, {"close_position": True},
             {"close_position": True, "quantity": None}, {"close_position": True, "quantity": None, "reduce_only": False},
             {"activation": E8(0)}, {"activation": self.near(symbol, 50)}, {"price": self.near(symbol, 900)},
+            {"price": self.near(symbol, -900)}, {"side": OrderSide.SELL, "price": self.near(symbol, -600)},
             {"time_in_force": TimeInForce.FOK},
         )  # fmt: skip
         changes = wrong[a % len(wrong)] | (wrong[b % len(wrong)] if b % 3 == 0 else {})

@@ -477,12 +477,12 @@ class Reference:
             raise Refusal(-4005)
         return value
 
-    def ask_price(self, place: Place, value: int | None) -> int:
+    def ask_price(self, place: Place, value: int | None, *, stop: bool = False) -> int:
         rules = place.facts.instrument
         if value is None:
             raise Refusal(-1102)
         if value <= 0:
-            raise Refusal(-4001)
+            raise Refusal(-4006 if stop else -4001)
         if value % (UNIT // 10**place.facts.price_precision):
             raise Refusal(-1111)
         if value % rules.tick:
@@ -490,7 +490,7 @@ class Reference:
         if value < rules.min_price * rules.tick:
             raise Refusal(-4013)
         if value > rules.max_price * rules.tick:
-            raise Refusal(-4002)
+            raise Refusal(-4007 if stop else -4002)
         return value
 
     def ask_percent(self, place: Place, buys: bool, price: int) -> None:
@@ -598,6 +598,8 @@ class Reference:
         self.ask_percent(place, buys, price)
         if (quantity, price) == (order.quantity, order.price):
             raise Refusal(-5027)
+        if not client.reduces(order) and self.near(price, quantity) < place.facts.instrument.min_notional:
+            raise Refusal(-5029)
         was = order.quantity, order.price
         order.quantity, order.price = quantity, price
         try:
@@ -643,12 +645,17 @@ class Reference:
         if new.kind is TRAILING:
             self.ask_trail(place, algo, new, now)
         else:
-            algo.trigger = self.ask_price(place, new.trigger)
+            algo.trigger = self.ask_price(place, new.trigger, stop=True)
             level = self.level(algo)
             if now >= level if self.rises(algo) else now <= level:
                 raise Refusal(self.rules.immediate_code)
         if limit:
             algo.price = self.ask_price(place, new.price)
+            rules = place.facts.instrument
+            if algo.buys and algo.price > Fraction(algo.trigger * rules.percent_up, 10_000):
+                raise Refusal(-4183)
+            if not algo.buys and algo.price < Fraction(algo.trigger * rules.percent_down, 10_000):
+                raise Refusal(-4184)
         self.ask_room(client, algo)
         client.algos.append(algo)
         self.wait(algo)
@@ -666,7 +673,7 @@ class Reference:
             raise Refusal(self.rules.immediate_code)
         algo.callback, algo.activation = new.callback, now
         if new.activation is not None:
-            if new.activation <= 0:
+            if new.activation <= 0 or new.activation > place.facts.instrument.max_price * place.tick:
                 raise Refusal(-4135)
             algo.activation = self.ask_price(place, new.activation)
             if now <= algo.activation if algo.buys else now >= algo.activation:
@@ -706,7 +713,10 @@ class Reference:
         place = self.places[algo.symbol]
         gap = Fraction(abs(place.last - place.mark), place.mark)
         if algo.protected and gap > Fraction(place.facts.trigger_protect, UNIT):
-            algo.status = "EXPIRED"
+            if self.rules.price_protect_ends:
+                algo.status = "EXPIRED"
+            else:
+                self.wait(algo)
             return
         algo.status = "TRIGGERING"
         quantity = algo.quantity
@@ -793,10 +803,14 @@ class Reference:
 
     def move_margin(self, client: Client, symbol: str, amount: int, slot: PositionSide) -> None:
         leg = client.legs.get((symbol, slot))
-        if leg is None or not leg.amount or not leg.isolated:
+        if not amount:
+            raise Refusal(-4055)
+        if leg is None or not leg.amount:
             raise Refusal(-4054)
+        if not leg.isolated:
+            raise Refusal(-4049)
         if amount > self.free(client):
-            raise Refusal(-2019)
+            raise Refusal(-4050)
         needed = self.first_margin(client, symbol, self.near(self.places[symbol].mark, leg.amount))
         if amount < 0 and leg.margin + amount + min(self.profit(leg), 0) < needed:
             raise Refusal(-4051)

@@ -7,7 +7,8 @@ import pytest
 from qtkit.core.model import E8, Bps, OrderKind, OrderSide, OrderStatus, PositionSide, Side, Ticks, TriggerBy
 from qtkit.paper.exchange import Exchange
 from qtkit.paper.facts import FACTS
-from qtkit.paper.rows import AlgoStatus, Execution, IncomeKind, OrderUpdate
+from qtkit.paper.market import HOUR_MS
+from qtkit.paper.rows import AccountUpdate, AlgoStatus, Execution, IncomeKind, OrderUpdate, Reason
 from tests.paper.engine import BTC, EXACT, MODES, SIDES, START, World, money, refused
 
 ETH = "ETHUSDT"
@@ -162,6 +163,83 @@ def test_a_child_beyond_the_take_bound_may_expire_unfilled(side: Side) -> None:
     child = world.child(row)
     assert child.status is OrderStatus.EXPIRED and child.executed == 0 and world.amount
     assert not world.account.open_orders and not world.account.open_algos
+
+
+@SIDES
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_becomes_of_a_protected_stop_is_a_rule(side: Side, ends: bool) -> None:
+    world = World(side, replace(EXACT, price_protect_ends=ends))
+    world.enter()
+    row = world.stop(-2, price_protect=True)
+    world.price(world.away(-8), mark=world.away(-2.5))
+    assert world.algo(row).status is (AlgoStatus.EXPIRED if ends else AlgoStatus.NEW) and world.amount
+    world.price(world.away(-3), mark=world.away(-2.5))
+    assert world.algo(row).status is (AlgoStatus.EXPIRED if ends else AlgoStatus.FINISHED) and bool(world.amount) is ends
+
+
+# lists and ids
+
+
+@SIDES
+def test_two_hundred_conditional_orders_over_all_symbols(side: Side) -> None:
+    world = World(side)
+    world.price(2_000, symbol=ETH)
+    for number in range(200):
+        symbol = (BTC, ETH)[number % 2]
+        world.conditional(OrderKind.STOP_MARKET, quantity=1, trigger=(world.away(-2), 2_000 - side.sign * 40)[number % 2], symbol=symbol)
+    with refused(-4045):
+        world.stop(-3)
+    world.ex.cancel_algo(world.account, algo_id=next(iter(world.account.open_algos)))
+    world.stop(-3)
+
+
+@SIDES
+def test_what_ended_without_a_fill_is_forgotten_after_three_days(side: Side) -> None:
+    day = 24 * HOUR_MS
+    world = World(side)
+    filled, stop = world.enter(), world.stop(-2)
+    world.price(world.away(-2))
+    cancelled, gone = world.limit(side.opening, world.away(-4)), world.stop(-4)
+    world.ex.cancel_all(world.account, BTC), world.ex.cancel_all_algos(world.account, BTC)
+    resting, waiting = world.limit(side.opening, world.away(-4)), world.stop(-4)
+    world.ex.advance(world.ex.now_ms + 3 * day)
+    assert world.order(cancelled).status is OrderStatus.CANCELED and world.algo(gone).status is AlgoStatus.CANCELED
+    world.ex.advance(world.ex.now_ms + 1)
+    with refused(-2013):
+        world.order(cancelled)
+    with refused(-2013):
+        world.algo(gone)
+    assert cancelled.order_id not in {row.order_id for row in world.ex.order_history(world.account)}
+    assert gone.algo_id not in {row.algo_id for row in world.ex.algo_history(world.account)}
+    assert world.order(filled).executed and world.algo(stop).actual_quantity
+    world.ex.advance(world.ex.now_ms + 90 * day)
+    with refused(-2013):
+        world.order(filled)
+    with refused(-2013):
+        world.algo(stop)
+    assert world.order(resting).status is OrderStatus.NEW and world.algo(waiting).status is AlgoStatus.NEW
+
+
+@SIDES
+def test_an_order_is_found_again_when_a_child_of_its_id_has_ended(side: Side) -> None:
+    """Both books have ids of their own, and a child brings its parent's into the other one."""
+    world = World(side)
+    world.enter()
+    row = world.limit(side.opening, world.away(-4), client_id="same")
+    world.stop(-2, client_id="same")
+    world.price(world.away(-2))
+    assert world.ex.order(world.account, BTC, client_id="same") == row
+    with refused(-4116):
+        world.limit(side.opening, world.away(-4), client_id="same")
+    assert world.ex.cancel(world.account, BTC, client_id="same").order_id == row.order_id
+
+
+def test_a_change_of_the_margin_mode_is_told() -> None:
+    world = World()
+    world.ex.set_margin_mode(world.account, BTC, isolated=True)
+    (event,) = world.events
+    assert isinstance(event, AccountUpdate) and event.reason is Reason.MARGIN_TYPE_CHANGE
+    assert [(row.symbol, row.isolated, row.amount) for row in event.positions] == [(BTC, True, 0)]
 
 
 # what the exchange does

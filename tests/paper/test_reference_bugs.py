@@ -175,17 +175,15 @@ def resting_orders_reserve_nothing(patch: pytest.MonkeyPatch) -> None:
 
 @bug
 def orders_hold_no_margin(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("qtkit.paper.margin.order_margin", lambda *args, **more: 0)
+    patch.setattr("qtkit.paper.margin._held", lambda *args: 0)
 
 
 @bug
 def both_sides_hold_margin(patch: pytest.MonkeyPatch) -> None:
-    def held(account: Account, markets: Any, *, plus: Any = None, without: int = 0) -> int:
-        rows = [row for row in (*account.resting(), *((plus,) if plus else ())) if row.order_id != without or row is plus]
-        opening = [row for row in rows if not margin.reduces(account.hedge, row)]
-        return sum(margin.initial(row.price * row.remaining // ONE, account.setting(row.symbol).leverage) for row in opening)
+    def held(account: Account, markets: Any, sides: Any) -> int:
+        return sum(margin.initial(bids + asks, account.setting(symbol).leverage) for (symbol, _), (bids, asks) in sides.items())
 
-    patch.setattr("qtkit.paper.margin.order_margin", held)
+    patch.setattr("qtkit.paper.margin._held", held)
 
 
 @bug
