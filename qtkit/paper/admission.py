@@ -55,6 +55,7 @@ class Admission(RegularBook):
             price_protect=new.price_protect,
             callback=callback,
             activation=E8(activation),
+            good_till_ms=0 if new.close_position else filters.good_till(new, self.now_ms),
             created_ms=self.now_ms,
             updated_ms=self.now_ms,
             visible_ms=self.now_ms + self.rules.algo_read_lag_ms,

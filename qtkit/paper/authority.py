@@ -1,10 +1,15 @@
-"""What the exchange does of its own accord: auto-deleveraging, an account that may only reduce, a symbol that may not be opened."""
+"""What the exchange does of its own accord: it lets dated orders expire, deleverages, restricts an account, halts a symbol."""
+
+from heapq import heappop
 
 from qtkit.core.matching import reducible
-from qtkit.core.model import E8, OrderSide, PositionSide
+from qtkit.core.model import E8, OrderSide, OrderStatus, PositionSide
 from qtkit.paper.account import Account
 from qtkit.paper.conditional import ConditionalBook
 from qtkit.paper.filters import RESTRICTIONS
+from qtkit.paper.rows import AlgoStatus
+
+NEVER_MS = 1 << 62
 
 
 class Authority(ConditionalBook):
@@ -30,6 +35,18 @@ class Authority(ConditionalBook):
         self._autoclose(account, leg, "adl_autoclose-", part, at)
         self._done()
         return E8(part)
+
+    def _expire(self, symbol: str) -> int:
+        """Orders of a symbol whose date has come (GTD) expire; answers the next date."""
+        heap = self._deadlines.get(symbol)
+        while heap and heap[0][0] <= self.now_ms:
+            _, name, conditional, number = heappop(heap)
+            account = self.accounts[name]
+            if conditional and account.algos[number].status is AlgoStatus.NEW:
+                self._end(account, account.algos[number], AlgoStatus.EXPIRED)
+            elif not conditional and not account.orders[number].status.terminal:
+                self._close_order(account, account.orders[number], OrderStatus.EXPIRED)
+        return heap[0][0] if heap else NEVER_MS
 
     def restrict(self, account: Account, code: int | None) -> None:
         """Let an account only reduce, under -4087, -4192 (cooling-off), -4400 (quantitative rules) or -4401; None lifts it."""

@@ -32,6 +32,7 @@ class ConditionalBook(Admission):
         if row.close_position:
             account.slots[family(row)] = algo_id
         self._put(account, row)
+        self._until(row, algo_id)
         self._wait(account, market, row)
         if row.kind is TRAILING and reached(market.price(row.trigger_by), row.activation, rising=row.side is OrderSide.SELL):
             self._trail(account, market, algo_id)
@@ -190,6 +191,7 @@ class ConditionalBook(Admission):
             trigger_by=row.trigger_by,
             price_protect=row.price_protect,
             algo_id=row.algo_id,
+            good_till_ms=row.good_till_ms if limit else 0,
             created_ms=self.now_ms,
             updated_ms=self.now_ms,
         )

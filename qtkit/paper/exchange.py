@@ -77,25 +77,25 @@ class Exchange(Authority):
             listener(symbol, last, mark, self.now_ms)
 
     def advance(self, at_ms: int) -> None:
-        """Time passes without a price: minutes close, funding is paid."""
+        """Time passes without a price: minutes close, orders with a date expire, funding is paid."""
         if at_ms <= self.now_ms:
             return
         self.now_ms = at_ms
         for market in self._markets.values():
             if market.last and at_ms >= market.wake_ms:
                 self._roll(market)
-                market.wake_ms = min(at_ms, market.funding_ms)
+                market.wake_ms = min(at_ms, market.funding_ms, self._expire(market.symbol))
             if at_ms >= market.funding_ms:
                 self._fund(market)
         self._done()
 
     def _wake(self, market: Market, price: int, mark: int) -> None:
-        """A minute's first tick: close the minute before, open this one."""
+        """A minute's first tick: close the minute before, open this one. Also the date of an order."""
         minute = self.now_ms // MINUTE_MS
         self._roll(market)
         if market.last_series.minute < minute or not market.last_series.count:
             market.restart(minute, price, mark)
-        market.wake_ms = (minute + 1) * MINUTE_MS
+        market.wake_ms = min((minute + 1) * MINUTE_MS, self._expire(market.symbol))
 
     def _roll(self, market: Market) -> None:
         minute = self.now_ms // MINUTE_MS
@@ -298,6 +298,7 @@ class Exchange(Authority):
         twin.accounts = {name: account.clone() for name, account in self.accounts.items()}
         twin._markets = {symbol: market.clone() for symbol, market in self._markets.items()}
         twin._last_id, twin.halted = self._last_id, self.halted.copy()
+        twin._deadlines = {symbol: heap.copy() for symbol, heap in self._deadlines.items()}
         return twin
 
 

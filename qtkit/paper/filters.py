@@ -5,7 +5,7 @@ import re
 from qtkit.core.model import E8, ONE, OrderKind, OrderSide, PositionSide
 from qtkit.paper.account import Account
 from qtkit.paper.facts import Facts
-from qtkit.paper.rows import ExchangeError, NewOrder
+from qtkit.paper.rows import ExchangeError, NewOrder, TimeInForce
 
 RESTRICTIONS = {
     -4087: "User can only place reduce only order.",
@@ -52,6 +52,17 @@ def may_open(account: Account, *, halted: bool) -> None:
 def forgotten(age_ms: int, *, filled: bool) -> bool:
     """An order that ended is lost three days after its creation, one that filled after ninety (Binance, GET order and algoOrder)."""
     return age_ms > (KEPT_MS if filled else KEPT_UNFILLED_MS)
+
+
+def good_till(new: NewOrder, now_ms: int) -> int:
+    """The date of a GTD order in whole seconds, ms; 0 for others: -1102 without, -5040 not later than ten minutes from now."""
+    if new.time_in_force is not TimeInForce.GTD:
+        return 0
+    if new.good_till_ms is None:
+        raise missing("goodtilldate")
+    if not now_ms + 600_000 < new.good_till_ms < 253_402_300_799_000:
+        raise ExchangeError(-5040, "The goodTillDate timestamp must be greater than the current time plus 600 seconds.")
+    return new.good_till_ms // 1_000 * 1_000
 
 
 def client_id(new: NewOrder) -> None:

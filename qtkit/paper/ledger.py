@@ -1,11 +1,13 @@
 """The ground floor of the exchange: fills, wallets, funding, liquidation, and the order in which events are told.
 
-The order books are built on it; what they must do when an order or a position ends is asked back through two abstract methods.
+The order books are built on it; what they must do when an order or a position ends is asked back through abstract methods.
+Over 300 lines: everything that moves money stands in one place.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from heapq import heappush
 
 from qtkit.core.matching import fee, funding, notional, taker_price
 from qtkit.core.model import E8, ONE, OrderKind, OrderSide, OrderStatus, Ticks, TriggerBy
@@ -32,6 +34,7 @@ from qtkit.paper.rows import (
 from qtkit.paper.rules import Rules
 
 PriceListener = Callable[[str, Ticks, E8, int], None]
+Deadline = tuple[int, str, bool, int]  # time, account, conditional?, id
 BarListener = Callable[[str, TriggerBy, Candle], None]
 
 
@@ -50,6 +53,7 @@ class Ledger(ABC):
         self.halted: set[str] = set()
         self._markets = {symbol: Market(row, rules, start_ms) for symbol, row in facts.items()}
         self._last_id = 1_000_000_000 + seed % 1_000_000 * 1_000
+        self._deadlines: dict[str, list[Deadline]] = {}
         self._pending: list[AccountEvent] = []
         self._dirty: dict[str, None] = {}
         self._telling = False
@@ -75,6 +79,12 @@ class Ledger(ABC):
     def _id(self) -> int:
         self._last_id += 1
         return self._last_id
+
+    def _until(self, row: OrderRow | AlgoRow, number: int) -> None:
+        """An order with a date wakes its market then; ``Exchange`` lets it expire."""
+        if row.good_till_ms:
+            heappush(self._deadlines.setdefault(row.symbol, []), (row.good_till_ms, row.account, isinstance(row, AlgoRow), number))
+            self._markets[row.symbol].wake_ms = min(self._markets[row.symbol].wake_ms, row.good_till_ms)
 
     def _tell(self, event: AccountEvent) -> None:
         if self.listeners:

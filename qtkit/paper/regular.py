@@ -1,4 +1,7 @@
-"""The regular order book: market and limit orders."""
+"""The regular order book: market and limit orders.
+
+Over 300 lines: what admits an order and what becomes of it lean on the same few rules.
+"""
 
 from dataclasses import replace
 
@@ -152,6 +155,7 @@ class RegularBook(Ledger):
             quantity=E8(quantity),
             price=E8(price),
             reduce_only=bool(new.reduce_only),
+            good_till_ms=0 if is_market else filters.good_till(new, self.now_ms),
             created_ms=self.now_ms,
             updated_ms=self.now_ms,
         )
@@ -230,6 +234,7 @@ class RegularBook(Ledger):
         account.orders[order_id] = row
         account.open_orders[order_id] = None
         account.order_ids[row.client_id] = order_id
+        self._until(row, order_id)
         self._tell_order(account, row, Execution.NEW)
         if dead:
             return self._close_order(account, row, OrderStatus.EXPIRED)

@@ -14,7 +14,7 @@ from qtkit.paper.rows import AlgoRow, AlgoStatus, OrderRow, TimeInForce
 from tests.paper.engine import BTC, money
 from tests.paper.pair import BALANCES, DOGE, NAMES, Pair
 
-IN_FORCE = (None, None, TimeInForce.GTC, TimeInForce.GTX, TimeInForce.IOC, TimeInForce.FOK)
+IN_FORCE = (None, TimeInForce.GTD, TimeInForce.GTC, TimeInForce.GTX, TimeInForce.IOC, TimeInForce.FOK)
 KINDS = (
     *("drift",) * 5, *("touch",) * 8, "jump", "jump", "crash", "part", "ruin", "ruin", "market", "market", "reduce", "reduce",
     "reduce", "limit", "limit", "offer", "offer", "offer", "offer", "stop", "stop", "target", "stop-limit", "trail", "trail",
@@ -129,6 +129,8 @@ class Clients:
         account = self.pair.account(name)
         side = OrderSide.BUY if long is not closing else OrderSide.SELL
         reduce = True if closing and not account.hedge and not plain and not more.get("close_position") else None
+        if more.get("time_in_force") is TimeInForce.GTD:
+            more["good_till_ms"] = self.pair.engine.now_ms + 590_000 + number * 20
         new = NewOrder(
             symbol=symbol, side=side, kind=kind, position_side=self.slot(name, long), reduce_only=reduce,
             client_id=f"id{number % 12}" if number % 3 == 0 else "", **more,

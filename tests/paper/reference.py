@@ -59,6 +59,7 @@ class Order:
     price: int
     only_reduces: bool
     parent: "Algo | None" = None
+    until: int = 0
     status: str = "NEW"
     done: int = 0
     quote: int = 0
@@ -93,6 +94,7 @@ class Algo:
     callback: int = 0
     activation: int = 0
     best: int | None = None
+    until: int = 0
     status: str = "NEW"
     done: int = 0
     since: int = 0
@@ -235,6 +237,7 @@ class Reference:
         place = self.places[symbol]
         self.now = max(self.now, at)
         place.last, place.mark = last * place.tick, mark
+        self.expire(symbol)
         self.fund(symbol)
         if self.rules.liquidation_first:
             self.check_all()
@@ -251,6 +254,7 @@ class Reference:
         if at > self.now:
             self.now = at
             for symbol in self.places:
+                self.expire(symbol)
                 self.fund(symbol)
             self.check_all()
 
@@ -266,6 +270,16 @@ class Reference:
                         if leg.isolated:
                             leg.margin += paid
                         client.book("FUNDING_FEE", paid, symbol)
+
+    def expire(self, symbol: str) -> None:
+        """Orders with a date end at it."""
+        for client in self.clients.values():
+            for order in client.orders:
+                if order.open and order.symbol == symbol and 0 < order.until <= self.now:
+                    self.end(order, "EXPIRED")
+            for algo in client.algos:
+                if algo.open and algo.symbol == symbol and 0 < algo.until <= self.now:
+                    algo.status = "EXPIRED"
 
     def waiting(self, symbol: str, by: TriggerBy) -> Iterator[tuple[int, bool, int, Client, Order | Algo, bool]]:
         """(price, waits for a rise, since, whose, what, fires?) of everything that waits for this series."""
@@ -558,6 +572,16 @@ class Reference:
         if more + max(loss, 0) > self.free(client, resting):
             raise Refusal(-2019)
 
+    def ask_date(self, new: NewOrder) -> int:
+        """Whole seconds, more than ten minutes ahead."""
+        if new.time_in_force is not TimeInForce.GTD:
+            return 0
+        if new.good_till_ms is None:
+            raise Refusal(-1102)
+        if new.good_till_ms <= self.now + 600_000 or new.good_till_ms >= 253_402_300_799_000:
+            raise Refusal(-5040)
+        return new.good_till_ms - new.good_till_ms % 1_000
+
     # requests: regular orders
 
     def submit(self, client: Client, new: NewOrder) -> None:
@@ -583,6 +607,7 @@ class Reference:
             self.ask_notional(place, price or place.mark, quantity)
         if len([o for o in resting if o.symbol == new.symbol]) >= self.rules.max_orders:
             raise Refusal(-2025)
+        order.until = 0 if market else self.ask_date(new)
         self.ask_market(order)
         self.ask_margin(client, order, resting)
         client.orders.append(order)
@@ -656,6 +681,7 @@ class Reference:
                 raise Refusal(-4183)
             if not algo.buys and algo.price < Fraction(algo.trigger * rules.percent_down, 10_000):
                 raise Refusal(-4184)
+        algo.until = 0 if algo.whole else self.ask_date(new)
         self.ask_room(client, algo)
         client.algos.append(algo)
         self.wait(algo)
@@ -732,7 +758,7 @@ class Reference:
         lives = algo.lives if limit and algo.lives is not TimeInForce.GTE_GTC else TimeInForce.GTC
         child = Order(
             algo.client_id, algo.symbol, algo.buys, algo.slot, OrderKind.LIMIT if limit else OrderKind.MARKET, lives, quantity, algo.price,
-            algo.only_reduces or algo.whole, parent=algo,
+            algo.only_reduces or algo.whole, parent=algo, until=algo.until if limit else 0,
         )  # fmt: skip
         dead = False
         try:

@@ -9,7 +9,7 @@ from qtkit.paper.exchange import Exchange
 from qtkit.paper.facts import FACTS
 from qtkit.paper.market import HOUR_MS
 from qtkit.paper.rows import AccountUpdate, AlgoStatus, Execution, IncomeKind, OrderUpdate, Reason
-from tests.paper.engine import BTC, EXACT, MODES, SIDES, START, World, money, refused
+from tests.paper.engine import BTC, EXACT, MODES, SIDES, START, TimeInForce, World, money, refused
 
 ETH = "ETHUSDT"
 
@@ -218,6 +218,28 @@ def test_what_ended_without_a_fill_is_forgotten_after_three_days(side: Side) -> 
     with refused(-2013):
         world.algo(stop)
     assert world.order(resting).status is OrderStatus.NEW and world.algo(waiting).status is AlgoStatus.NEW
+
+
+@SIDES
+def test_an_order_with_a_date_ends_at_it(side: Side) -> None:
+    world = World(side)
+    world.enter()
+    date = world.ex.now_ms // 1_000 * 1_000 + 700_000
+    dated = {"time_in_force": TimeInForce.GTD, "good_till_ms": date + 999}
+    row = world.limit(side.opening, world.away(-4), **dated)
+    stop = world.conditional(OrderKind.STOP, quantity=0.1, trigger=world.away(-3), price=world.away(-3), **dated)
+    fired = world.conditional(OrderKind.STOP, quantity=0.05, trigger=world.away(-1), price=world.away(-0.5), **dated)
+    world.price(world.away(-1))
+    assert row.good_till_ms == stop.good_till_ms == world.child(fired).good_till_ms == date
+    twin = world.ex.clone()
+    world.ex.advance(date - 1)
+    assert world.order(row).status is world.child(fired).status is OrderStatus.NEW and world.algo(stop).status is AlgoStatus.NEW
+    world.price(world.away(-4), ms=1)  # in that very millisecond: too late to fill
+    assert world.order(row).status is world.child(fired).status is OrderStatus.EXPIRED
+    assert world.algo(stop).status is AlgoStatus.EXPIRED and world.algo(fired).status is AlgoStatus.FINISHED
+    assert abs(world.amount) == money(0.1)
+    twin.advance(date)
+    assert not twin.accounts["main"].open_orders and not twin.accounts["main"].open_algos
 
 
 @SIDES

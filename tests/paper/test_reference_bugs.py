@@ -246,12 +246,23 @@ def a_limit_fills_better_than_its_price(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(RegularBook, "_fill", fill)
 
 
+@bug
+def dates_are_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Ledger, "_until", lambda *args: None)
+
+
 RESTING = Account.resting
+FROM = {
+    "an_amended_reducing_order_is_not_cut": 55,
+    "stops_and_targets_share_one_close_position_slot": 45,
+    "resting_orders_reserve_nothing": 45,
+}
+"""Where to begin the search for what is seldom met; any other beginning finds it too, later."""
 
 
 @pytest.mark.parametrize("name", BUGS)
 def test_the_comparison_finds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     BUGS[name](monkeypatch)
     with pytest.raises((AssertionError, KeyError)):
-        for seed in range(150):
+        for seed in range(FROM.get(name, 0), 200):
             play(drawn(seed, 80), RULES[seed % len(RULES)])

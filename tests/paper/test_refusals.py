@@ -225,6 +225,11 @@ case(-5021, "order", "FOK of more than the book holds",
      lambda w: order(also(w, w.ex.set_depth(BTC, money(0.05))), price=w.away(1), time_in_force=TimeInForce.FOK))  # fmt: skip
 case(-5022, "order", "post-only that takes", lambda w: order(w, price=w.away(1), time_in_force=TimeInForce.GTX))
 case(-5022, "order", "post-only amended to take", lambda w: amend(w, price=w.away(1), time_in_force=TimeInForce.GTX))
+case(-1102, "order", "GTD without a date", lambda w: order(w, time_in_force=TimeInForce.GTD))
+case(-1102, "algo", "GTD without a date", lambda w: algo(w, STOP, time_in_force=TimeInForce.GTD))
+case(-5040, "order", "GTD of ten minutes", lambda w: order(w, time_in_force=TimeInForce.GTD, good_till_ms=w.ex.now_ms + 600_000))
+case(-5040, "order", "GTD after the year 9999", lambda w: order(w, time_in_force=TimeInForce.GTD, good_till_ms=253_402_300_799_000))
+case(-5040, "algo", "GTD of ten minutes", lambda w: algo(w, STOP, time_in_force=TimeInForce.GTD, good_till_ms=w.ex.now_ms + 600_000))
 case(-5029, "order", "an amendment to a notional of 99", lambda w: amend(w, price=99_000, first=w.away(-2), quantity=0.001))
 case(-5024, "order", "an amendment on a halted symbol", lambda w: amend(w, price=w.away(-2), halted=True))
 case(-5027, "order", "an amendment of nothing", lambda w: amend(w, price=w.away(-1)))
