@@ -65,7 +65,10 @@ class SymbolSettings:
 
 @dataclass(slots=True)
 class Account:
-    """One account of the exchange. Read ``name``, ``hedge`` and ``wallet``; everything else is the exchange's to change."""
+    """One account of the exchange. Read ``name``, ``hedge`` and ``wallet``; everything else is the exchange's to change.
+
+    ``restricted`` is 0 or the code under which the account may only reduce; until ``liquidating_until_ms`` its orders are refused.
+    """
 
     name: str
     hedge: bool
@@ -84,6 +87,8 @@ class Account:
     incomes: list[Income] = field(default_factory=list)
     totals: dict[IncomeKind, int] = field(default_factory=dict)
     updated_ms: int = 0
+    restricted: int = 0
+    liquidating_until_ms: int = 0
 
     def leg(self, symbol: str, position_side: PositionSide) -> Leg:
         """The position slot, made when first asked for."""

@@ -1,7 +1,7 @@
 """What the conditional book asks of an order before it rests: shape, filters, position, and the orders already there."""
 
 from qtkit.core.matching import notional, reached, reducible, rises
-from qtkit.core.model import E8, Bps, OrderKind, OrderSide
+from qtkit.core.model import E8, ONE, Bps, OrderKind, OrderSide, TriggerBy
 from qtkit.paper import filters, margin
 from qtkit.paper.account import Account, Family
 from qtkit.paper.market import Market
@@ -13,6 +13,8 @@ TAKE_PROFITS = (OrderKind.TAKE_PROFIT, OrderKind.TAKE_PROFIT_MARKET)
 LIMITS = (OrderKind.STOP, OrderKind.TAKE_PROFIT)
 TRAILING = OrderKind.TRAILING_STOP_MARKET
 CALLBACK_MIN = 10  # bps; Binance, 2026-10
+CALLBACK_MAX, CALLBACK_MAX_BEFORE = 2_000, 1_000  # bps
+CALLBACK_MAX_SINCE_MS = 1_792_713_600_000  # 2026-10-23 00:00 UTC: 20 % instead of 10 %, Binance change log
 
 
 class Admission(RegularBook):
@@ -23,7 +25,8 @@ class Admission(RegularBook):
         if not new.kind.conditional:
             raise ExchangeError(-1116, "Invalid orderType.")
         filters.close_position(new, account.hedge)
-        position_side = filters.position_side(new, account.hedge)
+        position_side = filters.position_side(new, account.hedge, self.rules.hedge_reduce_only_code)
+        filters.standing(account, self.now_ms)
         filters.client_id(new)
         self._require_new_algo_id(account, new.client_id)
         market.require_price()
@@ -31,6 +34,9 @@ class Admission(RegularBook):
         quantity = 0 if new.close_position else filters.quantity(facts, new.quantity, market=not limit)
         callback, activation = self._trailing(market, new) if new.kind is TRAILING else (None, 0)
         trigger = 0 if new.kind is TRAILING else self._trigger(market, new)
+        price = filters.price(facts, new.price, "price") if limit else 0
+        if limit:
+            filters.percent_of_stop(facts, new.side, price, trigger)
         return Row(
             account=account.name,
             algo_id=0,
@@ -42,13 +48,14 @@ class Admission(RegularBook):
             time_in_force=self.rules.close_position_tif if new.close_position else new.time_in_force or TimeInForce.GTC,
             quantity=E8(quantity),
             trigger=E8(trigger),
-            price=E8(filters.price(facts, new.price, "price") if limit else 0),
+            price=E8(price),
             trigger_by=new.trigger_by,
             reduce_only=bool(new.reduce_only),
             close_position=new.close_position,
             price_protect=new.price_protect,
             callback=callback,
             activation=E8(activation),
+            good_till_ms=0 if new.close_position else filters.good_till(new, self.now_ms),
             created_ms=self.now_ms,
             updated_ms=self.now_ms,
             visible_ms=self.now_ms + self.rules.algo_read_lag_ms,
@@ -60,26 +67,46 @@ class Admission(RegularBook):
             raise ExchangeError(-4116, "ClientOrderId is duplicated.")
 
     def _trigger(self, market: Market, new: NewOrder) -> int:
-        """A trigger price on the grid that is not true yet (-2021)."""
-        trigger = filters.price(market.facts, new.trigger, "triggerprice")
-        if reached(market.price(new.trigger_by), trigger, rising=rises(new.kind, new.side)):
-            raise ExchangeError(-2021, "Order would immediately trigger.")
+        """A trigger price on the grid and within the band that is not true yet (-2021)."""
+        trigger = filters.price(market.facts, new.trigger, "triggerprice", stop=True)
+        filters.trigger_band(market.facts, trigger, market.mark, self.rules.trigger_band)
+        rising = rises(new.kind, new.side)
+        if reached(market.price(new.trigger_by), self._key(market, trigger, new.trigger_by, rising=rising), rising=rising):
+            raise self._at_once()
         return trigger
+
+    def _key(self, market: Market, trigger: int, by: TriggerBy, *, rising: bool) -> int:
+        """The price of its series at which an order fires: a mark price is compared without what exceeds the price precision."""
+        if self.rules.mark_truncated and by is TriggerBy.MARK and not rising:
+            return trigger + int(ONE // 10**market.facts.price_precision) - 1
+        return trigger
+
+    def _at_once(self) -> ExchangeError:
+        if self.rules.immediate_code == -2021:
+            return ExchangeError(-2021, "Order would immediately trigger.")
+        return ExchangeError(self.rules.immediate_code, "REJECT: take-profit or stop order will be triggered immediately.")
+
+    def _callback_max(self) -> int:
+        if self.rules.callback_max is not None:
+            return self.rules.callback_max
+        return CALLBACK_MAX if self.now_ms >= CALLBACK_MAX_SINCE_MS else CALLBACK_MAX_BEFORE
 
     def _trailing(self, market: Market, new: NewOrder) -> tuple[Bps, int]:
         """Callback and activation price of a trailing stop; without an activation it is the price at placement."""
         if new.callback is None:
             raise filters.missing("callbackrate")
-        if not CALLBACK_MIN <= new.callback <= self.rules.callback_max or new.callback % self.rules.callback_step:
+        if not CALLBACK_MIN <= new.callback <= self._callback_max() or new.callback % self.rules.callback_step:
             raise ExchangeError(-2007, "Invalid callBack rate.")
         if new.trigger is not None:
-            raise ExchangeError(-2021, "Order would immediately trigger.")
+            raise self._at_once()
         price = market.price(new.trigger_by)
         if new.activation is None:
             return new.callback, price
+        if not 0 < new.activation <= market.facts.instrument.max_price * market.tick:
+            raise ExchangeError(-4135, "Invalid activation price.")
         activation = filters.price(market.facts, new.activation, "activateprice")
         if reached(price, activation, rising=new.side is OrderSide.SELL):
-            raise ExchangeError(-2021, "Order would immediately trigger.")
+            raise self._at_once()
         return new.callback, activation
 
     def _admit(self, account: Account, row: Row) -> None:

@@ -32,6 +32,7 @@ class ConditionalBook(Admission):
         if row.close_position:
             account.slots[family(row)] = algo_id
         self._put(account, row)
+        self._until(row, algo_id)
         self._wait(account, market, row)
         if row.kind is TRAILING and reached(market.price(row.trigger_by), row.activation, rising=row.side is OrderSide.SELL):
             self._trail(account, market, algo_id)
@@ -39,8 +40,10 @@ class ConditionalBook(Admission):
         return account.algos[algo_id]
 
     def cancel_algo(self, account: Account, *, algo_id: int | None = None, client_id: str | None = None) -> Row:
-        """Cancel an untriggered conditional order. Raises -2011 if there is none, also for one stuck in TRIGGERING."""
+        """Cancel an untriggered conditional order. Raises -2011 if there is none; for one in TRIGGERING that or -4117, by rule."""
         row = self._find_algo(account, algo_id, client_id, code=-2011)
+        if row.status is AlgoStatus.TRIGGERING and self.rules.cancel_triggering_code == -4117:
+            raise ExchangeError(-4117, "Stop order is triggering.")
         if row.status is not AlgoStatus.NEW:
             _unknown(-2011)
         row = self._end(account, row, AlgoStatus.CANCELED)
@@ -67,14 +70,19 @@ class ConditionalBook(Admission):
 
     def algo_history(self, account: Account, symbol: str | None = None) -> tuple[Row, ...]:
         """All conditional orders in any state, oldest first."""
-        return tuple(row for row in account.algos.values() if symbol in (None, row.symbol) and row.visible_ms <= self.now_ms)
+        rows = (row for row in account.algos.values() if symbol in (None, row.symbol) and row.visible_ms <= self.now_ms)
+        return tuple(row for row in rows if not self._lost(row))
+
+    def _lost(self, row: Row) -> bool:
+        ended = not row.status.open and row.status is not AlgoStatus.TRIGGERED
+        return ended and filters.forgotten(self.now_ms - row.created_ms, filled=row.actual_quantity > 0)
 
     def _find_algo(self, account: Account, algo_id: int | None, client_id: str | None, *, code: int) -> Row:
         if algo_id is None and not client_id:
             raise filters.missing("algoId")
         found = algo_id if algo_id is not None else account.algo_ids.get(client_id or "")
         row = account.algos.get(found) if found is not None else None
-        if row is None or row.visible_ms > self.now_ms:
+        if row is None or row.visible_ms > self.now_ms or self._lost(row):
             _unknown(code)
         return row
 
@@ -89,7 +97,9 @@ class ConditionalBook(Admission):
         """Wait for the price that triggers the order, or that activates a trailing one or moves its peak."""
         waits = market.waits(row.trigger_by)
         if row.kind is not TRAILING:
-            waits.add(("algo", account.name, row.algo_id), row.trigger, rising=rises(row.kind, row.side))
+            rising = rises(row.kind, row.side)
+            key = self._key(market, row.trigger, row.trigger_by, rising=rising)
+            waits.add(("algo", account.name, row.algo_id), key, rising=rising)
             return
         selling = row.side is OrderSide.SELL
         trail = _trail_of(row)
@@ -126,7 +136,10 @@ class ConditionalBook(Admission):
             return
         self._forget(account, row)
         if row.price_protect and gap_exceeds(market.last, market.mark, market.facts.trigger_protect):
-            self._end(account, row, AlgoStatus.EXPIRED, "Price protect")
+            if self.rules.price_protect_ends:
+                self._end(account, row, AlgoStatus.EXPIRED, "Price protect")
+            else:
+                self._wait(account, market, row)
             return
         row = replace(row, status=AlgoStatus.TRIGGERING, triggered_ms=self.now_ms, updated_ms=self.now_ms)
         self._put(account, row)
@@ -141,6 +154,9 @@ class ConditionalBook(Admission):
         try:
             self._require_child(account, market, child)
         except ExchangeError as refusal:
+            if refusal.code == -4131 and self.rules.take_bound_child:
+                self._send_child(account, row, child, dead=True)
+                return
             self._end(account, row, AlgoStatus.REJECTED, refusal.message)
             return
         self._send_child(account, row, child)
@@ -175,23 +191,26 @@ class ConditionalBook(Admission):
             trigger_by=row.trigger_by,
             price_protect=row.price_protect,
             algo_id=row.algo_id,
+            good_till_ms=row.good_till_ms if limit else 0,
             created_ms=self.now_ms,
             updated_ms=self.now_ms,
         )
 
     def _require_child(self, account: Account, market: Market, child: OrderRow) -> None:
+        filters.standing(account, self.now_ms)
         if child.kind is OrderKind.LIMIT:
             filters.percent_price(market.facts, child.side, child.price, market.mark)
         self._require_postable(market, child)
         self._require_margin(account, market, child)
 
-    def _send_child(self, account: Account, row: Row, child: OrderRow) -> None:
+    def _send_child(self, account: Account, row: Row, child: OrderRow, *, dead: bool = False) -> None:
+        """Enter the child; a ``dead`` one expires unfilled."""
         child = replace(child, order_id=self._id())  # the parent must name its child before the child can fill
         row = replace(row, order_id=child.order_id, actual_kind=child.kind)
         account.algos[row.algo_id] = row
         if not self.rules.trade_before_algo:
             self._tell_triggered(account, row)
-        self._enter(account, child)
+        self._enter(account, child, dead=dead)
         row = account.algos[row.algo_id]
         if row.status is AlgoStatus.TRIGGERING:
             self._tell_triggered(account, row)
@@ -211,6 +230,9 @@ class ConditionalBook(Admission):
             return
         if parent.status is AlgoStatus.TRIGGERING:
             parent = self._tell_triggered(account, parent)
+        for each in account.resting(row.symbol):
+            if each.client_id == row.client_id:  # one of the same id was hidden behind the child
+                account.order_ids[row.client_id] = each.order_id
         ended = replace(parent, status=AlgoStatus.FINISHED, actual_quantity=row.executed, actual_price=row.average, updated_ms=self.now_ms)
         self._put(account, ended)
 

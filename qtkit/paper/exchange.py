@@ -1,6 +1,7 @@
 """The embedded exchange: accounts and orders under Binance USD-M's rules, moved only by the prices and times handed in.
 
 Synchronous, single-threaded, integers only, no clock and no randomness of its own: every price, rest and refusal repeats exactly.
+Over 300 lines: what a client may ask of the exchange beside orders stands in one place.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,7 +10,7 @@ from qtkit.core.matching import notional
 from qtkit.core.model import E8, Bar, PositionSide, Ticks, TriggerBy
 from qtkit.paper import margin
 from qtkit.paper.account import Account, Leg
-from qtkit.paper.conditional import ConditionalBook
+from qtkit.paper.authority import Authority
 from qtkit.paper.facts import FACTS, Facts
 from qtkit.paper.ledger import BarListener, PriceListener
 from qtkit.paper.market import HOUR_MS, MINUTE_MS, Market, Token, merge
@@ -34,7 +35,7 @@ from qtkit.paper.rows import (
 from qtkit.paper.rules import Rules
 
 
-class Exchange(ConditionalBook):
+class Exchange(Authority):
     """Binance USD-M in process. Orders: see ``submit``, ``submit_algo`` and their neighbours in the two books.
 
     ``listeners`` get account events at the end of the call that caused them, in order, for all accounts;
@@ -76,25 +77,25 @@ class Exchange(ConditionalBook):
             listener(symbol, last, mark, self.now_ms)
 
     def advance(self, at_ms: int) -> None:
-        """Time passes without a price: minutes close, funding is paid."""
+        """Time passes without a price: minutes close, orders with a date expire, funding is paid."""
         if at_ms <= self.now_ms:
             return
         self.now_ms = at_ms
         for market in self._markets.values():
             if market.last and at_ms >= market.wake_ms:
                 self._roll(market)
-                market.wake_ms = min(at_ms, market.funding_ms)
+                market.wake_ms = min(at_ms, market.funding_ms, self._expire(market.symbol))
             if at_ms >= market.funding_ms:
                 self._fund(market)
         self._done()
 
     def _wake(self, market: Market, price: int, mark: int) -> None:
-        """A minute's first tick: close the minute before, open this one."""
+        """A minute's first tick: close the minute before, open this one. Also the date of an order."""
         minute = self.now_ms // MINUTE_MS
         self._roll(market)
         if market.last_series.minute < minute or not market.last_series.count:
             market.restart(minute, price, mark)
-        market.wake_ms = (minute + 1) * MINUTE_MS
+        market.wake_ms = min((minute + 1) * MINUTE_MS, self._expire(market.symbol))
 
     def _roll(self, market: Market) -> None:
         minute = self.now_ms // MINUTE_MS
@@ -104,8 +105,11 @@ class Exchange(ConditionalBook):
                     listener(market.symbol, by, candle)
 
     def _react(self, market: Market) -> None:
-        """Work off what this price reaches: each order once, the nearest first; the order of liquidation is a rule."""
-        guarded = {name: None for name, _, _ in market.guards.reached(market.mark)}
+        """Work off what this price reaches: each order once, the nearest first; the order of liquidation is a rule.
+
+        An account that this very tick funded is looked at as well: its guards were set before it paid.
+        """
+        guarded = {name: None for name, _, _ in market.guards.reached(market.mark)} | self._dirty
         if self.rules.liquidation_first:
             for name in guarded:
                 self._check_margin(self.accounts[name])
@@ -245,6 +249,9 @@ class Exchange(ConditionalBook):
         if any(leg.symbol == symbol for leg in account.open_legs()):
             raise ExchangeError(-4048, "Margin type cannot be changed if there exists position.")
         setting.isolated = isolated
+        slots = (PositionSide.LONG, PositionSide.SHORT) if account.hedge else (PositionSide.BOTH,)
+        self._tell_account(account, Reason.MARGIN_TYPE_CHANGE, tuple(Leg(symbol, side, isolated=isolated) for side in slots))
+        self._done()
 
     def set_position_mode(self, account: Account, *, hedge: bool) -> None:
         """One-way or hedge. Raises -4059 (unchanged), -4067 (open orders), -4068 (open positions)."""
@@ -257,13 +264,20 @@ class Exchange(ConditionalBook):
         account.hedge = hedge
 
     def add_position_margin(self, account: Account, symbol: str, amount: E8, side: PositionSide = PositionSide.BOTH) -> None:
-        """Move margin into (or, negative, out of) an isolated position. Raises -4054 (there is none), -2019, -4051 (needed there)."""
+        """Move margin into (or, negative, out of) an isolated position.
+
+        Raises -4055 (nothing), -4054 (there is none), -4049 (it is cross), -4050 (more than is free), -4051 (needed there).
+        """
         self._market(symbol)
-        leg = account.leg(symbol, side)
-        if not leg.amount or not leg.isolated:
+        leg = account.legs.get((symbol, side))
+        if not amount:
+            raise ExchangeError(-4055, "Amount must be positive.")
+        if leg is None or not leg.amount:
             raise ExchangeError(-4054, "Cannot add position margin: position is 0.")
+        if not leg.isolated:
+            raise ExchangeError(-4049, "Add margin only support for isolated position.")
         if amount > margin.available(account, self._markets):
-            raise ExchangeError(-2019, "Margin is insufficient.")
+            raise ExchangeError(-4050, "Cross balance insufficient.")
         kept = leg.isolated_wallet + amount + min(margin.unrealised(leg, self._markets), 0)
         if amount < 0 and kept < margin.position_margin(account, leg, self._markets):
             raise ExchangeError(-4051, "Isolated balance insufficient.")
@@ -283,7 +297,8 @@ class Exchange(ConditionalBook):
         twin.facts = self.facts
         twin.accounts = {name: account.clone() for name, account in self.accounts.items()}
         twin._markets = {symbol: market.clone() for symbol, market in self._markets.items()}
-        twin._last_id = self._last_id
+        twin._last_id, twin.halted = self._last_id, self.halted.copy()
+        twin._deadlines = {symbol: heap.copy() for symbol, heap in self._deadlines.items()}
         return twin
 
 

@@ -1,11 +1,13 @@
 """The ground floor of the exchange: fills, wallets, funding, liquidation, and the order in which events are told.
 
-The order books are built on it; what they must do when an order or a position ends is asked back through two abstract methods.
+The order books are built on it; what they must do when an order or a position ends is asked back through abstract methods.
+Over 300 lines: everything that moves money stands in one place.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from heapq import heappush
 
 from qtkit.core.matching import fee, funding, notional, taker_price
 from qtkit.core.model import E8, ONE, OrderKind, OrderSide, OrderStatus, Ticks, TriggerBy
@@ -32,6 +34,7 @@ from qtkit.paper.rows import (
 from qtkit.paper.rules import Rules
 
 PriceListener = Callable[[str, Ticks, E8, int], None]
+Deadline = tuple[int, str, bool, int]  # time, account, conditional?, id
 BarListener = Callable[[str, TriggerBy, Candle], None]
 
 
@@ -47,8 +50,10 @@ class Ledger(ABC):
         self.price_listeners: list[PriceListener] = []
         self.bar_listeners: list[BarListener] = []
         self.hold_trigger: Callable[[AlgoRow], bool] | None = None
+        self.halted: set[str] = set()
         self._markets = {symbol: Market(row, rules, start_ms) for symbol, row in facts.items()}
         self._last_id = 1_000_000_000 + seed % 1_000_000 * 1_000
+        self._deadlines: dict[str, list[Deadline]] = {}
         self._pending: list[AccountEvent] = []
         self._dirty: dict[str, None] = {}
         self._telling = False
@@ -74,6 +79,12 @@ class Ledger(ABC):
     def _id(self) -> int:
         self._last_id += 1
         return self._last_id
+
+    def _until(self, row: OrderRow | AlgoRow, number: int) -> None:
+        """An order with a date wakes its market then; ``Exchange`` lets it expire."""
+        if row.good_till_ms:
+            heappush(self._deadlines.setdefault(row.symbol, []), (row.good_till_ms, row.account, isinstance(row, AlgoRow), number))
+            self._markets[row.symbol].wake_ms = min(self._markets[row.symbol].wake_ms, row.good_till_ms)
 
     def _tell(self, event: AccountEvent) -> None:
         if self.listeners:
@@ -255,20 +266,26 @@ class Ledger(ABC):
     def _liquidate(self, account: Account, leg: Leg) -> int:
         """Close a position at the market under an ``autoclose-`` order; answers the profit realised."""
         market = self._markets[leg.symbol]
+        account.liquidating_until_ms = self.now_ms + self.rules.liquidation_ms
+        side = OrderSide.SELL if leg.amount > 0 else OrderSide.BUY
+        return self._autoclose(account, leg, "autoclose-", abs(leg.amount), self._taker_price(market, side))
+
+    def _autoclose(self, account: Account, leg: Leg, prefix: str, quantity: int, price: int) -> int:
+        """Close a part of a position by an order of the exchange's own; answers the profit realised."""
         order_id = self._id()
         side = OrderSide.SELL if leg.amount > 0 else OrderSide.BUY
         row = OrderRow(
             account=account.name,
             order_id=order_id,
-            client_id=f"autoclose-{order_id}",
+            client_id=f"{prefix}{order_id}",
             symbol=leg.symbol,
             side=side,
             position_side=leg.position_side,
             kind=OrderKind.LIMIT,
             origin=OrderKind.LIMIT,
             time_in_force=TimeInForce.IOC,
-            quantity=E8(abs(leg.amount)),
-            price=E8(self._taker_price(market, side)),
+            quantity=E8(quantity),
+            price=E8(price),
             reduce_only=False,
             created_ms=self.now_ms,
             updated_ms=self.now_ms,

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from qtkit.core import matching
 from qtkit.core.matching import maintenance, notional, reducible
-from qtkit.core.model import E8, ONE, OrderSide, PositionSide
-from qtkit.paper.account import Account, Leg
+from qtkit.core.model import E8, ONE, OrderKind, OrderSide, PositionSide
+from qtkit.paper.account import Account, Leg, Slot
 from qtkit.paper.market import Market
 from qtkit.paper.rows import OrderRow, PositionRow, Wallet
 
@@ -28,22 +28,45 @@ def upkeep(leg: Leg, markets: Markets) -> int:
     return maintenance(notional(market.mark, leg.amount), market.facts.brackets)
 
 
-def order_margin(account: Account) -> int:
-    """What resting orders reserve: of every position slot the dearer side, less what only closes the position."""
-    sides: dict[tuple[str, PositionSide, OrderSide], int] = {}
-    free: dict[tuple[str, PositionSide, OrderSide], int] = {}
+def order_margin(account: Account, markets: Markets) -> int:
+    """What resting orders hold beside the positions."""
+    return _held(account, markets, _sides(account, 0))
+
+
+def order_margins(account: Account, markets: Markets, plus: OrderRow, *, without: int) -> tuple[int, int]:
+    """What resting orders hold, the one of the id ``without`` left out: as it is, and with ``plus`` as well."""
+    sides = _sides(account, without)
+    before = _held(account, markets, sides)
+    _count(account, sides, plus)
+    return before, _held(account, markets, sides)
+
+
+def _sides(account: Account, without: int) -> dict[Slot, list[int]]:
+    """Notional of the bids and the asks of every slot; orders that can only reduce are left out."""
+    sides: dict[Slot, list[int]] = {}
     for row in account.resting():
-        if row.reduce_only or row.close_position:
-            continue
-        slot = (row.symbol, row.position_side, row.side)
-        closing = min(free.setdefault(slot, reducible(account.amount(row.symbol, row.position_side), row.side)), row.remaining)
-        free[slot] -= closing
-        opening = notional(row.price, row.remaining - closing)
-        sides[slot] = sides.get(slot, 0) + initial(opening, account.setting(row.symbol).leverage)
-    best: dict[tuple[str, PositionSide], int] = {}
-    for (symbol, position_side, _), margin in sides.items():
-        best[symbol, position_side] = max(best.get((symbol, position_side), 0), margin)
-    return sum(best.values())
+        if row.order_id != without:
+            _count(account, sides, row)
+    return sides
+
+
+def _count(account: Account, sides: dict[Slot, list[int]], row: OrderRow) -> None:
+    if not reduces(account.hedge, row):
+        sides.setdefault((row.symbol, row.position_side), [0, 0])[row.side is OrderSide.SELL] += notional(row.price, row.remaining)
+
+
+def _held(account: Account, markets: Markets, sides: dict[Slot, list[int]]) -> int:
+    """Margin of these orders beside the positions.
+
+    A slot holds ``max(|position + bids|, |position - asks|) / leverage``, the position at the mark, orders at their price
+    (Binance, "How to calculate the margin requirement", 2022-12-06).
+    """
+    held = 0
+    for (symbol, position_side), (bids, asks) in sides.items():
+        leverage = account.setting(symbol).leverage
+        position = notional(markets[symbol].mark, account.amount(symbol, position_side))
+        held += initial(max(abs(position + bids), abs(position - asks)), leverage) - initial(position, leverage)
+    return held
 
 
 def position_margin(account: Account, leg: Leg, markets: Markets) -> int:
@@ -51,9 +74,12 @@ def position_margin(account: Account, leg: Leg, markets: Markets) -> int:
     return initial(notional(markets[leg.symbol].mark, leg.amount), account.setting(leg.symbol).leverage)
 
 
-def available(account: Account, markets: Markets) -> int:
-    """Free for new margin: cross wallet and cross profit less what positions and orders hold; never negative."""
-    free = account.cross_wallet - order_margin(account)
+def available(account: Account, markets: Markets, *, orders: int | None = None) -> int:
+    """Free for new margin: cross wallet and cross profit less what positions and orders hold; never negative.
+
+    ``orders`` is what orders hold, where that is known or is to be taken otherwise than it is.
+    """
+    free = account.cross_wallet - (order_margin(account, markets) if orders is None else orders)
     for leg in account.open_legs():
         if not leg.isolated:
             free += unrealised(leg, markets) - position_margin(account, leg, markets)
@@ -71,7 +97,7 @@ def wallet(account: Account, markets: Markets) -> Wallet:
         equity=E8(account.wallet + profit),
         available=E8(available(account, markets)),
         position_margin=E8(sum(position_margin(account, leg, markets) for leg in legs)),
-        order_margin=E8(order_margin(account)),
+        order_margin=E8(order_margin(account, markets)),
         maintenance_margin=E8(sum(upkeep(leg, markets) for leg in legs)),
         updated_ms=account.updated_ms,
     )
@@ -147,10 +173,23 @@ def position_row(account: Account, leg: Leg, markets: Markets) -> PositionRow:
 
 
 def opening(account: Account, row: OrderRow) -> int:
-    """How much of an order's remaining quantity would add to the position."""
-    if row.reduce_only or row.close_position or closes_leg(account.hedge, row.position_side, row.side):
+    """How much of an order's remaining quantity would add to the position.
+
+    Resting orders of its side close before a limit order does; a market order does not wait for them.
+    """
+    if reduces(account.hedge, row):
         return 0
-    return max(row.remaining - reducible(account.amount(row.symbol, row.position_side), row.side), 0)
+    closing = reducible(account.amount(row.symbol, row.position_side), row.side)
+    if row.kind is OrderKind.LIMIT and closing:
+        ahead = (each for each in account.resting(row.symbol) if each.order_id != row.order_id and not reduces(account.hedge, each))
+        slot = (row.position_side, row.side)
+        closing = max(closing - sum(each.remaining for each in ahead if (each.position_side, each.side) == slot), 0)
+    return max(row.remaining - closing, 0)
+
+
+def reduces(hedge: bool, row: OrderRow) -> bool:
+    """True for an order that can only reduce: by its flag, or by its side in hedge mode."""
+    return row.reduce_only or row.close_position or closes_leg(hedge, row.position_side, row.side)
 
 
 def closes_leg(hedge: bool, position_side: PositionSide, side: OrderSide) -> bool:

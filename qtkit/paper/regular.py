@@ -1,4 +1,7 @@
-"""The regular order book: market and limit orders."""
+"""The regular order book: market and limit orders.
+
+Over 300 lines: what admits an order and what becomes of it lean on the same few rules.
+"""
 
 from dataclasses import replace
 
@@ -18,7 +21,8 @@ class RegularBook(Ledger):
         """Place a market or limit order; answers it as it is after matching.
 
         Raises ``ExchangeError``: -1121, -4120 (conditional type), -4061/-1106 (position side), -4015/-4116 (client id), -1102, the
-        filters, -2022/-4118 (reduce-only), -4164, -4016/-4024/-4131, -2025, -2027, -2019, -5021/-5022.
+        filters, -2022/-4118 (reduce-only), -4164, -4016/-4024/-4131, -2025, -2027, -2019, -5021/-5022, -2023 (in liquidation),
+        -4140, -4087/-4192/-4400/-4401 (may only reduce).
         """
         row = self._enter(account, self._draft(account, new))
         self._done()
@@ -41,7 +45,8 @@ class RegularBook(Ledger):
     ) -> OrderRow:
         """Change price and quantity of a resting limit order; a quantity already filled cancels it.
 
-        Raises -2013 (no such open order), -5027 (nothing changes), -5022 (post-only would take) and the filters of ``submit``.
+        A reducing order is cut to the position. Raises -2013 (no such open order), -5027 (nothing changes), -5024 (halted), -5029 (too
+        small), -5022 (post-only would take) and what ``submit`` raises for filters, position and margin.
         """
         row = self._find(account, symbol, order_id, client_id, code=-2013)
         market = self._market(symbol)
@@ -52,10 +57,14 @@ class RegularBook(Ledger):
         filters.percent_price(market.facts, side, price, market.mark)
         if (quantity, price) == (row.quantity, row.price):
             raise ExchangeError(-5027, "No need to modify the order.")
+        lowers = margin.reduces(account.hedge, row)
+        filters.amended(market.facts, None if lowers else notional(price, quantity), halted=symbol in self.halted)
+        if lowers:
+            quantity = E8(self._clamped(account, symbol, row.position_side, side, quantity, without=row.order_id))
         changed = replace(row, quantity=quantity, price=price, updated_ms=self.now_ms)
         if quantity > row.executed:
             self._require_postable(market, changed)
-            self._require_margin(account, market, replace(changed, executed=row.executed), held=row)
+            self._require_margin(account, market, changed, replaces=True)
         market.last_waits.discard(("order", account.name, row.order_id))
         account.orders[row.order_id] = changed
         if quantity <= row.executed:
@@ -94,7 +103,10 @@ class RegularBook(Ledger):
 
     def order_history(self, account: Account, symbol: str | None = None) -> tuple[OrderRow, ...]:
         """All regular orders in any state, oldest first; children of conditional orders included."""
-        return tuple(row for row in account.orders.values() if symbol in (None, row.symbol))
+        return tuple(row for row in account.orders.values() if symbol in (None, row.symbol) and not self._forgotten(row))
+
+    def _forgotten(self, row: OrderRow) -> bool:
+        return row.status.terminal and filters.forgotten(self.now_ms - row.created_ms, filled=row.executed > 0)
 
     def _find(self, account: Account, symbol: str, order_id: int | None, client_id: str | None, *, code: int) -> OrderRow:
         self._market(symbol)
@@ -102,7 +114,7 @@ class RegularBook(Ledger):
             raise filters.missing("origClientOrderId")
         found = order_id if order_id is not None else account.order_ids.get(client_id or "")
         row = account.orders.get(found) if found is not None else None
-        if row is None or row.symbol != symbol:
+        if row is None or row.symbol != symbol or self._forgotten(row):
             raise ExchangeError(code, "Order does not exist." if code == -2013 else "Unknown order sent.")
         return row
 
@@ -114,7 +126,8 @@ class RegularBook(Ledger):
         if new.kind.conditional:
             raise ExchangeError(-4120, "Order type not supported for this endpoint. Please use the Algo Order API endpoints instead.")
         filters.close_position(new, account.hedge)
-        position_side = filters.position_side(new, account.hedge)
+        position_side = filters.position_side(new, account.hedge, self.rules.hedge_reduce_only_code)
+        filters.standing(account, self.now_ms)
         filters.client_id(new)
         self._require_new_order_id(account, new.client_id)
         market.require_price()
@@ -142,6 +155,7 @@ class RegularBook(Ledger):
             quantity=E8(quantity),
             price=E8(price),
             reduce_only=bool(new.reduce_only),
+            good_till_ms=0 if is_market else filters.good_till(new, self.now_ms),
             created_ms=self.now_ms,
             updated_ms=self.now_ms,
         )
@@ -154,24 +168,23 @@ class RegularBook(Ledger):
         if held is not None and not held.status.terminal:
             raise ExchangeError(-4116, "ClientOrderId is duplicated.")
 
-    def _reserved(self, account: Account, symbol: str, position_side: PositionSide, side: OrderSide) -> int:
-        """Quantity that resting reducing orders of this slot and side hold."""
+    def _reserved(self, account: Account, symbol: str, position_side: PositionSide, side: OrderSide, *, without: int = 0) -> int:
+        """Quantity that resting reducing orders of this slot and side hold, the one of that id apart."""
         return sum(
             row.remaining
             for row in account.resting(symbol)
-            if (row.position_side, row.side) == (position_side, side) and self._reduces(account, row)
+            if (row.position_side, row.side) == (position_side, side) and row.order_id != without and margin.reduces(account.hedge, row)
         )
 
-    def _reduces(self, account: Account, row: OrderRow) -> bool:
-        return row.reduce_only or row.close_position or margin.closes_leg(account.hedge, row.position_side, row.side)
-
-    def _clamped(self, account: Account, symbol: str, position_side: PositionSide, side: OrderSide, quantity: int) -> int:
+    def _clamped(
+        self, account: Account, symbol: str, position_side: PositionSide, side: OrderSide, quantity: int, *, without: int = 0
+    ) -> int:
         """A reducing quantity cut to the position: -2022 without one, -4118 if resting reduce-only orders hold it."""
         held = reducible(account.amount(symbol, position_side), side)
         if not held:
             raise ExchangeError(-2022, "ReduceOnly Order is rejected.")
         quantity = min(quantity, held)
-        if self.rules.resting_reserves and quantity + self._reserved(account, symbol, position_side, side) > held:
+        if self.rules.resting_reserves and quantity + self._reserved(account, symbol, position_side, side, without=without) > held:
             raise ExchangeError(-4118, "ReduceOnly Order Failed. Please check your existing position and open orders.")
         return quantity
 
@@ -189,36 +202,42 @@ class RegularBook(Ledger):
         if row.time_in_force is TimeInForce.FOK and (not crosses or thin):
             raise ExchangeError(-5021, "Due to the order could not be filled immediately, the FOK order has been rejected.")
 
-    def _require_margin(self, account: Account, market: Market, row: OrderRow, held: OrderRow | None = None) -> None:
-        """What adds to a position needs margin (-2019) and room in its bracket (-2027); ``held`` is the order it replaces."""
+    def _require_margin(self, account: Account, market: Market, row: OrderRow, *, replaces: bool = False) -> None:
+        """What adds to a position must be allowed (-4140, -4400 and others), needs room in its bracket (-2027) and margin (-2019).
+
+        Cost of an order: the margin that its slot holds more, and its loss at the mark (Binance, "cost required to open a position").
+        ``replaces``: the row is a change of the resting order of its id.
+        """
         opened = margin.opening(account, row)
         if not opened:
             return
-        leverage = account.setting(row.symbol).leverage
+        filters.may_open(account, halted=row.symbol in self.halted)
         price = row.price or self._taker_price(market, row.side)
         amount = account.amount(row.symbol, row.position_side)
         same = amount and (amount > 0) is (row.side is OrderSide.BUY)
-        if notional(price, opened + (abs(amount) if same else 0)) > market.facts.max_notional(leverage):
+        if notional(price, opened + (abs(amount) if same else 0)) > market.facts.max_notional(account.setting(row.symbol).leverage):
             raise ExchangeError(-2027, "Exceeded the maximum allowable position at current leverage.")
         worse = price - market.mark if row.side is OrderSide.BUY else market.mark - price
-        need = margin.initial(notional(price, opened), leverage) + max(notional(worse, opened), 0)
-        free = margin.available(account, self._markets)
-        if held is not None:
-            free += margin.initial(notional(held.price, margin.opening(account, held)), leverage)
-        if need > free:
+        asked = replace(row, price=E8(price))
+        before, after = margin.order_margins(account, self._markets, asked, without=row.order_id if replaces else 0)
+        need = after - before + max(notional(worse, opened), 0)
+        if need > margin.available(account, self._markets, orders=before):
             raise ExchangeError(-2019, "Margin is insufficient.")
 
     # life
 
-    def _enter(self, account: Account, draft: OrderRow) -> OrderRow:
-        """Give the order its id if it has none, tell it, match it."""
+    def _enter(self, account: Account, draft: OrderRow, *, dead: bool = False) -> OrderRow:
+        """Give the order its id if it has none, tell it, match it; a ``dead`` one expires at once."""
         market = self._markets[draft.symbol]
         order_id = draft.order_id or self._id()
         row = replace(draft, order_id=order_id, client_id=draft.client_id or f"web_{order_id}")
         account.orders[order_id] = row
         account.open_orders[order_id] = None
         account.order_ids[row.client_id] = order_id
+        self._until(row, order_id)
         self._tell_order(account, row, Execution.NEW)
+        if dead:
+            return self._close_order(account, row, OrderStatus.EXPIRED)
         if row.kind is OrderKind.MARKET:
             return self._take(account, market, row, self._taker_price(market, row.side), rest=False)
         return self._match(account, market, row)
@@ -259,7 +278,7 @@ class RegularBook(Ledger):
         if row.status.terminal:
             return
         quantity = row.remaining if market.depth is None else min(row.remaining, market.depth)
-        if self._reduces(account, row):
+        if margin.reduces(account.hedge, row):
             quantity = min(quantity, reducible(account.amount(row.symbol, row.position_side), row.side))
             if not quantity and market.depth != 0:
                 self._close_order(account, row, OrderStatus.EXPIRED)
@@ -284,5 +303,5 @@ class RegularBook(Ledger):
     def _position_ended(self, account: Account, leg: Leg, closing: OrderSide) -> None:
         """Resting reducing orders end with the position they were to reduce."""
         for row in account.resting(leg.symbol):
-            if row.position_side is leg.position_side and row.side is closing and self._reduces(account, row):
+            if row.position_side is leg.position_side and row.side is closing and margin.reduces(account.hedge, row):
                 self._close_order(account, row, OrderStatus.EXPIRED)

@@ -23,12 +23,13 @@ class ExchangeError(Exception):
 
 
 class TimeInForce(Enum):
-    """How long an order lives, as on the wire. GTE_GTC ends with the position."""
+    """How long an order lives, as on the wire. GTE_GTC ends with the position, GTD at its date."""
 
     GTC = "GTC"
     IOC = "IOC"
     FOK = "FOK"
     GTX = "GTX"
+    GTD = "GTD"
     GTE_GTC = "GTE_GTC"
 
 
@@ -99,6 +100,7 @@ class NewOrder:
     callback: Bps | None = None
     position_side: PositionSide | None = None
     time_in_force: TimeInForce | None = None
+    good_till_ms: int | None = None
     reduce_only: bool | None = None
     close_position: bool = False
     price_protect: bool = False
@@ -157,6 +159,7 @@ class OrderRow:
     trigger_by: TriggerBy = TriggerBy.LAST
     price_protect: bool = False
     algo_id: int = 0
+    good_till_ms: int = 0
     created_ms: int = 0
     updated_ms: int = 0
 
@@ -199,6 +202,7 @@ class AlgoRow:
     actual_price: E8 = NOTHING
     actual_kind: OrderKind | None = None
     reason: str = ""
+    good_till_ms: int = 0
     created_ms: int = 0
     updated_ms: int = 0
     triggered_ms: int = 0

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from qtkit.core.model import Bps
 from qtkit.paper.rows import AlgoStatus, TimeInForce
 
-_CALLBACK_MAX = Bps(2000)
 _CALLBACK_STEP = Bps(10)
 _SLIPPAGE = Bps(1)
+_NO_BAND = Bps(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Rules:
         reserves_block_trigger: quantity reserved by resting reduce-only limits is also missing to a conditional order at its
             trigger. [inferred, off]
         slot_lag_ms: a cancelled close-position order keeps its slot (-4130) this long. [com: up to 1000, default 0]
-        callback_max: largest callback rate, bps. [doc: 2000 since 2026-10-23, 1000 before]
+        callback_max: largest callback rate, bps; None: by the exchange's own date. [doc: 2000 since 2026-10-23, 1000 before]
         callback_step: grid of the callback rate, bps. [com]
         max_conditional: open conditional orders of an account over all symbols (-4045). [doc: 200]
         max_orders: open regular orders of a symbol (-2025). [doc: 200]
@@ -40,8 +40,19 @@ class Rules:
         algo_read_lag_ms: a new conditional order is neither listed nor found by id for this long. [com, default 0]
         half_spread_ticks: the book is last -/+ this many ticks. [inferred]
         slippage: further loss of every taker fill, bps of the price, rounded up to the next tick. [inferred]
-        take_bound: a market order whose price lies beyond ``market_take_bound`` of the mark is refused with -4131, or its
-            child expires at a trigger. [doc]
+        take_bound: a market order whose price lies beyond ``market_take_bound`` of the mark is refused with -4131. [doc]
+        take_bound_child: a conditional order that meets the bound at its trigger gets a child, which expires unfilled: FINISHED with
+            nothing done. If off: REJECTED without a child. [doc: "the order will expire", FAQ 2021-09-17; inferred for children, off]
+        price_protect_ends: an order that priceProtect keeps from triggering expires. If off: it waits on, and triggers when mark and last
+            are near each other again beyond its trigger. [doc: it "will not be triggered", FAQ 2020-10-29; inferred: on]
+        mark_truncated: a trigger by mark price compares the mark cut to the symbol's price precision, so a falling one fires up to
+            one unit of it earlier. [doc: FAQ on stop orders, 2024-08-20]
+        trigger_band: a trigger price further than this from the mark, bps, is refused with -4210 or -4211; 0: no band.
+            [doc: the codes; the width is nowhere documented]
+        immediate_code: the code for a trigger that is true at placement: -2021 or -4142. [doc: both are listed; -2021 was seen]
+        cancel_triggering_code: the code for cancelling an order in TRIGGERING: -2011 [com] or -4117 [doc: "stop order is triggering"].
+        hedge_reduce_only_code: the code for reduceOnly in hedge mode: -1106 [com] or -4062 [doc].
+        liquidation_ms: orders of an account are refused with -2023 this long after its liquidation. [doc: the code; inferred: 0]
         liquidation_first: when one price reaches both a stop and the liquidation, the liquidation wins. [inferred, on: the worse case]
         funding_hours: hours between two fundings where ``set_funding`` did not say otherwise. [doc: 8, 4 or 1]
     """
@@ -53,7 +64,7 @@ class Rules:
     resting_reserves: bool = True
     reserves_block_trigger: bool = False
     slot_lag_ms: int = 0
-    callback_max: Bps = _CALLBACK_MAX
+    callback_max: Bps | None = None
     callback_step: Bps = _CALLBACK_STEP
     max_conditional: int = 200
     max_orders: int = 200
@@ -64,5 +75,13 @@ class Rules:
     half_spread_ticks: int = 1
     slippage: Bps = _SLIPPAGE
     take_bound: bool = True
+    take_bound_child: bool = False
+    price_protect_ends: bool = True
+    mark_truncated: bool = True
+    trigger_band: Bps = _NO_BAND
+    immediate_code: int = -2021
+    cancel_triggering_code: int = -2011
+    hedge_reduce_only_code: int = -1106
+    liquidation_ms: int = 0
     liquidation_first: bool = True
     funding_hours: int = 8

@@ -25,7 +25,7 @@ from qtkit.paper.rows import (
 Row = dict[str, Any]
 _STEP = tuple(ONE // 10**digits for digits in range(9))
 _STP = "EXPIRE_MAKER"
-_NO_MATCH = {"priceMatch": "NONE", "selfTradePreventionMode": _STP, "goodTillDate": 0}
+_NO_MATCH = {"priceMatch": "NONE", "selfTradePreventionMode": _STP}
 _PLACED = frozenset({AlgoStatus.TRIGGERED, AlgoStatus.FINISHED})
 
 
@@ -67,6 +67,7 @@ def order(row: OrderRow, facts: Facts) -> Row:
         "priceProtect": row.price_protect,
         "origType": row.origin.value,
         **_NO_MATCH,
+        "goodTillDate": row.good_till_ms,
         "time": row.created_ms,
         "updateTime": row.updated_ms,
     }
@@ -112,7 +113,7 @@ def algo(row: AlgoRow, facts: Facts) -> Row:
         "createTime": row.created_ms,
         "updateTime": row.updated_ms,
         "triggerTime": row.triggered_ms,
-        "goodTillDate": 0,
+        "goodTillDate": row.good_till_ms,
     }
 
 
@@ -200,7 +201,7 @@ def _order_tail(event: OrderUpdate) -> Row:
         "ss": 0,
         "V": _STP,
         "pm": "NONE",
-        "gtd": 0,
+        "gtd": row.good_till_ms,
         "er": "8" if event.execution is Execution.EXPIRED else "0",
     }
 
@@ -242,7 +243,7 @@ def _algo_tail(row: AlgoRow, price: int) -> Row:
         "pP": row.price_protect,
         "R": row.reduce_only,
         "tt": row.triggered_ms,
-        "gtd": 0,
+        "gtd": row.good_till_ms,
         "rm": row.reason,
     }
 

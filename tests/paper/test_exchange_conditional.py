@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from qtkit.core.model import ONE, Bps, OrderKind, OrderStatus, PositionSide, Side, TriggerBy
+from qtkit.paper.admission import CALLBACK_MAX_SINCE_MS
 from qtkit.paper.exchange import Rules
 from qtkit.paper.rows import AccountUpdate, AlgoStatus, AlgoUpdate, Execution, OrderUpdate, TimeInForce
 from tests.paper.engine import BTC, EXACT, MODES, SIDES, World, money, refused
@@ -256,14 +257,22 @@ def test_trailing_without_activation_starts_at_once(side: Side) -> None:
 @SIDES
 def test_trailing_refusals(side: Side) -> None:
     world = World(side)
-    for bad in (9, 2010, 15):
+    for bad in (9, 1010, 15):  # 10 % at most before 2026-10-23
         with refused(-2007):
             world.trail(bad)
     with refused(-2021):
         world.trail(100, activation=world.away(-1))
     with refused(-2021):
         world.trail(100, trigger=world.away(-1))
+    with refused(-4135):
+        world.trail(100, activation=0)
+    assert world.trail(1000).status is AlgoStatus.NEW
+    world.ex.advance(CALLBACK_MAX_SINCE_MS)
+    with refused(-2007):
+        world.trail(2010)
     assert world.trail(2000).status is AlgoStatus.NEW
+    old = World(side, replace(EXACT, callback_max=Bps(2000)))
+    assert old.trail(2000).status is AlgoStatus.NEW  # a tape of before, traded under the rules of today
 
 
 @SIDES

@@ -112,7 +112,7 @@ def test_isolated_margin_moves_with_the_position(side: Side) -> None:
     assert side.sign * (liquidation_of(world) - before) < 0
     with refused(-4051):
         world.ex.add_position_margin(world.account, BTC, money(-600))
-    with refused(-2019):
+    with refused(-4050):
         world.ex.add_position_margin(world.account, BTC, money(60_000))
     with refused(-4161):
         world.ex.set_leverage(world.account, BTC, 10)

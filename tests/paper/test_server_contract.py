@@ -178,7 +178,9 @@ async def test_refusals_of_shape() -> None:
         limit = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "quantity": "0.01", "price": "95000"}
         wrong: list[tuple[dict[str, Any], int]] = [
             (limit, -1102),
-            ({**limit, "timeInForce": "GTD"}, -1115),
+            ({**limit, "timeInForce": "NOW"}, -1115),
+            ({**limit, "timeInForce": "GTD"}, -1102),
+            ({**limit, "timeInForce": "GTD", "goodTillDate": "1"}, -5040),
             ({**limit, "side": "UP"}, -1117),
             ({**limit, "type": "ICEBERG"}, -1116),
             ({**limit, "symbol": "NOPEUSDT"}, -1121),

@@ -53,8 +53,11 @@ RULES = {
     "floor-alone": Rules(floor_beside_stop=False),
     "reserving": Rules(conditional_reserves=True),
     "flat-refused": Rules(stop_while_flat=False),
-    "strict": Rules(floor_beside_stop=False, conditional_reserves=True, stop_while_flat=False),
-}
+    "strict": Rules(
+        floor_beside_stop=False, conditional_reserves=True, stop_while_flat=False, mark_truncated=False, take_bound_child=True,
+        price_protect_ends=False, immediate_code=-4142, cancel_triggering_code=-4117, hedge_reduce_only_code=-4062, liquidation_ms=5_000,
+    ),
+}  # fmt: skip
 """Each unproven rule of the exchange turned the other way, alone and all together."""
 
 
