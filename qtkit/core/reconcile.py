@@ -17,6 +17,7 @@ from qtkit.core.ids import client_order_id, parse_client_order_id
 from qtkit.core.model import Action, Cancel, Instrument, Lots, Order, OrderKind, Place, Position, PositionSide
 
 WOULD_TRIGGER = -2021  # Binance: the trigger price is reached already
+REACHED = frozenset({WOULD_TRIGGER, -4142})  # Binance lists both codes for it; -2021 was seen
 REFUSALS = 5  # equal refusals in a row before we pause
 PAUSE_MS = 30_000
 _MISSING = LegStatus.MISSING
@@ -106,7 +107,7 @@ def _fitting(stops: Sequence[Wanted], room: int | None) -> list[Wanted]:
 def _taken(now: Situation, want: Wanted) -> Wanted:
     """A target that the exchange refuses because the price is there is taken at the market. Not one that was passed before adoption."""
     leg = now.episode.legs.get(want.leg)
-    if leg is None or (leg.code != WOULD_TRIGGER and leg.order.kind is not OrderKind.MARKET):
+    if leg is None or (leg.code not in REACHED and leg.order.kind is not OrderKind.MARKET):
         return want
     if leg.status is LegStatus.DONE or (leg.revision == 1 and not now.episode.own):
         return want

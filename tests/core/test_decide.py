@@ -313,8 +313,9 @@ def test_reserving_exchange_is_bridged_by_the_floor(side: Side) -> None:
 
 
 @pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("code", [-2021, -4142])
 @pytest.mark.parametrize("covered_before", (True, False))
-def test_a_target_that_the_price_has_reached_is_taken_but_not_by_adoption(side: Side, covered_before: bool) -> None:
+def test_a_target_that_the_price_has_reached_is_taken_but_not_by_adoption(side: Side, covered_before: bool, code: int) -> None:
     book, orders, _ = settle(position(side)) if covered_before else (Book(), (), None)
     orders = tuple(o for o in orders if o.trigger != level(side, 150))
     at_ms = 20_000
@@ -337,7 +338,7 @@ def test_a_target_that_the_price_has_reached_is_taken_but_not_by_adoption(side: 
             client_id=placed.order.client_id,
             status=LegStatus.REFUSED,
             at_ms=at_ms,
-            code=-2021,
+            code=code,
         ),
     )
     after = decide(book, [snapshot(at_ms + 2_000, (position(side),), orders)], DESK, at_ms + 2_000, planner)
