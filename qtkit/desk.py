@@ -93,7 +93,7 @@ def decisions_of(settings: Settings, held: Account, gateway: Gateway, traits: Tr
     tick_ms = int(settings.tick_seconds * 1000)
     return DeskSettings(
         account=held.name, tag=settings.desk, instruments=gateway.instruments, scope=held.scope,
-        symbols=None if held.symbols is None else frozenset(held.symbols),
+        symbols=None if held.symbols is None else frozenset(held.symbols), most=held.scope if held.real else Scope.FULL,
         traits=traits or held.traits or traits_of(held.venue),
         grace_ms=5 * tick_ms, flat_after_ms=2 * tick_ms, patience_ms=settings.emergency.patience_seconds * 1000,
         emergencies_a_day=settings.emergency.closes_per_day,

@@ -311,7 +311,7 @@ class PositionMonitor:
         known = self.applier.book.episodes
         for key, episode in decision.book.episodes.items():
             if episode.opened and (key not in known or not known[key].opened or known[key].plan.uid != episode.plan.uid):
-                who = "own entry" if episode.own else "adopted"
+                who = "own entry" if episode.own else "watched" if episode.watched else "adopted"
                 log.info(
                     "position", key=str(key), who=who, side=episode.side.name, plan=episode.plan.uid, strategy=episode.plan.strategy_id
                 )

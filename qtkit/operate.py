@@ -130,7 +130,7 @@ async def _deed(monitor: PositionMonitor, wish: Wish) -> _Deed:
     now_ms = monitor.applier.clock_ms()
     match wish:
         case Adopt():
-            _check_symbol(monitor, wish.symbol)
+            _check_adoption(monitor, wish, now_ms)
             choice = Choice(scope=wish.scope, until_ms=None, cancel=False, reason="adopted")
             text = f"{wish.symbol} is adopted in scope {wish.scope.value}"
             return _Deed(text, (ScopeChosen(symbol=wish.symbol, choice=choice, at_ms=now_ms),))
@@ -156,6 +156,18 @@ def _check_symbol(monitor: PositionMonitor, symbol: str) -> None:
         raise PolicyError(f"there is no symbol '{symbol}': {suggestion(symbol, instruments)}")
 
 
+def _check_adoption(monitor: PositionMonitor, wish: Adopt, now_ms: int) -> None:
+    """An adoption goes as far as the account does, and takes nothing on while nothing new is."""
+    _check_symbol(monitor, wish.symbol)
+    desk, book = monitor.desk, monitor.applier.book
+    if wish.scope.narrower(desk.most) is not wish.scope:
+        raise PolicyError(f"account {desk.account} goes no further than scope {desk.most.value}: adopt {wish.symbol} in that, or raise it")
+    since_ms = desk.nothing_new(book)
+    if wish.scope is not Scope.WATCH and since_ms is not None and since_ms <= now_ms:
+        remedy = "`qtkit resume` ends the pause" if book.paused_ms is not None else "arm the account again: `qtkit desk --arm 24h`"
+        raise PolicyError(f"nothing new is taken on; {remedy}")
+
+
 def _release(monitor: PositionMonitor, wish: Release, now_ms: int) -> _Deed:
     _check_symbol(monitor, wish.symbol)
     if not 0 < wish.seconds <= LONGEST_RELEASE_S:
@@ -165,8 +177,17 @@ def _release(monitor: PositionMonitor, wish: Release, now_ms: int) -> _Deed:
     until_ms = now_ms + wish.seconds * 1000
     choice = Choice(scope=Scope.WATCH, until_ms=until_ms, cancel=wish.cancel, reason=wish.reason)
     orders = "its orders of ours are cancelled" if wish.cancel else "its orders of ours rest as they are"
-    text = f"{wish.symbol} is released for {wish.seconds / 3600:g} h: {orders}, nothing is placed, moved or closed there"
+    after = "then the desk takes what is open over as it stands, with a new plan from the price of that moment"
+    text = f"{wish.symbol} is released for {_span(wish.seconds)}: {orders}, nothing is placed, moved or closed there; {after}"
     return _Deed(text, (ScopeChosen(symbol=wish.symbol, choice=choice, at_ms=now_ms),))
+
+
+def _span(seconds: int) -> str:
+    """A time as people say it."""
+    for unit, width in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= width and seconds % width == 0:
+            return f"{seconds // width} {unit}"
+    return f"{seconds} s"
 
 
 def _held(monitor: PositionMonitor, symbol: str, side: str) -> tuple[Episode, Position]:

@@ -151,7 +151,7 @@ class _Retold:
             self.next_row += 1
         book = fold_all(Book(), (row.event for row in self.rows[: self.next_row]))
         episodes = {
-            key: replace(episode, legs={}, gap_since_ms=None, covered_since_ms=None, outdated=())
+            key: replace(episode, legs={}, gap_since_ms=None, covered_since_ms=None, outdated=(), watched=False)
             for key, episode in book.episodes.items()
             if episode.opened
         }

@@ -10,6 +10,7 @@ import typer
 from qtkit.commands.look import ACCOUNT, JSON, say, seconds_of
 
 if TYPE_CHECKING:
+    from qtkit.core.model import Scope
     from qtkit.operate import Said, Wish
 
 SYMBOL = Annotated[str, typer.Argument(help="As the exchange writes it, BTCUSDT.")]
@@ -19,12 +20,14 @@ YES = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 def adopt(
     symbol: SYMBOL,
-    scope: Annotated[str, typer.Option(help="How far the desk goes there: watch, guard or full.")] = "full",
+    scope: Annotated[str, typer.Option(help="How far the desk goes there: watch, guard or full; default: as far as the account.")] = "",
     yes: YES = False,
     account: ACCOUNT = "paper",
     as_json: JSON = False,
 ) -> None:
     """Take a symbol over, whoever trades it, in this scope; it stays so until it is released or adopted otherwise.
+
+    What is open there is adopted as it stands, and nothing of it is traded. On a demo or live account no further than the account's scope.
 
     Examples: `qtkit adopt BTCUSDT --scope guard`
     """
@@ -33,9 +36,20 @@ def adopt(
     from qtkit.operate import Adopt
 
     names = [one.value for one in Scope]
+    scope = scope or furthest(account).value
     if scope not in names:
         raise PolicyError(f"there is no scope '{scope}': {suggestion(scope, names)}")
     _carry_out(Adopt(symbol=symbol.upper(), scope=Scope(scope)), account, yes, as_json)
+
+
+def furthest(account: str) -> "Scope":
+    """How far an adoption may go on an account."""
+    from qtkit.core.model import Scope
+    from qtkit.desk import account_of
+    from qtkit.settings import Paths, Settings
+
+    held = account_of(Settings.load(Paths.here().home), account)
+    return held.scope if held.real else Scope.FULL
 
 
 def release(

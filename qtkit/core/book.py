@@ -30,6 +30,7 @@ from qtkit.core.events import (
     ScopeChosen,
     StopFilled,
     StopSet,
+    Watched,
     WentFlat,
 )
 from qtkit.core.model import E8, Bps, Key, Lots, OrderStatus, Side
@@ -45,7 +46,8 @@ class Episode:
 
     ``ladder`` holds the lots still to be closed by each target of the plan; ``expected`` is the size that our own fills explain,
     so that a different size means that somebody else traded. ``opened`` is False while our own entry is on its way. ``outdated`` are
-    the client ids of orders that the operator's looser stop replaces: they hold its level up no longer.
+    the client ids of orders that the operator's looser stop replaces: they hold its level up no longer. ``watched``: since the desk
+    may only watch it, its stop is a thought; when it may act again, it takes the position over anew.
     """
 
     key: Key
@@ -67,6 +69,7 @@ class Episode:
     ended: bool = False
     deadline_ms: int | None = None
     outdated: tuple[str, ...] = ()
+    watched: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +118,7 @@ def fold(book: Book, event: Event) -> Book:
             return replace(book, paused_ms=event.since_ms)
         case (
             WentFlat() | Ratcheted() | Resized() | IntentMade() | CancelMade() | OutcomeSeen() | LegSeen() | LegResolved() | GapChanged()
-            | StopSet() | Rebased()
+            | StopSet() | Rebased() | Watched()
         ):  # fmt: skip
             episode = book.episodes.get(event.key)
             return book if episode is None else _put(book, step(episode, event))
@@ -163,6 +166,8 @@ def step(episode: Episode, event: EpisodeEvent) -> Episode:
             return replace(episode, gap_since_ms=event.since_ms, covered_since_ms=covered)
         case Rebased():
             return replace(episode, plan=event.plan, trail=event.trail, ladder=event.ladder, expected=event.lots, legs=event.legs)
+        case Watched():
+            return replace(episode, watched=True)
         case StopSet():
             outdated = tuple(dict.fromkeys((*episode.outdated, *event.outdated)))
             return replace(episode, trail=replace(episode.trail, stop=event.stop), outdated=outdated)

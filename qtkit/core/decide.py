@@ -7,7 +7,7 @@ from qtkit.core import arithmetic
 from qtkit.core.book import Book, Episode, fold
 from qtkit.core.coverage import Coverage, assess, covering_level, fault
 from qtkit.core.desired import WORKING_WITHIN, Traits, Wanted, closing_market, safe_stop, wanted, yielding
-from qtkit.core.events import Choice, EmergencyMade, EpisodeClosed, Event, GapChanged, Leg, LegStatus, Ratcheted
+from qtkit.core.events import EmergencyMade, EpisodeClosed, Event, GapChanged, Leg, LegStatus, Ratcheted, Watched
 from qtkit.core.ids import parse_client_order_id
 from qtkit.core.model import Action, Cancel, Instrument, Key, Lookup, Lots, Order, OrderKind, Place, Position, Scope, Snapshot, Ticks
 from qtkit.core.rebase import rebase_events
@@ -27,7 +27,8 @@ class Desk:
 
     ``grace_ms``: how long an acknowledgement counts before it is read back; ``flat_after_ms``: between two readings that prove flat;
     ``patience_ms``: how long a position may be without cover before the desk closes its own. ``symbols``: those on which something may
-    be sent without the operator's word, None for all. ``takes_on_until_ms``: nothing new is taken on from then on (None: no end).
+    be sent without the operator's word, None for all; ``most``: how far that word may go. ``takes_on_until_ms``: nothing new is taken on
+    from then on (None: no end).
     """
 
     account: str
@@ -40,13 +41,14 @@ class Desk:
     patience_ms: int = 10_000
     emergencies_a_day: int = 2
     symbols: frozenset[str] | None = None
+    most: Scope = Scope.FULL
     takes_on_until_ms: int | None = None
 
     def scope_of(self, book: Book, symbol: str, now_ms: int) -> Scope:
         """How far the desk may go on a symbol: the operator's word, else the account's scope on the symbols it is allowed."""
         choice = book.choice(symbol, now_ms)
         if choice is not None:
-            return choice.scope
+            return choice.scope.narrower(self.most)
         return self.scope if self.symbols is None or symbol in self.symbols else Scope.WATCH
 
     def nothing_new(self, book: Book) -> int | None:
@@ -137,12 +139,9 @@ class _Run:
     def scope(self, episode: Episode) -> Scope:
         """How far the desk may go with a position. Somebody else's that came when nothing new is taken on is only watched."""
         since_ms = self.desk.nothing_new(self.book)
-        if since_ms is not None and not episode.own and episode.since_ms >= since_ms and self._choice(episode) is None:
+        if since_ms is not None and not episode.own and episode.since_ms >= since_ms:
             return Scope.WATCH
         return self.desk.scope_of(self.book, episode.key.symbol, self.now_ms)
-
-    def _choice(self, episode: Episode) -> Choice | None:
-        return self.book.choice(episode.key.symbol, self.now_ms)
 
     def split(self, orders: Iterable[Order]) -> _Orders:
         own, foreign, others = [], [], []
@@ -222,7 +221,9 @@ class _Run:
     def _with_position(self, snapshot: Snapshot, key: Key, position: Position, own: tuple[Order, ...], foreign: tuple[Order, ...]) -> None:
         instrument = self.desk.instruments[snapshot.symbol]
         self.happened(rebase_events(self.book.episodes.get(key), instrument))
+        self._take_over(snapshot, key)
         self.happened(position_events(self.book, snapshot, key, position, own, self.plan_for, was_flat=key in self.flat))
+        self._watch_only(snapshot, key)
         self.happened(leg_events(self.book.episodes[key], snapshot, own))
         self.happened(resize_events(self.book.episodes[key], position, stable=snapshot.stable))
         episode = self.book.episodes[key]
@@ -239,6 +240,17 @@ class _Run:
             self.ranked += reconcile(self._situation(episode, position, instrument, own, stable=snapshot.stable), legs)
         self._ask(episode, [name for name, leg in episode.legs.items() if self._unexplained(leg)])
         self._ledger(snapshot, key, position, instrument, own, foreign)
+
+    def _take_over(self, snapshot: Snapshot, key: Key) -> None:
+        """What was only watched and may be acted on now is adopted as it stands: its stop was a thought, which may not close anything."""
+        episode = self.book.episodes.get(key)
+        if episode is not None and episode.watched and self.scope(episode) is not Scope.WATCH:
+            self.happened([EpisodeClosed(key=key, at_ms=snapshot.at_ms, reason="taken over")])
+
+    def _watch_only(self, snapshot: Snapshot, key: Key) -> None:
+        episode = self.book.episodes[key]
+        if not episode.watched and self.scope(episode) is Scope.WATCH:
+            self.happened([Watched(key=key, at_ms=snapshot.at_ms)])
 
     def _situation(
         self, episode: Episode, position: Position, instrument: Instrument, own: tuple[Order, ...], *, stable: bool
@@ -288,7 +300,7 @@ class _Run:
         self, snapshot: Snapshot, episode: Episode, position: Position, instrument: Instrument, own: tuple[Order, ...], *, passed: bool
     ) -> None:
         """Close at the market what its stop should have closed, or what cannot be protected. An adopted position only once covered."""
-        reason = self._reason_to_close(snapshot, episode, position, instrument, own, passed=passed)
+        reason = None if episode.watched else self._reason_to_close(snapshot, episode, position, instrument, own, passed=passed)
         if reason is None:
             return
         self.alarms.append(f"{episode.key}: {reason}")

@@ -252,8 +252,27 @@ class Rebased:
     legs: Mapping[str, Leg]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """From now on the desk only watches the position: where its stop would lie is nothing that rests."""
+
+    key: Key
+    at_ms: int
+
+
 EpisodeEvent = (
-    WentFlat | Ratcheted | Resized | IntentMade | CancelMade | OutcomeSeen | LegSeen | LegResolved | GapChanged | StopSet | Rebased
+    WentFlat
+    | Ratcheted
+    | Resized
+    | IntentMade
+    | CancelMade
+    | OutcomeSeen
+    | LegSeen
+    | LegResolved
+    | GapChanged
+    | StopSet
+    | Rebased
+    | Watched
 )
 
 Event = (
@@ -277,4 +296,5 @@ Event = (
     | Paused
     | StopSet
     | Rebased
+    | Watched
 )

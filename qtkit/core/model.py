@@ -48,6 +48,11 @@ class Scope(Enum):
     GUARD = "guard"
     FULL = "full"
 
+    def narrower(self, other: "Scope") -> "Scope":
+        """Of two scopes the one that goes less far."""
+        order = tuple(Scope)
+        return min(self, other, key=order.index)
+
 
 class OrderSide(Enum):
     """Side of an order, as on the wire."""
