@@ -106,7 +106,7 @@ class Watcher:
 
     def _read_heartbeat(self) -> None:
         try:
-            beat = json.loads(self.paths.heartbeat.read_text())
+            beat = json.loads(self.paths.of("paper").heartbeat.read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             return
         if self._pass_ms and beat["last_pass_ms"] > self._pass_ms:
