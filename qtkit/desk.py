@@ -102,7 +102,7 @@ def decisions_of(settings: Settings, held: Account, gateway: Gateway, traits: Tr
 
 def followed_by(settings: Settings) -> Follows:
     """Which prices trails follow."""
-    return Follows(closed_bars=settings.bar_mode is BarMode.CLOSED, series=settings.trigger_series.trigger_by)
+    return Follows(closed_bars=settings.bar_mode is BarMode.CLOSED, series=settings.trail_series.trigger_by)
 
 
 @dataclass(slots=True)

@@ -52,7 +52,7 @@ class BarMode(Enum):
 
 
 class Series(Enum):
-    """Which price triggers stops and moves trails."""
+    """Which price trails follow. Stops trigger on the mark price whatever this is, targets on the last."""
 
     MARK = "mark"
     LAST = "last"
@@ -116,7 +116,7 @@ class Settings:
     desk: str = "qtk0"
     tick_seconds: float = 2.0
     bar_mode: BarMode = BarMode.CLOSED
-    trigger_series: Series = Series.MARK
+    trail_series: Series = Series.MARK
     budget_share_bps: int = 2_500
     endpoint_port: int = 0
     emergency: Emergency = Emergency()

@@ -60,7 +60,7 @@ def load(place: Path, text: str = "", **environ: str) -> Settings:
 def test_defaults(tmp_path: Path) -> None:
     settings = load(tmp_path)
     assert settings == Settings()
-    assert (settings.tick_seconds, settings.bar_mode, settings.trigger_series) == (2.0, BarMode.CLOSED, Series.MARK)
+    assert (settings.tick_seconds, settings.bar_mode, settings.trail_series) == (2.0, BarMode.CLOSED, Series.MARK)
     account = settings.accounts["paper"]
     assert (account.scope, account.risk_per_trade_bps, account.base_url) == (Scope.FULL, 25, "http://127.0.0.1:8560")
     assert {row.source for row in settings.resolved()} == {"default"}
@@ -101,6 +101,7 @@ def test_the_file_beside_a_folder_is_its_settings(away: Path) -> None:
     ("text", "message"),
     [
         ("\ntikc_seconds = 1", "qtkit.toml:2: no setting 'tikc_seconds'; did you mean 'tick_seconds'?"),
+        ('trigger_series = "last"', "qtkit.toml:1: no setting 'trigger_series'; did you mean 'trail_series'?"),
         ('[accounts.a]\nscop = "full"', "qtkit.toml:2: no setting 'accounts.a.scop'; did you mean 'scope'?"),
         ('[emergency]\n"patience" = 3', "qtkit.toml:2: no setting 'emergency.patience'; known: closes_per_day, patience_seconds"),
         ('[accounts.a]\nscope = "ful"', "qtkit.toml:2: accounts.a.scope should be 'watch', 'guard' or 'full', got 'ful'"),
