@@ -225,7 +225,7 @@ def _compose(
     monitor = PositionMonitor(decisions, applier, router, tick_s=settings.tick_seconds, follows=followed_by(settings), tape=tape)
     sizing = Sizing(
         risk=held.risk_per_trade_bps, max_notional=E8(int(held.max_notional * ONE)), leverage=held.leverage,
-        policy=named(held.policy) if held.policy else None,
+        isolated=held.kind == "live", policy=named(held.policy) if held.policy else None,
     )  # fmt: skip
     desk = Desk(settings, held, places, lease, applier, router, monitor, EventDrivenExecutor(monitor, sizing), journal, access, armed)
     monitor.on_pass = desk.passed
