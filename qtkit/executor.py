@@ -162,9 +162,11 @@ class EventDrivenExecutor:
         )  # fmt: skip
         context = ExitContext(
             account=monitor.desk.account, instrument=instrument, position=one, now_ms=quote.time_ms,
-            policy=signal.exit_policy(self.sizing.policy), hints=signal.hints, risk=self.gate.risk,
+            policy=self.sizing.policy, strategy=signal.strategy, hints=signal.hints, risk=self.gate.risk,
             market=await monitor.market(instrument.symbol),
         )  # fmt: skip
+        if signal.policy or signal.stop:
+            context = replace(context, policy=signal.exit_policy(monitor.router.planner.policy_of(context)))
         draft = monitor.router.draft(context, for_entry=True)
         lots = self._size(signal, instrument, draft, balance, margin.leverage)
         context = replace(context, position=replace(one, lots=lots))
