@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from qtkit.core.context import RiskMode
 from qtkit.core.desired import Traits
 from qtkit.core.model import PolicyError, Scope
 from qtkit.venue.capabilities import ADDRESSES as ELSEWHERE
@@ -26,6 +27,20 @@ KEY_VARIABLE = re.compile(r"QTKIT_(READ_)?(KEY|SECRET)_[A-Z0-9_]{1,24}")
 """Variables that hold keys, QTKIT_KEY_MAIN and QTKIT_SECRET_MAIN for account main, QTKIT_READ_... of its pair for looking. No settings."""
 
 _BY_KIND: Any = None  # a default that the kind decides
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateLimits:
+    """What the risk gate lets in: it stands before entries, and shapes their plans; nothing that is open is held back by it.
+
+    `max_positions` counts all open positions of the account, adopted ones too. `min_confidence_bps` judges signals that name a confidence.
+    `risk_mode` narrows target and stop of new plans, ESS_ACTIVE refuses entries; `max_loss_bps` is the widest stop of a new plan.
+    """
+
+    max_positions: int = 10
+    min_confidence_bps: int = 0
+    risk_mode: RiskMode | None = None
+    max_loss_bps: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +66,7 @@ class Account:
     risk_per_trade_bps: int = 25
     max_notional: Decimal = Decimal(10_000)
     leverage: int = 5
+    gate: GateLimits = GateLimits()
     traits: Traits | None = None
 
     def __post_init__(self) -> None:
@@ -61,6 +77,10 @@ class Account:
         self._refuse_writes()
         within(f"accounts.{self.name}.risk_per_trade_bps", self.risk_per_trade_bps, 1, 1_000)
         within(f"accounts.{self.name}.leverage", self.leverage, 1, 125)
+        within(f"accounts.{self.name}.gate.max_positions", self.gate.max_positions, 0, 1_000)
+        within(f"accounts.{self.name}.gate.min_confidence_bps", self.gate.min_confidence_bps, 0, 10_000)
+        if self.gate.max_loss_bps is not None:
+            within(f"accounts.{self.name}.gate.max_loss_bps", self.gate.max_loss_bps, 1, 9_999)
         if not (self.max_notional.is_finite() and self.max_notional > 0):
             raise PolicyError(f"accounts.{self.name}.max_notional: must be above zero, got {self.max_notional}")
         if self.scope is Scope.WATCH and (self.policy or self.guard_policy):

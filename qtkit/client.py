@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qtkit.access import enter
+from qtkit.apply import wall_ms
 from qtkit.core.book import Book, fold
 from qtkit.core.context import MarketData
 from qtkit.core.events import Event
@@ -16,7 +17,7 @@ from qtkit.core.plan import ExitPlan
 from qtkit.desk import EVENT_TYPES, Desk, account_of, gateway_of, identity, opened, read_heartbeat
 from qtkit.home import Paths, searched
 from qtkit.keys import keys_of, owner_keys
-from qtkit.market import market_data
+from qtkit.market import MINUTE_MS, market_data
 from qtkit.operate import Said, Wish, operate, sends
 from qtkit.settings import Settings
 from qtkit.signals import Execution, Signal
@@ -120,27 +121,29 @@ async def adjust(plan: ExitPlan) -> bool:
 
 
 class ExchangeFacts:
-    """Trading rules and market of a symbol: from the running desk, else from the exchange itself."""
+    """Trading rules and market of a symbol: from the running desk, else from the exchange itself, asked for once in a minute."""
 
     def __init__(self, account: str) -> None:
         self._account = account
-        self._known: dict[str, tuple[Instrument, MarketData]] = {}
+        self._known: dict[str, tuple[int, Instrument, MarketData]] = {}
 
     async def instrument(self, symbol: str) -> Instrument:
         """Trading rules. Raises ``PolicyError`` for an unknown symbol."""
-        return (await self._learn(symbol))[0]
+        return (await self._learn(symbol))[1]
 
     async def market(self, symbol: str) -> MarketData:
         """Volatility, trend, ATR and regime."""
-        return (await self._learn(symbol))[1]
+        return (await self._learn(symbol))[2]
 
-    async def _learn(self, symbol: str) -> tuple[Instrument, MarketData]:
-        if symbol not in self._known:
+    async def _learn(self, symbol: str) -> tuple[int, Instrument, MarketData]:
+        minute = wall_ms() // MINUTE_MS
+        if self._known.get(symbol, (0,))[0] != minute:
             try:
                 said = await call("GET", f"/facts/{symbol}", account=self._account)
-                self._known[symbol] = codec.decode(Instrument, said["instrument"]), codec.decode(MarketData, said["market"])
+                rules, market = codec.decode(Instrument, said["instrument"]), codec.decode(MarketData, said["market"])
             except NoDesk:
-                self._known[symbol] = await self._ask_exchange(symbol)
+                rules, market = await self._ask_exchange(symbol)
+            self._known[symbol] = minute, rules, market
         return self._known[symbol]
 
     async def _ask_exchange(self, symbol: str) -> tuple[Instrument, MarketData]:

@@ -17,11 +17,12 @@ from qtkit.core import events
 from qtkit.core.decide import Desk as DeskSettings
 from qtkit.core.desired import Traits
 from qtkit.core.model import E8, ONE, Key, PolicyError, Scope
+from qtkit.core.planner import ExitPlanner
 from qtkit.core.policy import GUARD, ExitPolicy, named
 from qtkit.executor import EventDrivenExecutor, Sizing
 from qtkit.home import AccountPaths, Paths
 from qtkit.keys import Keys, keys_of, owner_keys
-from qtkit.limits import require_first_limits, require_isolated
+from qtkit.limits import gate_of, require_first_limits, require_isolated
 from qtkit.monitor import Health, PositionMonitor, ledger_line
 from qtkit.proofs import armed_until_ms, may_write
 from qtkit.router import ExitRouter, Planning
@@ -100,9 +101,15 @@ def decisions_of(settings: Settings, held: Account, gateway: Gateway, traits: Tr
     )  # fmt: skip
 
 
+def router_of(settings: Settings, held: Account, register: PlanRegister) -> ExitRouter:
+    """How an account's positions are planned, by its desk and by whoever looks at what that would do."""
+    planner = ExitPlanner(profiles=settings.policies)
+    return ExitRouter(register, account=held.name, planner=planner, planning=Planning(adopted=policy_of(held)))
+
+
 def followed_by(settings: Settings) -> Follows:
     """Which prices trails follow."""
-    return Follows(closed_bars=settings.bar_mode is BarMode.CLOSED, series=settings.trigger_series.trigger_by)
+    return Follows(closed_bars=settings.bar_mode is BarMode.CLOSED, series=settings.trail_series.trigger_by)
 
 
 @dataclass(slots=True)
@@ -221,13 +228,14 @@ def _compose(
 ) -> Desk:  # fmt: skip
     decisions = replace(decisions_of(settings, held, gateway, traits), takes_on_until_ms=armed(None))
     applier = Applier(gateway, journal, fence=lease.check, clock_ms=clock_ms)
-    router = ExitRouter(register, account=held.name, planning=Planning(adopted=policy_of(held)))
+    router = router_of(settings, held, register)
     monitor = PositionMonitor(decisions, applier, router, tick_s=settings.tick_seconds, follows=followed_by(settings), tape=tape)
     sizing = Sizing(
         risk=held.risk_per_trade_bps, max_notional=E8(int(held.max_notional * ONE)), leverage=held.leverage,
-        policy=named(held.policy) if held.policy else None,
+        isolated=held.kind == "live", policy=named(held.policy) if held.policy else None,
     )  # fmt: skip
-    desk = Desk(settings, held, places, lease, applier, router, monitor, EventDrivenExecutor(monitor, sizing), journal, access, armed)
+    executor = EventDrivenExecutor(monitor, sizing, gate=gate_of(held))
+    desk = Desk(settings, held, places, lease, applier, router, monitor, executor, journal, access, armed)
     monitor.on_pass = desk.passed
     return desk
 

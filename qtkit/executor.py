@@ -33,9 +33,10 @@ from qtkit.core.names import suggestion
 from qtkit.core.plan import ExitPlan
 from qtkit.core.policy import ExitPolicy
 from qtkit.core.trail import begin
+from qtkit.market import MINUTE_MS
 from qtkit.monitor import PositionMonitor
 from qtkit.signals import Execution, Gate, Signal
-from qtkit.venue.gateway import Balance, Refused
+from qtkit.venue.gateway import Balance, Margin, Refused
 
 log = structlog.get_logger("qtkit.executor")
 
@@ -44,11 +45,15 @@ ENTRY_WITHIN_MS = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizing:
-    """How large an entry may be: ``risk`` is bps of the equity lost at the stop, ``max_notional`` money in the quote coin (E8)."""
+    """How large an entry may be: ``risk`` is bps of the equity lost at the stop, ``max_notional`` money in the quote coin (E8).
+
+    ``leverage`` is the one asked for and the highest one accepted; ``isolated``: on cross margin nothing is opened.
+    """
 
     risk: int = 25
     max_notional: E8 = E8(10_000 * ONE)
     leverage: int = 5
+    isolated: bool = False
     policy: ExitPolicy | None = None
 
 
@@ -59,6 +64,8 @@ class EventDrivenExecutor:
         self._monitor = monitor
         self.sizing = sizing or Sizing()
         self.gate = gate or Gate()
+        self._one = asyncio.Lock()  # two entries at once would each be measured against an account without the other
+        self._margins: dict[str, tuple[int, Margin]] = {}
 
     async def place_order(self, symbol: str, side: str, quantity: str | int | float | Decimal, *, policy: str | None = None) -> Execution:
         """Open ``quantity`` coins of a symbol at the market, side BUY or SELL, with its plan and its stop."""
@@ -70,27 +77,35 @@ class EventDrivenExecutor:
             from qtkit.client import send_signal
 
             return await send_signal(signal, dry_run=dry_run)
-        return await self._enter(self._monitor, signal, dry_run=dry_run)
+        async with self._one:
+            return await self._enter(self._monitor, signal, dry_run=dry_run)
 
     async def _enter(self, monitor: PositionMonitor, signal: Signal, *, dry_run: bool) -> Execution:
-        instrument = self._allowed(monitor, signal)
-        slot = PositionSide[signal.direction.name] if monitor.gateway.hedge else PositionSide.BOTH
-        key = Key(monitor.desk.account, instrument.symbol, slot)
+        """All that waits comes first; then, without waiting, what was allowed is asked once more, and the entry is written down."""
+        instrument, key = self._allowed(monitor, signal)
         held = await monitor.gateway.positions()  # not what was read last: somebody may just have opened one
-        if key in monitor.applier.book.episodes or any((p.symbol, p.position_side) == (key.symbol, slot) for p in held):
-            raise PolicyError(f"{key} is open already; the desk manages it, and a second entry would change its risk")
-        plan, lots = await self._planned(monitor, signal, instrument, slot, dry_run=dry_run)
+        if any((p.symbol, p.position_side) == (key.symbol, key.position_side) for p in held):
+            raise _open_already(key)
+        margin = await self._margin(monitor, key.symbol, dry_run=dry_run)
+        context, draft, lots = await self._planned(monitor, signal, instrument, key.position_side, margin)
         if dry_run:
-            return _execution(plan, lots, instrument, "dry run: nothing was sent")
+            return _execution(draft, lots, instrument, "dry run: nothing was sent")
+        self._allowed(monitor, signal)  # a pass may have adopted a position meanwhile, or found one uncovered
+        plan, now_ms = monitor.router.plan_entry(context), monitor.applier.clock_ms()
+        monitor.applier.record([EntryBegun(plan=plan, trail=begin(plan), at_ms=now_ms, deadline_ms=now_ms + ENTRY_WITHIN_MS)])
         return await self._send(monitor, plan, lots, instrument)
 
-    def _allowed(self, monitor: PositionMonitor, signal: Signal) -> Instrument:
+    def _allowed(self, monitor: PositionMonitor, signal: Signal) -> tuple[Instrument, Key]:
         """Validation and the risk gate. It stands before entries only; what is open is never held back by it."""
         instruments = monitor.gateway.instruments
         instrument = instruments.get(signal.symbol.upper())
         if instrument is None:
             raise PolicyError(f"there is no symbol '{signal.symbol}': {suggestion(signal.symbol.upper(), instruments)}")
         desk, book, now_ms = monitor.desk, monitor.applier.book, monitor.applier.clock_ms()
+        slot = PositionSide[signal.direction.name] if monitor.gateway.hedge else PositionSide.BOTH
+        key = Key(desk.account, instrument.symbol, slot)
+        if key in book.episodes:
+            raise _open_already(key)
         scope = desk.scope_of(book, instrument.symbol, now_ms)
         if scope is not Scope.FULL:
             raise PolicyError(f"account {desk.account} is in scope {scope.value} on {instrument.symbol}: it opens no positions")
@@ -107,29 +122,57 @@ class EventDrivenExecutor:
         free = monitor.desk.traits.max_conditional - monitor.open_conditional
         if free < 8:
             raise PolicyError(f"no entry: only {free} conditional orders are left on the account, and a plan needs up to 8")
-        self.gate.check(signal, open_positions=len(monitor.applier.book.episodes))
-        return instrument
+        self.gate.check(signal, open_positions=len(book.episodes))
+        return instrument, key
+
+    async def _margin(self, monitor: PositionMonitor, symbol: str, *, dry_run: bool) -> Margin:
+        """Margin mode and leverage that the entry will have. With a position or an order on the symbol the exchange may keep what is set.
+
+        A dry run takes what was read within the running minute, and the leverage that would be asked for.
+        """
+        wanted, minute = self.sizing.leverage, monitor.applier.clock_ms() // MINUTE_MS
+        if not dry_run or self._margins.get(symbol, (0,))[0] != minute:
+            self._margins[symbol] = minute, await monitor.gateway.margin(symbol)
+        found = self._margins[symbol][1]
+        if self.sizing.isolated and not found.isolated:
+            raise PolicyError(f"{symbol} is on cross margin, and entries are made on isolated margin only; set it on the exchange")
+        if not dry_run and found.leverage != wanted:
+            try:
+                await monitor.gateway.set_leverage(symbol, wanted)
+            except Refused as refusal:
+                found = await monitor.gateway.margin(symbol)
+                if found.leverage > wanted:
+                    kept = f"the exchange keeps {symbol} at {found.leverage}x, above the {wanted}x that is set"
+                    raise PolicyError(f"no entry: {kept} ({coded(refusal.code)}); lower it there, or set leverage higher") from None
+                log.warning("leverage", symbol=symbol, kept=found.leverage, why=str(refusal))
+                return found
+        return replace(found, leverage=wanted)
 
     async def _planned(
-        self, monitor: PositionMonitor, signal: Signal, instrument: Instrument, slot: PositionSide, *, dry_run: bool
-    ) -> tuple[ExitPlan, Lots]:
+        self, monitor: PositionMonitor, signal: Signal, instrument: Instrument, slot: PositionSide, margin: Margin
+    ) -> tuple[ExitContext, ExitPlan, Lots]:
+        """What the entry's plan is made from, that plan as a draft, and the size that it loses the risk with."""
         quote, balance = await asyncio.gather(monitor.gateway.prices(instrument.symbol), monitor.gateway.balance())
         if quote.mark is None or quote.last is None:
             raise PolicyError(f"{instrument.symbol} has no price yet; try again when it trades")
         entry = E8(quote.last * instrument.tick)
-        one = Position(symbol=instrument.symbol, position_side=slot, side=signal.direction, lots=Lots(1), entry=entry, mark=quote.mark)
+        one = Position(
+            symbol=instrument.symbol, position_side=slot, side=signal.direction, lots=Lots(1), entry=entry, mark=quote.mark,
+            leverage=margin.leverage, isolated=margin.isolated,
+        )  # fmt: skip
         context = ExitContext(
             account=monitor.desk.account, instrument=instrument, position=one, now_ms=quote.time_ms,
-            policy=signal.exit_policy(self.sizing.policy), hints=signal.hints, risk=self.gate.risk,
+            policy=self.sizing.policy, strategy=signal.strategy, hints=signal.hints, risk=self.gate.risk,
             market=await monitor.market(instrument.symbol),
         )  # fmt: skip
+        if signal.policy or signal.stop:
+            context = replace(context, policy=signal.exit_policy(monitor.router.planner.policy_of(context)))
         draft = monitor.router.draft(context, for_entry=True)
-        lots = self._size(signal, instrument, draft, balance)
+        lots = self._size(signal, instrument, draft, balance, margin.leverage)
         context = replace(context, position=replace(one, lots=lots))
-        plan = monitor.router.draft(context, for_entry=True) if dry_run else monitor.router.plan_entry(context)
-        return plan, lots
+        return context, monitor.router.draft(context, for_entry=True), lots
 
-    def _size(self, signal: Signal, instrument: Instrument, plan: ExitPlan, balance: Balance) -> Lots:
+    def _size(self, signal: Signal, instrument: Instrument, plan: ExitPlan, balance: Balance, leverage: int) -> Lots:
         """Lots whose loss at the stop is the risk, within the largest notional and the free margin; the exchange's limits hold."""
         value = plan.entry * instrument.lot // ONE  # of one lot
         if signal.quantity is not None:
@@ -149,16 +192,13 @@ class EventDrivenExecutor:
             )
         if lots > instrument.market_max_lots:
             raise PolicyError(f"{coins} are above the largest market order, {_coins(instrument.market_max_lots, instrument)} coins")
-        if lots * value > balance.available * self.sizing.leverage * 9 // 10:
-            raise PolicyError(f"{coins} need more margin than is free at {self.sizing.leverage}x: {balance.available / ONE:,.2f} USDT")
+        if lots * value > balance.available * leverage * 9 // 10:
+            raise PolicyError(f"{coins} need more margin than is free at {leverage}x: {balance.available / ONE:,.2f} USDT")
         return Lots(lots)
 
     async def _send(self, monitor: PositionMonitor, plan: ExitPlan, lots: Lots, instrument: Instrument) -> Execution:
         """Stop first where it may rest while flat, then the entry; the pass after it protects the actual fill."""
         applier, key = monitor.applier, plan.key
-        await self._set_leverage(monitor, instrument.symbol)
-        now_ms = applier.clock_ms()
-        applier.record([EntryBegun(plan=plan, trail=begin(plan), at_ms=now_ms, deadline_ms=now_ms + ENTRY_WITHIN_MS)])
         if monitor.desk.traits.stop_while_flat:
             await applier.apply(_stop_of(monitor.desk.tag, plan, lots, instrument, "armed before its entry"))
             episode = applier.book.episodes[key]
@@ -175,12 +215,6 @@ class EventDrivenExecutor:
         await monitor.protect(key)
         return _execution(plan, lots, instrument, f"entry {leg.status.value.lower()}")
 
-    async def _set_leverage(self, monitor: PositionMonitor, symbol: str) -> None:
-        try:
-            await monitor.gateway.set_leverage(symbol, self.sizing.leverage)
-        except Refused as refusal:  # with an open position or order on the symbol the exchange keeps what is set; the entry goes on
-            log.warning("leverage", symbol=symbol, kept=True, why=str(refusal))
-
     async def _give_up(self, monitor: PositionMonitor, plan: ExitPlan, why: str) -> None:
         applier, key = monitor.applier, plan.key
         legs = applier.book.episodes[key].legs
@@ -189,6 +223,10 @@ class EventDrivenExecutor:
         applier.record([EntryFailed(key=key, at_ms=applier.clock_ms(), reason=why)])
         monitor.router.register.close(key, plan.episode, applier.clock_ms(), f"entry given up: {why}")
         raise PolicyError(f"{key}: no position was opened, {why}")
+
+
+def _open_already(key: Key) -> PolicyError:
+    return PolicyError(f"{key} is open already; the desk manages it, and a second entry would change its risk")
 
 
 def _entry(tag: str, plan: ExitPlan, lots: Lots, instrument: Instrument) -> list[Place]:

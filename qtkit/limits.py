@@ -1,14 +1,24 @@
-"""A live account begins small: named symbols, 50 USDT, 2x, isolated margin, until its owner raises that in so many words."""
+"""What an account's owner allows it. A live one begins small: named symbols, 50 USDT, 2x, isolated margin, until that is raised."""
 
 from collections.abc import Mapping
 from decimal import Decimal
 
 from qtkit.account import Account
-from qtkit.core.model import PolicyError, Scope
+from qtkit.core.context import RiskContext
+from qtkit.core.model import Bps, PolicyError, Scope
+from qtkit.signals import Gate
 from qtkit.venue.gateway import Gateway
 
 FIRST_NOTIONAL = Decimal(50)
 FIRST_LEVERAGE = 2
+
+
+def gate_of(account: Account) -> Gate:
+    """The risk gate before an account's entries."""
+    limits = account.gate
+    most = None if limits.max_loss_bps is None else Bps(limits.max_loss_bps)
+    risk = RiskContext(mode=limits.risk_mode, max_loss=most)
+    return Gate(risk=risk, max_positions=limits.max_positions, min_confidence=Bps(limits.min_confidence_bps))
 
 
 def require_first_limits(account: Account, sources: Mapping[str, str]) -> None:

@@ -24,7 +24,7 @@ from qtkit.core.ids import client_order_id
 from qtkit.core.model import Key, Lookup, Lots, Place, Position, Snapshot, TriggerBy
 from qtkit.core.plan import ExitPlan
 from qtkit.core.roll import entered_elsewhere
-from qtkit.market import market_data
+from qtkit.market import MINUTE_MS, market_data
 from qtkit.observe import Observer
 from qtkit.router import ExitRouter
 from qtkit.store.lease import LeaseLost
@@ -94,6 +94,7 @@ class PositionMonitor:
         self._router = router
         self._flat: set[Key] = set()
         self._markets: dict[str, MarketData] = {}
+        self._asked: dict[str, tuple[int, MarketData]] = {}
         self._wakes = float(WAKES)
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
@@ -268,9 +269,12 @@ class PositionMonitor:
             log.warning("market", symbol=symbol, outcome="unknown", why=str(error) or "no answer in time")
 
     async def market(self, symbol: str) -> MarketData:
-        """Volatility, trend, ATR and regime of a symbol from the exchange's hourly bars."""
-        bars = await self.gateway.bars(symbol, limit=48, by=TriggerBy.LAST, minutes=60)
-        return market_data(bars, self.gateway.instruments[symbol].tick)
+        """Volatility, trend, ATR and regime of a symbol from hourly bars, asked for once a minute: no hour ends within one."""
+        minute = self.applier.clock_ms() // MINUTE_MS
+        if self._asked.get(symbol, (0,))[0] != minute:
+            bars = await self.gateway.bars(symbol, limit=48, by=TriggerBy.LAST, minutes=60)
+            self._asked[symbol] = minute, market_data(bars, self.gateway.instruments[symbol].tick)
+        return self._asked[symbol][1]
 
     def _plan_for(self, key: Key, position: Position) -> ExitPlan:
         instrument = self.gateway.instruments[key.symbol]

@@ -11,12 +11,11 @@ from qtkit.core.decide import Decision
 from qtkit.core.events import Event
 from qtkit.core.model import Action, Key
 from qtkit.core.plan import ExitPlan
-from qtkit.desk import account_of, decisions_of, followed_by, gateway_of, identity, policy_of, read_heartbeat
+from qtkit.desk import account_of, decisions_of, followed_by, gateway_of, identity, read_heartbeat, router_of
 from qtkit.home import Paths, searched
 from qtkit.keys import keys_of, owner_keys
 from qtkit.ledger import Ledger, Step, lines_of, orders_of, said_of, steps_of
 from qtkit.monitor import PositionMonitor
-from qtkit.router import ExitRouter, Planning
 from qtkit.settings import Account, Settings
 from qtkit.store.journal import JournalMissing
 from qtkit.store.lease import holder
@@ -115,7 +114,7 @@ async def onlooker(account: str = "paper") -> AsyncIterator[Onlooker]:
     gateway = gateway_of(held, keys, settings, writes=False)
     try:
         access = await enter(gateway, held, keys, writes=False)
-        router = ExitRouter(register, account=held.name, planning=Planning(adopted=policy_of(held)))
+        router = router_of(settings, held, register)
         monitor = PositionMonitor(decisions_of(settings, held, gateway), _Reader(gateway, book), router, follows=followed_by(settings))
         yield Onlooker(settings, held, paths, monitor, notes, access)
     finally:

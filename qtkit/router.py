@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import structlog
@@ -16,6 +17,7 @@ from qtkit.core.planner import ExitPlanner
 from qtkit.core.policy import HYBRID, ExitPolicy
 from qtkit.home import Paths
 from qtkit.inputs import exchange_symbol, hints_from_dict, market_from_dict, position_from_dict, risk_from_dict
+from qtkit.settings import Settings
 from qtkit.store.register import PlanRegister, RegisterError
 
 log = structlog.get_logger("qtkit.router")
@@ -58,7 +60,8 @@ class ExitRouter:
         self._register = register
         self._facts = facts
         self.account = account
-        self.planner = planner or ExitPlanner()
+        if planner is not None or register is not None:
+            self.planner = planner or ExitPlanner()
         self.planning = planning or Planning()
         self._kept: set[str] = set()  # plans that are surely in the register
 
@@ -68,6 +71,11 @@ class ExitRouter:
         if self._register is None:
             self._register = PlanRegister(Paths.here().register)
         return self._register
+
+    @cached_property
+    def planner(self) -> ExitPlanner:
+        """What makes plans; without one given, as the desk of this home has it: by the profiles that are set here."""
+        return ExitPlanner(profiles=Settings.load().policies)
 
     @property
     def facts(self) -> Facts:

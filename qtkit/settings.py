@@ -18,18 +18,22 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from qtkit.account import KEY_VARIABLE, Account, within
+from qtkit.account import KEY_VARIABLE, Account, GateLimits, within
 from qtkit.core.model import PolicyError, Scope, TriggerBy
 from qtkit.core.names import suggestion
+from qtkit.core.policy import Profiles
 from qtkit.home import FILE, FOLDER, PaperKeys, Paths, Secret, home, searched
+from qtkit.profiles import Profile
 
 __all__ = [
     "Account",
     "Alerts",
     "BarMode",
     "Emergency",
+    "GateLimits",
     "PaperKeys",
     "Paths",
+    "Profile",
     "Resolved",
     "Scope",
     "Secret",
@@ -52,7 +56,7 @@ class BarMode(Enum):
 
 
 class Series(Enum):
-    """Which price triggers stops and moves trails."""
+    """Which price trails follow. Stops trigger on the mark price whatever this is, targets on the last."""
 
     MARK = "mark"
     LAST = "last"
@@ -116,12 +120,13 @@ class Settings:
     desk: str = "qtk0"
     tick_seconds: float = 2.0
     bar_mode: BarMode = BarMode.CLOSED
-    trigger_series: Series = Series.MARK
+    trail_series: Series = Series.MARK
     budget_share_bps: int = 2_500
     endpoint_port: int = 0
     emergency: Emergency = Emergency()
     alerts: Alerts = Alerts()
     accounts: Mapping[str, Account] = field(default_factory=lambda: MappingProxyType({"paper": Account()}))
+    profiles: Mapping[str, Profile] = field(default_factory=lambda: MappingProxyType({}))
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False, repr=False, metadata={"hidden": True})
 
     def __post_init__(self) -> None:
@@ -136,6 +141,8 @@ class Settings:
         for account in self.accounts.values():
             if self.endpoint_port and urlsplit(account.base_url).port == self.endpoint_port:
                 raise PolicyError(f"endpoint_port: {self.endpoint_port} is already the port of accounts.{account.name}.base_url")
+        for name, profile in self.profiles.items():
+            profile.refuse_unknown(f"profiles.{name}")
 
     @classmethod
     def load(cls, place: Path | None = None, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -157,9 +164,18 @@ class Settings:
         _refuse_open(file, sources)
         return replace(_parse(data, sources), sources=MappingProxyType(sources))
 
+    @property
+    def policies(self) -> Profiles:
+        """Which policy is used where none is named."""
+        return Profiles().overriding(*(profile.rule for profile in self.profiles.values()))
+
     def resolved(self) -> tuple[Resolved, ...]:
         """Every setting with its source, for `qtkit config show`."""
         return tuple(Resolved(name, value, self.sources.get(name, "default")) for name, value in _walk(self, ""))
+
+
+NAMED_TABLES: Mapping[str, type] = MappingProxyType({"accounts": Account, "profiles": Profile})
+"""Tables of tables whose names are the user's."""
 
 
 def _file_of(place: Path) -> Path | None:
@@ -219,10 +235,10 @@ def _refuse_unknown(data: Mapping[str, Any], kind: type, before: str, sources: M
             raise PolicyError(f"{source}: no setting {name!r}; {suggestion(key, known)}")
         if isinstance(value, bool) and known[key].type is not bool:
             raise PolicyError(f"{sources[name]}: {name} is no yes-or-no setting, got {str(value).lower()}")
-        if name == "accounts" and isinstance(value, Mapping):
-            for account, row in value.items():
+        if name in NAMED_TABLES and isinstance(value, Mapping):
+            for given, row in value.items():
                 if isinstance(row, Mapping):
-                    _refuse_unknown(row, Account, f"{name}.{account}.", sources)
+                    _refuse_unknown(row, NAMED_TABLES[name], f"{name}.{given}.", sources)
         elif isinstance(value, Mapping) and (table := _table(known[key].type)) is not None:
             _refuse_unknown(value, table, f"{name}.", sources)
 
@@ -253,7 +269,7 @@ def _parse(data: dict[str, Any], sources: Mapping[str, str]) -> Settings:
             "" if name.endswith(".keys") or name.startswith("alerts") else f", got {first['input']!r}"
         )  # what stands there by mistake may be a key
         raise PolicyError(f"{sources.get(name, FILE)}: {name} {message}{got}") from None
-    return replace(parsed, accounts=MappingProxyType(dict(parsed.accounts)))
+    return replace(parsed, accounts=MappingProxyType(dict(parsed.accounts)), profiles=MappingProxyType(dict(parsed.profiles)))
 
 
 def _named(name: str, row: dict[str, Any]) -> dict[str, Any]:

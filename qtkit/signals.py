@@ -9,7 +9,7 @@ from qtkit.core.context import RiskContext, RiskMode, RLHints
 from qtkit.core.distance import InR, parse_distance
 from qtkit.core.model import Bps, PolicyError, Side
 from qtkit.core.names import suggestion
-from qtkit.core.policy import POLICIES, SCALED_TP, ExitPolicy, named
+from qtkit.core.policy import POLICIES, ExitPolicy, named
 
 SIDES = {"BUY": Side.LONG, "LONG": Side.LONG, "SELL": Side.SHORT, "SHORT": Side.SHORT}
 
@@ -19,8 +19,9 @@ class Signal:
     """A wish to open a position at the market.
 
     ``quantity`` is in coins; without it the size follows from ``risk_bps`` of the equity lost at the stop. ``stop`` is a distance as people
-    write it (``2.5%``, ``250bps``, ``3atr``, ``@91000``) and replaces the policy's. ``confidence`` is a fraction in bps. Raises
-    ``PolicyError`` for a wrong side, size, risk, policy or stop.
+    write it (``2.5%``, ``250bps``, ``3atr``, ``@91000``) and replaces the policy's. ``confidence`` is a fraction in bps.
+    ``strategy`` is who asks: profiles choose by it where no policy is named. Raises ``PolicyError`` for a wrong side, size, risk, policy or
+    stop.
     """
 
     symbol: str
@@ -30,6 +31,7 @@ class Signal:
     stop: str | None = None
     risk_bps: Bps | None = None
     policy: str | None = None
+    strategy: str | None = None
 
     def __post_init__(self) -> None:
         if self.side.upper() not in SIDES:
@@ -55,14 +57,14 @@ class Signal:
         """What the model said."""
         return RLHints(confidence=self.confidence)
 
-    def exit_policy(self, default: ExitPolicy | None) -> ExitPolicy | None:
-        """The policy asked for, with the stop asked for."""
+    def exit_policy(self, default: ExitPolicy) -> ExitPolicy:
+        """The policy asked for, else ``default``; with the stop asked for."""
         policy = named(self.policy) if self.policy else default
         if self.stop is None:
             return policy
         stop = parse_distance(self.stop)
         assert not isinstance(stop, InR)  # refused above
-        return replace(policy or SCALED_TP, stop=stop)
+        return replace(policy, stop=stop)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "Signal":
@@ -76,7 +78,7 @@ class Signal:
             raise PolicyError(f"a signal needs its {missing[0]}")
         return cls(
             symbol=raw["symbol"], side=raw["side"], quantity=_number(raw, "quantity"), confidence=_bps(raw, "confidence"),
-            stop=_text(raw, "stop"), risk_bps=_bps(raw, "risk_bps"), policy=_text(raw, "policy"),
+            stop=_text(raw, "stop"), risk_bps=_bps(raw, "risk_bps"), policy=_text(raw, "policy"), strategy=_text(raw, "strategy"),
         )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:

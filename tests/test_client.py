@@ -5,9 +5,13 @@ import json
 
 import pytest
 
-from qtkit.client import DeskSilent, NoDesk, send_signal
+from qtkit.client import DeskSilent, ExchangeFacts, NoDesk, send_signal
+from qtkit.core.context import MarketData
+from qtkit.core.model import E8, Instrument
 from qtkit.home import Paths
 from qtkit.signals import Signal
+from qtkit.store import codec
+from tests.core.planning_kit import instrument
 
 
 async def _ask(door: int) -> None:
@@ -41,4 +45,26 @@ def test_a_door_that_nobody_holds_is_no_desk(monkeypatch: pytest.MonkeyPatch) ->
         raise NoDesk("no stand-in in this test")
 
     monkeypatch.setattr("qtkit.client.stand_in", nobody)
+    asyncio.run(story())
+
+
+def test_facts_are_asked_for_once_in_a_minute_and_are_never_older(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    now_ms = 1_763_683_200_000
+
+    async def desk(method: str, path: str, *, account: str) -> dict[str, object]:
+        asked.append(path)
+        rules = codec.encode(Instrument, instrument("XRPUSDT"))
+        return {"instrument": rules, "market": codec.encode(MarketData, MarketData(atr=E8(len(asked))))}
+
+    async def story() -> None:
+        nonlocal now_ms
+        facts = ExchangeFacts("paper")
+        for _ in range(3):
+            assert (await facts.instrument("XRPUSDT")).symbol == "XRPUSDT" and (await facts.market("XRPUSDT")).atr == 1
+        now_ms += 60_000
+        assert (await facts.market("XRPUSDT")).atr == 2 and len(asked) == 2
+
+    monkeypatch.setattr("qtkit.client.call", desk)
+    monkeypatch.setattr("qtkit.client.wall_ms", lambda: now_ms)
     asyncio.run(story())

@@ -16,8 +16,10 @@ from qtkit.core.model import Lots, Order, OrderKind, OrderSide, PolicyError, Pos
 from qtkit.desk import gateway_of, identity, opened
 from qtkit.home import PaperKeys, Paths, Secret, read_pair
 from qtkit.keys import Keys, keys_of, owner_keys, variables
+from qtkit.onlooker import onlooker
 from qtkit.paper.faults import Fault, FaultKind, Faults, Match, Verb
 from qtkit.paper.signing import WHOLE
+from qtkit.router import ExitRouter
 from qtkit.settings import Settings
 from qtkit.signals import Signal
 from qtkit.venue.gateway import KeyRights, Unavailable
@@ -478,3 +480,37 @@ async def test_an_order_of_the_wrong_mode_is_told_as_such(own_home: Path, side: 
             with pytest.raises(PolicyError, match=r"-4061: the position mode of the account \(one-way or hedge\) is not the one"):
                 await desk.executor.execute(Signal.from_dict({"symbol": "BTCUSDT", "side": side, "quantity": "0.01", "stop": "2%"}))
         assert (await it.call("GET", "/fapi/v3/positionRisk"))[1] == []
+
+
+@pytest.mark.parametrize("side", list(Side))
+async def test_the_gate_and_the_profiles_that_are_set_hold_in_the_desk_and_for_whoever_looks(own_home: Path, side: Side) -> None:
+    """By the desk, the onlooker, an object without arguments and a signal: one position is planned in one way."""
+    async with rig() as it:
+        own_home.mkdir(mode=0o700)
+        in_file(Paths.here().paper_keys("main"), KEY, SECRET)
+        in_file(Paths.here().paper_keys("paper"), KEY, SECRET)
+        (own_home / "qtkit.toml").write_text(
+            f'[accounts.main]\nbase_url = "{it.base}"\n[accounts.main.gate]\nmax_positions = 2\nmin_confidence_bps = 6_000\n'
+            f'[accounts.paper]\nbase_url = "{it.base}"\n[profiles.ltc]\nsymbol = "LTCUSDT"\npolicy = "staged"\n'
+            '[profiles.swing]\nstrategy = "swing"\npolicy = "hybrid"\n'
+        )
+        order = {"symbol": "LTCUSDT", "side": side.opening.value, "type": "MARKET", "quantity": "5"}
+        assert (await it.call("POST", "/fapi/v1/order", order))[0] == 200
+        async with onlooker("main") as looking:
+            episodes = (await looking.decision()).book.episodes
+            assert [episode.plan.strategy_id for episode in episodes.values()] == ["staged"], "the preview"
+        told = {"symbol": "LTCUSDT", "positionAmt": str(5 * side.sign), "entryPrice": "80", "markPrice": "80"}
+        assert (await ExitRouter().get_or_create_plan(told)).strategy_id == "staged", "an object without arguments"
+        async with opened(account="main") as desk:
+            for _ in range(3):
+                await desk.monitor.pass_once()
+            assert [episode.plan.strategy_id for episode in desk.applier.book.episodes.values()] == ["staged"]
+            ask = {"symbol": "BTCUSDT", "side": side.opening.value, "quantity": "0.01"}
+            for more, policy in (({"strategy": "swing"}, "hybrid"), ({"strategy": "swing", "stop": "2%"}, "hybrid"), ({}, "scaled_tp")):
+                done = await desk.executor.execute(Signal.from_dict(ask | more), dry_run=True)
+                assert done.strategy == policy, more
+            with pytest.raises(PolicyError, match=r"confidence 0\.5 is below 0\.6"):
+                await desk.executor.execute(Signal.from_dict(ask | {"confidence": "5000"}))
+            await desk.executor.execute(Signal.from_dict(ask))
+            with pytest.raises(PolicyError, match="2 positions are open, and at most 2 are allowed"):
+                await desk.executor.execute(Signal.from_dict(ask | {"symbol": "ETHUSDT"}))

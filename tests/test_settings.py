@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from qtkit.core.context import RiskContext, RiskMode
 from qtkit.core.desired import Traits
-from qtkit.core.model import PolicyError, TriggerBy
-from qtkit.settings import BarMode, PaperKeys, Paths, Scope, Secret, Series, Settings, home, searched
+from qtkit.core.model import Bps, PolicyError, TriggerBy
+from qtkit.core.policy import Profiles, Regime, named
+from qtkit.limits import gate_of
+from qtkit.settings import Account, BarMode, PaperKeys, Paths, Scope, Secret, Series, Settings, home, searched
+from qtkit.signals import Gate
 from qtkit.store.disk import state_folder
 
 
@@ -60,7 +64,7 @@ def load(place: Path, text: str = "", **environ: str) -> Settings:
 def test_defaults(tmp_path: Path) -> None:
     settings = load(tmp_path)
     assert settings == Settings()
-    assert (settings.tick_seconds, settings.bar_mode, settings.trigger_series) == (2.0, BarMode.CLOSED, Series.MARK)
+    assert (settings.tick_seconds, settings.bar_mode, settings.trail_series) == (2.0, BarMode.CLOSED, Series.MARK)
     account = settings.accounts["paper"]
     assert (account.scope, account.risk_per_trade_bps, account.base_url) == (Scope.FULL, 25, "http://127.0.0.1:8560")
     assert {row.source for row in settings.resolved()} == {"default"}
@@ -88,6 +92,25 @@ def test_an_account_says_what_its_exchange_allows(tmp_path: Path) -> None:
     assert Settings().accounts["paper"].traits is None, "else the capability table says it"
 
 
+def test_the_gate_and_the_profiles_are_settings_as_the_others_are(tmp_path: Path) -> None:
+    text = (
+        "[accounts.paper.gate]\nmax_positions = 3\nmin_confidence_bps = 6_000\nrisk_mode = 'CONSERVATIVE'\nmax_loss_bps = 200\n"
+        "[profiles.btc_trend]\nsymbol = 'BTCUSDT'\nregime = 'TREND'\npolicy = 'staged'\n[profiles.unknown]\npolicy = 'trailing_tp'\n"
+    )
+    settings = load(tmp_path, text, QTKIT_ACCOUNTS__PAPER__GATE__MAX_POSITIONS="4", QTKIT_PROFILES__SWING__POLICY="hybrid")
+    gate = gate_of(settings.accounts["paper"])
+    risk = RiskContext(mode=RiskMode.CONSERVATIVE, max_loss=Bps(200))
+    assert gate == Gate(max_positions=4, min_confidence=Bps(6_000), risk=risk) and gate_of(Account()) == Gate()
+    rows = {row.name: (row.value, row.source) for row in settings.resolved()}
+    assert rows["accounts.paper.gate.max_positions"] == (4, "QTKIT_ACCOUNTS__PAPER__GATE__MAX_POSITIONS")
+    assert rows["accounts.paper.gate.risk_mode"] == ("CONSERVATIVE", "qtkit.toml:4")
+    assert rows["profiles.btc_trend.regime"] == ("TREND", "qtkit.toml:8")
+    assert rows["profiles.swing.policy"] == ("hybrid", "QTKIT_PROFILES__SWING__POLICY")
+    chosen = settings.policies
+    assert chosen.lookup("BTCUSDT", None, Regime.TREND) is named("staged") and chosen.lookup("BTCUSDT") is named("trailing_tp")
+    assert chosen.lookup("ETHUSDT", None, Regime.TREND) is named("TREND") and Settings().policies == Profiles()
+
+
 def test_the_file_beside_a_folder_is_its_settings(away: Path) -> None:
     (away / "qtkit.toml").write_text('desk = "nite"')
     assert Settings.load(environ={}).desk == "nite"
@@ -101,6 +124,18 @@ def test_the_file_beside_a_folder_is_its_settings(away: Path) -> None:
     ("text", "message"),
     [
         ("\ntikc_seconds = 1", "qtkit.toml:2: no setting 'tikc_seconds'; did you mean 'tick_seconds'?"),
+        ('trigger_series = "last"', "qtkit.toml:1: no setting 'trigger_series'; did you mean 'trail_series'?"),
+        ("[accounts.a.gate]\nmax_position = 3", "qtkit.toml:2: no setting 'accounts.a.gate.max_position'; did you mean 'max_positions'?"),
+        ("[accounts.a.gate]\nmax_positions = -1", "qtkit.toml:2: accounts.a.gate.max_positions: must be between 0 and 1000, got -1"),
+        ("[accounts.a.gate]\nmin_confidence_bps = 10_001", "min_confidence_bps: must be between 0 and 10000, got 10001"),
+        ("[accounts.a.gate]\nmax_loss_bps = 0", "accounts.a.gate.max_loss_bps: must be between 1 and 9999, got 0"),
+        ("[accounts.a.gate]\nrisk_mode = 'CALM'", "qtkit.toml:2: accounts.a.gate.risk_mode should be 'NORMAL', 'CONSERVATIVE'"),
+        ("[accounts.a.gate]\nmax_positions = true", "accounts.a.gate.max_positions is no yes-or-no setting, got true"),
+        ("[profiles.btc]\nsymbl = 'BTCUSDT'", "qtkit.toml:2: no setting 'profiles.btc.symbl'; did you mean 'symbol'?"),
+        ("[profiles.btc]\npolicy = 'stagd'", "qtkit.toml:2: profiles.btc.policy: there is no exit policy 'stagd': did you mean 'staged'?"),
+        ("[profiles.btc]\npolicy = 'staged'\nregime = 'CALM'", "qtkit.toml:3: profiles.btc.regime should be 'TREND', 'RANGE'"),
+        ("[profiles.btc]\npolicy = 'staged'\nsymbol = 'BTC/USDT'", "profiles.btc.symbol: a symbol is written as the exchange does"),
+        ("[profiles.btc]\nsymbol = 'BTCUSDT'", "profiles.btc.policy"),
         ('[accounts.a]\nscop = "full"', "qtkit.toml:2: no setting 'accounts.a.scop'; did you mean 'scope'?"),
         ('[emergency]\n"patience" = 3', "qtkit.toml:2: no setting 'emergency.patience'; known: closes_per_day, patience_seconds"),
         ('[accounts.a]\nscope = "ful"', "qtkit.toml:2: accounts.a.scope should be 'watch', 'guard' or 'full', got 'ful'"),

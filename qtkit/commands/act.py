@@ -22,6 +22,7 @@ def signal(
     risk: Annotated[str, typer.Option(help="Part of the equity lost at the stop, 0.25%; default: the account's.")] = "",
     stop: Annotated[str, typer.Option(help="Stop as 2.5%, 250bps, 3atr or @91000; default: the policy's.")] = "",
     policy: Annotated[str, typer.Option(help="Exit policy by name: scaled_tp, trailing_tp, staged, hybrid, ...")] = "",
+    strategy: Annotated[str, typer.Option(help="Who asks: the profiles of qtkit.toml choose the policy by it.")] = "",
     confidence: Annotated[str, typer.Option(help="How sure the model is, 0 to 1.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan and size it, send nothing.")] = False,
     account: ACCOUNT = "paper",
@@ -34,7 +35,7 @@ def signal(
     from qtkit import logs
 
     logs.quiet()
-    wish = _signal(symbol, side, quantity, risk, stop, policy, confidence)
+    wish = _signal(symbol, side, quantity, risk, stop, policy, strategy, confidence)
     done, access = asyncio.run(_send(wish, account, dry_run))
     say(access, as_json)
     if as_json:
@@ -46,10 +47,11 @@ def signal(
         print(f"warning: {warning}")
 
 
-def _signal(symbol: str, side: str, quantity: str, risk: str, stop: str, policy: str, confidence: str) -> "Signal":
+def _signal(symbol: str, side: str, quantity: str, risk: str, stop: str, policy: str, strategy: str, confidence: str) -> "Signal":
     from qtkit.signals import Signal
 
     raw = {"symbol": symbol.upper(), "side": side, "quantity": quantity or None, "stop": stop or None, "policy": policy or None}
+    raw["strategy"] = strategy or None
     raw["risk_bps"] = None if not risk else _bps(risk.removesuffix("%"), "--risk is a percentage such as 0.25%", 100)
     raw["confidence"] = None if not confidence else _bps(confidence, "--confidence is a fraction such as 0.8", 10_000)
     return Signal.from_dict(raw)

@@ -133,20 +133,18 @@ def _floor_of_stops(context: ExitContext) -> Bps:
     return Bps(max(NARROWEST_STOP, COSTS * arithmetic.round_trip_bps(context.instrument.taker_fee)))
 
 
-def _measured(stop: InBps | InAtr | AtPrice, context: ExitContext, atr: E8 | None, notes: Notes) -> Bps:
+def _measured(stop: InBps | InAtr | AtPrice, context: ExitContext, atr: E8 | None) -> Bps:
     """Distance of a stop from the entry, bps; of a fixed price its distance on the losing side, 0 where it lies in profit."""
     entry = context.position.entry
     if isinstance(stop, AtPrice):
         behind = context.position.side.sign * (entry - stop.price)
         return Bps(arithmetic.distance_bps(entry, stop.price)) if behind > 0 else Bps(0)
-    if isinstance(stop, InAtr) and atr is None:
-        notes.tell(f"ATR is not known: the policy's fixed {pct(stop.fallback)} instead of {decimal(stop.milli, 3)} x ATR")
     return bps_of(stop, unit=0, atr=atr, price=entry)
 
 
 def _unit(policy: ExitPolicy, context: ExitContext, atr: E8 | None, part: int, notes: Notes, *, hinted: bool) -> Bps:
     """R: the distance of the policy's own stop, by the model's hint where there is one, narrowed by the risk mode."""
-    unit: int = _measured(policy.stop, context, atr, notes)
+    unit: int = _measured(policy.stop, context, atr)
     shaped = part != RISK_PARTS[None]
     most = None if context.adopted or context.revision > 0 else context.risk.max_loss
     if isinstance(policy.stop, AtPrice):
@@ -166,10 +164,12 @@ def _unit(policy: ExitPolicy, context: ExitContext, atr: E8 | None, part: int, n
 def _stop(policy: ExitPolicy, context: ExitContext, atr: E8 | None, unit: Bps, notes: Notes) -> tuple[Bps, E8 | None]:
     """Distance of the initial stop and its fixed price; never narrower than costs and noise allow."""
     wish = policy.adopted_stop if context.adopted and policy.adopted_stop is not None else policy.stop
-    distance = unit if wish is policy.stop or context.hints.sl is not None else _measured(wish, context, atr, notes)
+    distance = unit if wish is policy.stop or context.hints.sl is not None else _measured(wish, context, atr)
+    if isinstance(wish, InAtr) and atr is None and context.hints.sl is None:  # told of the stop alone: R has another number
+        notes.tell(f"ATR is not known: the policy's fixed {pct(wish.fallback)} instead of {decimal(wish.milli, 3)} x ATR")
     least = _floor_of_stops(context)
     if isinstance(wish, AtPrice):
-        if notes.for_entry and _measured(wish, context, atr, notes) < least:
+        if notes.for_entry and _measured(wish, context, atr) < least:
             raise PolicyError(f"{notes.subject}: stop @{decimal(wish.price, 8)} must lie at least {pct(least)} behind the entry")
         return Bps(max(distance, least)), wish.price
     if distance < least:

@@ -215,7 +215,7 @@ class CcxtUnifiedGateway:
         if minutes not in INTERVALS or INTERVALS[minutes] not in self._reader.client.timeframes or limit < 1:
             raise PolicyError(f"{limit} bars of {minutes} minutes cannot be read on {self.venue}")
         if not page:
-            raise Unavailable(f"{self.venue} has no bars of the mark price; set trigger_series = 'last' to follow those of the last price")
+            raise Unavailable(f"{self.venue} has no bars of the mark price; set trail_series = 'last' to follow those of the last price")
         now_ms = self._now_ms()
         start = now_ms - now_ms % width - (limit - 1) * width if since_ms is None else since_ms - since_ms % width
         out: dict[int, Bar] = {}

@@ -145,6 +145,17 @@ def test_an_unknown_atr_is_said_and_never_guessed(side: Side) -> None:
 
 
 @both
+@pytest.mark.parametrize("hints", [RLHints(), RLHints(sl=Bps(200))], ids=["policy", "hint"])
+@pytest.mark.parametrize("adopted", [True, False], ids=["adopted", "own"])
+def test_of_an_unknown_atr_only_the_distance_that_holds_is_told(side: Side, adopted: bool, hints: RLHints) -> None:
+    made = plan(side, adopted=adopted, hints=hints)
+    told = [warning for warning in made.warnings if "ATR is not known" in warning]
+    wide = "ATR is not known: the policy's fixed 5 % instead of 6 x ATR"
+    own = "ATR is not known: the policy's fixed 2.5 % instead of 3 x ATR"
+    assert told == ([] if hints.sl else [wide if adopted else own])
+
+
+@both
 @pytest.mark.parametrize("stop, floor", [("1", "3"), ("4", "6"), ("6", "9")])
 def test_the_floor_is_half_again_as_wide_but_at_least_two_percent_more(side: Side, stop: str, floor: str) -> None:
     policy = ExitPolicy(name="mine", stop=InBps(Bps(int(stop) * 100)))

@@ -352,7 +352,7 @@ PLANTED: dict[str, tuple[tuple[Bug, ...], Check]] = {
     ),
     "a lost lease is not asked about": ((Bug(APPLY + "_lane", "self.fence()", "pass"),), a_lost_lease_stops_writes),
     "an entry sent before it is noted": (
-        (Bug("qtkit.executor:EventDrivenExecutor._send", "applier.record([EntryBegun(", "tuple([EntryBegun("),),
+        (Bug("qtkit.executor:EventDrivenExecutor._enter", "monitor.applier.record([EntryBegun(", "tuple([EntryBegun("),),
         killed_while_entering,
     ),
 }

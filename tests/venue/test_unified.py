@@ -408,7 +408,7 @@ async def test_prices(venue: str) -> None:
 async def test_bars(venue: str, by: TriggerBy) -> None:
     async with looking(Exchange(venue)) as gateway:
         if venue == "hyperliquid" and by is TriggerBy.MARK:
-            with pytest.raises(Unavailable, match="no bars of the mark price; set trigger_series"):
+            with pytest.raises(Unavailable, match="no bars of the mark price; set trail_series"):
                 await gateway.bars(OWN[venue], limit=3, by=by)
             return
         newest = await gateway.bars(OWN[venue], limit=350, by=by)

@@ -54,7 +54,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def settle(home: Path, exchange: Exchange, **more: str) -> None:
     """An account of the exchange, and its keys."""
     lines = [f'venue = "{exchange.venue}"', 'kind = "live"', f'base_url = "{exchange.url}"', *(f'{k} = "{v}"' for k, v in more.items())]
-    series = 'trigger_series = "last"\n' if exchange.venue == "hyperliquid" else ""
+    series = 'trail_series = "last"\n' if exchange.venue == "hyperliquid" else ""
     (home / "qtkit.toml").write_text(f"{series}[accounts.main]\n" + "\n".join(lines) + "\n")
     key, secret = KEYS[exchange.venue]
     file = home / "keys" / "main.json"
