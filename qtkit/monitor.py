@@ -198,11 +198,11 @@ class PositionMonitor:
             snapshots = await self._observe()
             return decide(fold_all(self.applier.book, events), snapshots, self.desk, self.applier.clock_ms(), plan_for)
 
-    async def told(self, events: Iterable[BookEvent]) -> None:
-        """The operator's word: write it down, and do what it asks for."""
+    async def told(self, events: Callable[[], Iterable[BookEvent]]) -> None:
+        """The operator's word: write down what it comes to once all that has happened until now is known, and do what it asks for."""
         async with self._lock:
             self.trails.record()
-            self.applier.record(events)
+            self.applier.record(events())
             self.trails.watch.follow(self.applier.book.episodes.values())
         await self.pass_once()
 

@@ -4,13 +4,17 @@ The exchange's own books judge: hands off means that nothing is sent, and a stop
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from qtkit.core.book import step
+from qtkit.core.decide import Decision
 from qtkit.core.events import StopSet
-from qtkit.core.model import Key, PolicyError, Scope, Side
+from qtkit.core.model import Key, PolicyError, Scope, Side, Ticks
 from qtkit.core.policy import named
 from qtkit.operate import Adopt, Pause, PlanAnew, Release, Resume, Said, SetStop, Wish, operate
+from qtkit.store import codec
 from tests.story.rig import RULES, SIDES, Rig, World, desk, faster, judged, tidy
 
 SYMBOL, OTHER = "SOLUSDT", "XRPUSDT"
@@ -129,6 +133,58 @@ async def test_a_stop_is_loosened_only_on_the_operators_word(tmp_path: Path, rul
     async with desk(world, tmp_path) as again:  # a restart keeps it there
         await again.passes(3)
         assert {row.trigger for row in world.stops(SYMBOL, side)} == {rests * tick}
+
+
+@both_sides
+@pytest.mark.parametrize("wish", ["tighter", "looser"])
+async def test_a_price_that_came_while_the_operator_was_answered_is_not_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: Side, wish: str
+) -> None:
+    world = World()
+    async with desk(world, tmp_path) as rig:
+        world.stranger(SYMBOL, side, 10)
+        await rig.passes(3)
+        before = rig.applier.book.episodes[rig.key(SYMBOL)]
+        mark = before.plan.start
+        asked = before.trail.stop + ((mark if wish == "tighter" else before.plan.floor) - before.trail.stop) // 2
+        preview = rig.monitor.preview
+
+        async def slow(*args: Any) -> Decision:
+            foreseen = await preview(*args)
+            world.move(SYMBOL, side, 1.6)  # the first stage: break-even, tighter than what is asked for
+            rig.hear()
+            return foreseen
+
+        monkeypatch.setattr(rig.monitor, "preview", slow)
+        set_stop = SetStop(symbol=SYMBOL, stop=price(rig, asked), loosen=wish == "looser", reason="room")
+        if wish == "looser":  # that is the operator's word; what it is loosened from is what the price has made of it
+            said = await say(rig, set_stop)
+            assert f"loosened from {price(rig, before.plan.break_even)[1:].rstrip('0')} to" in said.text
+            return
+        with pytest.raises(PolicyError, match="--loosen and --reason"):
+            await say(rig, set_stop)
+        await rig.passes(3)
+        after = rig.applier.book.episodes[rig.key(SYMBOL)]
+        assert after.trail.stop == after.plan.break_even
+        judged(world)
+        tidy(world, SYMBOL, side)
+
+
+@both_sides
+async def test_a_stop_that_is_set_is_the_tighter_one_unless_it_was_meant_to_loosen(tmp_path: Path, side: Side) -> None:
+    world = World()
+    async with desk(world, tmp_path) as rig:
+        world.stranger(SYMBOL, side, 10)
+        await rig.passes(3)
+        episode = rig.applier.book.episodes[rig.key(SYMBOL)]
+        stop = episode.trail.stop
+        for ticks, loosens, outdated in ((50, False, ()), (-50, False, ()), (-50, True, ()), (-50, False, ("old",))):
+            level = Ticks(stop + side.sign * ticks)
+            said = StopSet(key=episode.key, stop=level, outdated=outdated, at_ms=world.now_ms, reason="", loosens=loosens)
+            meant = ticks > 0 or loosens or outdated  # a journal from before the mark tells by what is outdated
+            assert step(episode, said).trail.stop == (level if meant else stop)
+    without = {name: value for name, value in codec.encode(StopSet, said).items() if name != "loosens"}
+    assert codec.decode(StopSet, without).loosens is False
 
 
 @both_sides
