@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -129,16 +130,17 @@ class PositionStory:
     @property
     def signed(self) -> pl.DataFrame:
         """The fills with ``held``, the signed size after each, and ``entry``, the average entry price while open."""
-        held, entry, rows = 0.0, 0.0, []
-        for price, size, side in self.fills.select("price", "size", "side").iter_rows():
-            change = size if side == "BUY" else -size
+        held, entry, rows = Decimal(0), Decimal(0), []
+        for row in self.fills.select("price", "size", "side").iter_rows():
+            price, size = (Decimal(str(number)) for number in row[:2])  # exact: a residue of floats would pass for a flip
+            change = size if row[2] == "BUY" else -size
             after = held + change
             if held * change >= 0:
                 entry = (entry * abs(held) + price * size) / (abs(held) + size)
-            elif held * after < -1e-12:
+            elif held * after < 0:
                 entry = price
-            held = 0.0 if abs(after) < 1e-9 else after
-            rows.append((held, entry))
+            held = after
+            rows.append((float(held), float(entry)))
         return self.fills.with_columns(pl.DataFrame(rows, schema={"held": pl.Float64, "entry": pl.Float64}, orient="row"))
 
     @property

@@ -69,6 +69,18 @@ def opened(side: Side) -> Writer:
     return it.stop(1.03, -4).level(1.03, -4).stop(10, -2).level(10, -2)
 
 
+@BOTH
+def test_the_entry_is_the_one_it_was_opened_at_whatever_the_targets_leave(side: Side) -> None:
+    it = Writer(side).fill(1, 250.1, 0, opens=True)
+    for minute, size in enumerate((83.4, 83.3, 83.4), start=2):  # in floats these leave 2.8e-14 of the other side
+        it.fill(minute, size, minute, opens=False, who="desk", leg="target")
+    one = it.story.of("XRPUSDT")
+    assert one.signed["entry"].to_list() == [BASE] * 4 and one.signed["held"].to_list()[-1] == 0.0
+    again = it.fill(6, 0.1, 1, opens=True).fill(7, 0.2, 4, opens=True).fill(8, 0.4, 6, opens=False).story.of("XRPUSDT")
+    assert again.signed["entry"].to_list()[-3:] == pytest.approx([it.at(1), it.at(3), it.at(6)])  # opened anew, added, flipped
+    assert again.signed["held"].to_list()[-3:] == [side.sign * held for held in (0.1, 0.3, -0.1)]
+
+
 # -- the story ------------------------------------------------------------------------------------------------------------------------
 
 
