@@ -270,7 +270,8 @@ class _Retold:
 
     def _end(self, course: Course) -> None:
         price, symbol = self.shadow.last(course.key.symbol), course.key.symbol
-        resting = sorted((parsed[1], order) for order in self.shadow.of(course.key) if (parsed := parse_client_order_id(order.client_id)))
+        orders = sorted(self.shadow.of(course.key), key=lambda order: order.client_id)  # of one leg there may be two
+        resting = [(parsed[1], order) for order in orders if (parsed := parse_client_order_id(order.client_id))]
         self.shadow.forget(course.key)
         if course.first is not None and price is not None:
             self.outcomes.append(course.outcome(price, resting if course.shadow else (), self.shadow.slips.get(symbol, ())))
