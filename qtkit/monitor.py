@@ -170,6 +170,7 @@ class PositionMonitor:
             snapshots = await self._observe()
             self.trails.record()
             self._end_invalidated()
+            self.observer.due(self.router.end_unseen(snapshots, self.desk.flat_after_ms) & self.gateway.instruments.keys())
             now_ms = self.applier.clock_ms()
             if self.tape is not None:
                 self.tape.write(PassSeen(account=self.desk.account, scope=self.desk.scope), now_ms)
