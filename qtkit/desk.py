@@ -177,7 +177,10 @@ class Desk:
             os.replace(draft, self.places.heartbeat)
 
     async def flatten(self, keys: tuple[Key, ...], *, within_s: float = 20.0) -> tuple[Key, ...]:
-        """Close these positions at the market, reduce-only, stops last. Returns the slots that are still open when time is up."""
+        """Close these positions at the market, reduce-only, stops last, also those of released symbols.
+
+        Returns the slots that are still open when time is up.
+        """
         self.must_write()
         end = asyncio.get_running_loop().time() + within_s
         left = keys
@@ -186,6 +189,9 @@ class Desk:
             left = tuple(key for key in left if (episode := self.applier.book.episodes.get(key)) is not None and episode.opened)
             if left:
                 await asyncio.sleep(0.2)
+        closed = tuple(key for key in keys if key not in left)
+        while await self.monitor.clear(closed) and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.2)
         return left
 
 

@@ -194,6 +194,19 @@ def test_without_a_desk_a_signal_takes_its_place(run: Run, tmp_path: Path) -> No
         assert run("flatten", "XRPUSDT", "--yes")[1].endswith("closed: paper/XRPUSDT:LONG, paper/XRPUSDT:SHORT\n")
 
 
+def test_what_a_flatten_without_a_desk_does_besides_is_said_before_it_asks(run: Run, tmp_path: Path) -> None:
+    with exchange(tmp_path, "--incident") as env:
+        asked = qtkit("flatten", "BTCUSDT", env=env)  # the question meets an empty standard input
+        assert asked.returncode == 1 and "Close?" in asked.stdout
+        said = asked.stdout.partition("Close?")[0]
+        assert "no desk runs, so this takes its place, which also covers the rest:" in said
+        assert "  create paper/SOLUSDT s0 " in said and "  create paper/ADAUSDT f0 " in said and "paper/BTCUSDT s0" not in said
+        status, out, err = run("flatten", "BTCUSDT", "--yes", "--json", env=env)
+        assert status == 0 and json.loads(out) == {"closed": ["paper/BTCUSDT"], "open": []}
+        assert "  create paper/SOLUSDT s0 " in err
+        assert "takes its place" not in run("flatten", "SOLUSDT", "--yes")[1], "all of it is covered by now"
+
+
 def test_paper_replays_bars(tmp_path: Path, run: Run) -> None:
     bars = tmp_path / "bars"
     bars.mkdir()

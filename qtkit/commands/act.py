@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtkit.commands.look import ACCOUNT, JSON, ledger_now, say
+from qtkit.commands.look import ACCOUNT, JSON, ledger_now, say, steps_now
 
 if TYPE_CHECKING:
     from qtkit.ledger import Ledger, Line
@@ -83,7 +84,8 @@ def flatten(
     account: ACCOUNT = "paper",
     as_json: JSON = False,
 ) -> None:
-    """Close positions at the market, stops last. Reduce-only. Shows what will be closed and asks.
+    """Close positions at the market, stops last. Reduce-only. Shows what will be closed and asks. Where no desk runs it takes the place
+    of one, which covers what else is open too; that is shown as well. What rests of ours in a closed slot is taken away, released or not.
 
     Examples: `qtkit flatten BTCUSDT`, `qtkit flatten --all --yes`
     """
@@ -97,8 +99,11 @@ def flatten(
     if not chosen:
         print("nothing is open" if not as_json else json.dumps({"closed": [], "open": []}))
         return
+    out = sys.stderr if as_json else sys.stdout
     for line in chosen:
-        print(f"closes {line.key} {line.side} {line.size} at the market, mark {line.mark}, entry {line.entry}", flush=True)
+        print(f"closes {line.key} {line.side} {line.size} at the market, mark {line.mark}, entry {line.entry}", file=out, flush=True)
+    for text in () if it.running else _besides(account, chosen):
+        print(text, file=out, flush=True)
     if not yes:
         typer.confirm("Close?", abort=True)
     closed, left = asyncio.run(_flatten(account, symbol.upper() or None))
@@ -118,6 +123,14 @@ def _chosen(it: "Ledger", symbol: str) -> "list[Line]":
         held = sorted({line.symbol for line in it.lines})
         raise PolicyError(f"no position is open in {symbol}; open: {', '.join(held) or 'none'}")
     return chosen
+
+
+def _besides(account: str, chosen: "Sequence[Line]") -> Sequence[str]:
+    """What is done besides the closing where no desk runs: who takes its place protects all that is open, as it would."""
+    closing = {line.key for line in chosen}
+    steps = [step for step in asyncio.run(steps_now(account))[0] if step.do != "keep" and step.key not in closing]
+    told = [f"  {it.do} {it.key} {it.leg} {it.kind} {it.side} {it.size} {'' if it.trigger is None else f'at {it.trigger}'}" for it in steps]
+    return ("no desk runs, so this takes its place, which also covers the rest:", *told) if told else ()
 
 
 async def _flatten(account: str, symbol: str | None) -> tuple[Sequence[str], Sequence[str]]:

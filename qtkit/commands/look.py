@@ -83,7 +83,7 @@ def preview(account: ACCOUNT = "paper", as_json: JSON = False) -> None:
     """
     from qtkit import show
 
-    steps, access = asyncio.run(_steps(account))
+    steps, access = asyncio.run(steps_now(account))
     if as_json:
         print(json.dumps([asdict(step) for step in steps], indent=1))
     else:
@@ -91,7 +91,7 @@ def preview(account: ACCOUNT = "paper", as_json: JSON = False) -> None:
     say(access, as_json)
 
 
-async def _steps(account: str) -> "tuple[tuple[Step, ...], str]":
+async def steps_now(account: str) -> "tuple[tuple[Step, ...], str]":
     """What the next pass would do, and by which access that was found."""
     from qtkit import logs
     from qtkit.client import NoDesk, access, call

@@ -3,6 +3,7 @@
 The exchange's own books judge: hands off means that nothing is sent, and a stop loosens only on the operator's word.
 """
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ from qtkit.core.decide import Decision
 from qtkit.core.events import StopSet
 from qtkit.core.model import Key, PolicyError, Scope, Side, Ticks
 from qtkit.core.policy import named
+from qtkit.desk import opened
+from qtkit.endpoint import chosen
 from qtkit.operate import Adopt, Pause, PlanAnew, Release, Resume, Said, SetStop, Wish, operate
+from qtkit.paper.gateway import PaperGateway
+from qtkit.settings import PaperKeys, Paths
 from qtkit.store import codec
-from tests.story.rig import RULES, SIDES, Rig, World, desk, faster, judged, tidy
+from tests.story.rig import RULES, SIDES, Rig, World, desk, faster, judged, story, tidy
 
 SYMBOL, OTHER = "SOLUSDT", "XRPUSDT"
 HOUR = 3_600
@@ -79,6 +84,36 @@ async def test_released_with_cancel_nothing_of_ours_rests_there(tmp_path: Path, 
         await say(again, Adopt(symbol=SYMBOL))
         await again.passes(2)
         tidy(world, SYMBOL, side)
+
+
+@both_sides
+@both_modes
+@story
+async def test_a_released_position_that_is_flattened_leaves_nothing_of_ours_for_the_next_one(hedge: bool, side: Side) -> None:
+    world = World(hedge=hedge)
+    PaperKeys.create(Paths.here().paper_keys())
+    gateway = PaperGateway(world.exchange, "paper", world.faults)
+    async with opened(gateway=gateway, clock_ms=lambda: world.now_ms) as it:
+        world.stranger(SYMBOL, side, 10)
+        world.stranger(OTHER, side, 100)
+        theirs = world.rests(SYMBOL, side, 9)
+        for _ in range(3):
+            await it.monitor.pass_once()
+            await asyncio.sleep(2)
+        await operate(it.monitor, Release(symbol=SYMBOL, cancel=False, seconds=HOUR), dry_run=False)
+        kept = {row.client_id for row in world.own(SYMBOL, side)}
+        others = {row.client_id for row in world.own(OTHER, side)}
+        assert kept and others
+        assert await it.flatten(chosen(it, SYMBOL)) == ()
+        assert world.held(SYMBOL, side) == 0 and world.own(SYMBOL, side) == []
+        assert theirs.client_id in {row.client_id for row in world.foreign()} and others <= {
+            row.client_id for row in world.own(OTHER, side)
+        }
+        world.stranger(SYMBOL, side, 5)  # the next one is the trader's own, in the trader's hands
+        for _ in range(3):
+            await it.monitor.pass_once()
+            await asyncio.sleep(2)
+        assert world.own(SYMBOL, side) == []
 
 
 @both_sides
