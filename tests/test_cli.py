@@ -207,6 +207,15 @@ def test_what_a_flatten_without_a_desk_does_besides_is_said_before_it_asks(run: 
         assert "takes its place" not in run("flatten", "SOLUSDT", "--yes")[1], "all of it is covered by now"
 
 
+@pytest.mark.parametrize("side", ["long", "short"])
+def test_a_signal_on_a_symbol_without_a_price_says_so(run: Run, tmp_path: Path, side: str) -> None:
+    with exchange(tmp_path, "--incident") as env:
+        for dry in (["--dry-run"], []):
+            status, out, err = run("signal", "ETHUSDT", "--side", side, *dry, env=env)
+            assert (status, out) == (1, "")
+            assert err.startswith("qtkit: ETHUSDT has no price yet; try again when it trades") and err.count("\n") == 1
+
+
 def test_paper_replays_bars(tmp_path: Path, run: Run) -> None:
     bars = tmp_path / "bars"
     bars.mkdir()
