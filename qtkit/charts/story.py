@@ -159,6 +159,13 @@ class PositionStory:
         return float(self.fills["realised"].sum())
 
     @property
+    def at_stop(self) -> float | None:
+        """Profit of what is open at the end if its stop fills at its level, before fees (USDT): 0 if nothing is, None without a stop."""
+        held, entry = self.signed.select("held", "entry").row(-1)
+        level = self.stops["level"][-1] if self.stops.height else None
+        return 0.0 if not held else None if level is None else float(held * (level - entry))
+
+    @property
     def stays(self) -> tuple[tuple[int, int | None, int], ...]:
         """From flat to flat: time of opening, time of being flat again (None: still open), and the sign of its side."""
         stays: list[tuple[int, int | None, int]] = []
@@ -251,10 +258,11 @@ class PositionStory:
 
     @property
     def result(self) -> str:
-        """What came of it, in a few words; realised profit, before fees."""
-        money = f"{self.realised:+,.2f} USDT before fees"
+        """What came of it, in a few words; profits before fees."""
+        money = f"{self.realised:+,.2f} USDT realised before fees"
         if self.is_open:
-            return f"{money}, {abs(self.signed['held'][-1]):g} coins still open"
+            then = "no stop" if self.at_stop is None else f"{self.at_stop:+,.2f} USDT at the stop"
+            return f"{money}, {abs(self.signed['held'][-1]):g} coins still open, {then}"
         last = self.fills.row(-1, named=True)
         how = {"stop": "closed at its stop", "floor": "closed at its floor", "target": "closed at its last target"}
         return f"{money}, {how.get(last['leg'], 'closed by ' + str(last['who']))}"
