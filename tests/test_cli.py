@@ -17,6 +17,7 @@ from qtkit.home import PaperKeys, Paths
 from qtkit.settings import Settings
 from qtkit.store.journal import Journal
 from qtkit.store.lease import Lease
+from qtkit.venue.gateway import Unavailable
 from tests.cli_rig import Run, desk, environ, exchange, qtkit
 
 HEAVY = ("aiohttp", "apprise", "ccxt", "numba", "pandas", "polars", "pydantic", "rich", "structlog", "yaml")
@@ -194,7 +195,7 @@ def test_without_a_desk_a_signal_takes_its_place(run: Run, tmp_path: Path) -> No
         assert run("flatten", "XRPUSDT", "--yes")[1].endswith("closed: paper/XRPUSDT:LONG, paper/XRPUSDT:SHORT\n")
 
 
-def test_what_a_flatten_without_a_desk_does_besides_is_said_before_it_asks(run: Run, tmp_path: Path) -> None:
+def test_what_flatten_does_besides_without_a_desk_is_said_before_it_asks(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with exchange(tmp_path, "--incident") as env:
         asked = qtkit("flatten", "BTCUSDT", env=env)  # the question meets an empty standard input
         assert asked.returncode == 1 and "Close?" in asked.stdout
@@ -205,6 +206,13 @@ def test_what_a_flatten_without_a_desk_does_besides_is_said_before_it_asks(run: 
         assert status == 0 and json.loads(out) == {"closed": ["paper/BTCUSDT"], "open": []}
         assert "  create paper/SOLUSDT s0 " in err
         assert "takes its place" not in run("flatten", "SOLUSDT", "--yes")[1], "all of it is covered by now"
+
+        async def unread(account: str) -> None:
+            raise Unavailable("the orders could not be read")
+
+        monkeypatch.setattr("qtkit.commands.act.steps_now", unread)
+        status, out, err = run("flatten", "DOTUSDT", "--yes")
+        assert status == 0 and "what that takes is not known: the orders could not be read" in out and "closed: paper/DOTUSDT" in out
 
 
 @pytest.mark.parametrize("side", ["long", "short"])

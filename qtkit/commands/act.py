@@ -84,8 +84,10 @@ def flatten(
     account: ACCOUNT = "paper",
     as_json: JSON = False,
 ) -> None:
-    """Close positions at the market, stops last. Reduce-only. Shows what will be closed and asks. Where no desk runs it takes the place
-    of one, which covers what else is open too; that is shown as well. What rests of ours in a closed slot is taken away, released or not.
+    """Close positions at the market, stops last. Reduce-only. Shows what will be closed and asks.
+
+    What rests of ours in a closed slot is taken away, released or not. Where no desk runs this takes its place, which also covers what
+    else is open: that is shown as well.
 
     Examples: `qtkit flatten BTCUSDT`, `qtkit flatten --all --yes`
     """
@@ -102,7 +104,7 @@ def flatten(
     out = sys.stderr if as_json else sys.stdout
     for line in chosen:
         print(f"closes {line.key} {line.side} {line.size} at the market, mark {line.mark}, entry {line.entry}", file=out, flush=True)
-    for text in () if it.running else _besides(account, chosen):
+    for text in () if it.running or it.owner else _besides(account, chosen):
         print(text, file=out, flush=True)
     if not yes:
         typer.confirm("Close?", abort=True)
@@ -127,8 +129,14 @@ def _chosen(it: "Ledger", symbol: str) -> "list[Line]":
 
 def _besides(account: str, chosen: "Sequence[Line]") -> Sequence[str]:
     """What is done besides the closing where no desk runs: who takes its place protects all that is open, as it would."""
+    from qtkit.venue.gateway import GatewayError
+
     closing = {line.key for line in chosen}
-    steps = [step for step in asyncio.run(steps_now(account))[0] if step.do != "keep" and step.key not in closing]
+    try:
+        foreseen = asyncio.run(steps_now(account))[0]
+    except GatewayError as error:  # to close is urgent: it does not wait for a preview
+        return (f"no desk runs, so this takes its place, which also covers what else is open; what that takes is not known: {error}",)
+    steps = [step for step in foreseen if step.do != "keep" and step.key not in closing]
     told = [f"  {it.do} {it.key} {it.leg} {it.kind} {it.side} {it.size} {'' if it.trigger is None else f'at {it.trigger}'}" for it in steps]
     return ("no desk runs, so this takes its place, which also covers the rest:", *told) if told else ()
 
