@@ -17,7 +17,7 @@ from qtkit.apply import wall_ms
 from qtkit.checklist import Checklist, Clock
 from qtkit.core.model import ONE, Instrument, PolicyError, PositionSide, Scope, Side
 from qtkit.core.names import suggestion
-from qtkit.desk import account_of, gateway_of, identity
+from qtkit.desk import account_of, gateway_of, identity, waits_of
 from qtkit.home import Paths
 from qtkit.keys import Keys, keys_of
 from qtkit.probes import STOP, Hands, NotListed, is_ours, take_away
@@ -117,7 +117,7 @@ class _Run:
         )  # fmt: skip
         self._keep(record)
         questions = Checklist(
-            hands, traits_used(self.account), int(5_000 * self.settings.tick_seconds), wall_ms,
+            hands, traits_used(self.account), waits_of(self.settings.tick_seconds).grace_ms, wall_ms,
             on_position=lambda entry, lots: self._keep(replace(record, entry=entry, lots=lots)),
         )  # fmt: skip
         questions.begin(self.access, self.clock)

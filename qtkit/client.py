@@ -8,7 +8,7 @@ from typing import Any
 
 from qtkit.access import enter
 from qtkit.apply import wall_ms
-from qtkit.core.book import Book, fold
+from qtkit.core.book import Book, Episode, fold
 from qtkit.core.context import MarketData
 from qtkit.core.events import Event
 from qtkit.core.model import Instrument, PolicyError, TriggerBy
@@ -22,7 +22,7 @@ from qtkit.operate import Said, Wish, operate, sends
 from qtkit.settings import Settings
 from qtkit.signals import Execution, Signal
 from qtkit.store import codec
-from qtkit.store.journal import Journal, JournalReader
+from qtkit.store.journal import Journal, JournalMissing, JournalReader
 from qtkit.store.lease import holder
 
 TIMEOUT_S = 30
@@ -172,6 +172,14 @@ def read_book(account: str = "paper", journal: Path | None = None) -> Book:
         for row in reader.events():
             book = fold(book, row.event)
     return book
+
+
+def living(account: str = "paper", journal: Path | None = None) -> dict[str, Episode]:
+    """Living episodes by the names of their plans, as the journal tells them; none where no desk has written one."""
+    try:
+        return {episode.plan.uid: episode for episode in read_book(account, journal).episodes.values()}
+    except JournalMissing:
+        return {}
 
 
 def running(account: str = "paper") -> bool:

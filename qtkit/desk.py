@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import structlog
 
@@ -39,6 +40,7 @@ from qtkit.venue.gateway import Gateway
 log = structlog.get_logger("qtkit.desk")
 
 VENUE = "binanceusdm"
+LONGEST_WAIT_MS = 15_000
 EVENT_TYPES: tuple[type, ...] = events.Event.__args__
 
 
@@ -89,14 +91,26 @@ def policy_of(account: Account) -> ExitPolicy | None:
     return GUARD if account.scope is Scope.GUARD else None
 
 
+class Waits(NamedTuple):
+    """How long an acknowledgement counts before it is read back, and the time between two readings that prove flat (ms)."""
+
+    grace_ms: int
+    flat_after_ms: int
+
+
+def waits_of(tick_s: float) -> Waits:
+    """A few ticks, within bounds that are the exchange's: its readings lag by seconds however often it is asked, and no longer."""
+    return Waits(int(min(max(5_000 * tick_s, 5_000), LONGEST_WAIT_MS)), int(min(max(2_000 * tick_s, 4_000), LONGEST_WAIT_MS)))
+
+
 def decisions_of(settings: Settings, held: Account, gateway: Gateway, traits: Traits | None = None) -> DeskSettings:
     """What an account's decisions are made with."""
-    tick_ms = int(settings.tick_seconds * 1000)
+    waits = waits_of(settings.tick_seconds)
     return DeskSettings(
         account=held.name, tag=settings.desk, instruments=gateway.instruments, scope=held.scope,
         symbols=None if held.symbols is None else frozenset(held.symbols), most=held.scope if held.real else Scope.FULL,
         traits=traits or held.traits or traits_of(held.venue),
-        grace_ms=5 * tick_ms, flat_after_ms=2 * tick_ms, patience_ms=settings.emergency.patience_seconds * 1000,
+        grace_ms=waits.grace_ms, flat_after_ms=waits.flat_after_ms, patience_ms=settings.emergency.patience_seconds * 1000,
         emergencies_a_day=settings.emergency.closes_per_day,
     )  # fmt: skip
 
@@ -170,7 +184,10 @@ class Desk:
             os.replace(draft, self.places.heartbeat)
 
     async def flatten(self, keys: tuple[Key, ...], *, within_s: float = 20.0) -> tuple[Key, ...]:
-        """Close these positions at the market, reduce-only, stops last. Returns the slots that are still open when time is up."""
+        """Close these positions at the market, reduce-only, stops last, also those of released symbols.
+
+        Returns the slots that are still open when time is up.
+        """
         self.must_write()
         end = asyncio.get_running_loop().time() + within_s
         left = keys
@@ -179,6 +196,9 @@ class Desk:
             left = tuple(key for key in left if (episode := self.applier.book.episodes.get(key)) is not None and episode.opened)
             if left:
                 await asyncio.sleep(0.2)
+        closed = tuple(key for key in keys if key not in left)
+        while await self.monitor.clear(closed) and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.2)
         return left
 
 

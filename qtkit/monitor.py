@@ -20,8 +20,8 @@ from qtkit.core.decide import Decision, Desk, decide
 from qtkit.core.desired import closing_market
 from qtkit.core.events import EntryFailed, EpisodeClosed
 from qtkit.core.events import Event as BookEvent
-from qtkit.core.ids import client_order_id
-from qtkit.core.model import Key, Lookup, Lots, Place, Position, Snapshot, TriggerBy
+from qtkit.core.ids import client_order_id, parse_client_order_id
+from qtkit.core.model import Cancel, Key, Lookup, Lots, Place, Position, Snapshot, TriggerBy
 from qtkit.core.plan import ExitPlan
 from qtkit.core.roll import entered_elsewhere
 from qtkit.market import MINUTE_MS, market_data
@@ -174,6 +174,7 @@ class PositionMonitor:
             snapshots = await self._observe()
             self.trails.record()
             self._end_invalidated()
+            self.observer.due(self.router.end_unseen(snapshots, self.desk.flat_after_ms) & self.gateway.instruments.keys())
             now_ms = self.applier.clock_ms()
             if self.tape is not None:
                 self.tape.write(PassSeen(account=self.desk.account, scope=self.desk.scope), now_ms)
@@ -202,11 +203,11 @@ class PositionMonitor:
             snapshots = await self._observe()
             return decide(fold_all(self.applier.book, events), snapshots, self.desk, self.applier.clock_ms(), plan_for)
 
-    async def told(self, events: Iterable[BookEvent]) -> None:
-        """The operator's word: write it down, and do what it asks for."""
+    async def told(self, events: Callable[[], Iterable[BookEvent]]) -> None:
+        """The operator's word: write down what it comes to once all that has happened until now is known, and do what it asks for."""
         async with self._lock:
             self.trails.record()
-            self.applier.record(events)
+            self.applier.record(events())
             self.trails.watch.follow(self.applier.book.episodes.values())
         await self.pass_once()
 
@@ -408,6 +409,23 @@ class PositionMonitor:
             await self.applier.apply(places)
         self.observer.due(place.key.symbol for place in places)
         await self.pass_once()
+
+    async def clear(self, keys: Iterable[Key]) -> bool:
+        """Take away what rests of ours in these slots if they are flat, also where hands are off. False if nothing rested there.
+
+        The operator had their positions closed: what stays would hit the next one, which is not ours.
+        """
+        async with self._lock:
+            empty = [key for key in keys if key not in self.applier.book.episodes]
+            slots = {(k.symbol, k.position_side): k for k in empty if self.observer.position(k.symbol, k.position_side) is None}
+            made = ((order, parse_client_order_id(order.client_id)) for order in self.observer.resting)
+            ours = [order for order, parsed in made if parsed is not None and parsed[0] == self.desk.tag]
+            found = [(key, order) for order in ours if (key := slots.get((order.symbol, order.position_side))) is not None]
+            await self.applier.apply([Cancel(key=key, order=order, reason="flattened by the operator") for key, order in found])
+        if found:
+            self.observer.due(key.symbol for key, _ in found)
+            await self.pass_once()
+        return bool(found)
 
     def forget(self) -> None:
         """Believe nothing that was read before: the process was halted."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from qtkit.core import arithmetic
 from qtkit.core.book import Episode
-from qtkit.core.context import ExitContext
+from qtkit.core.context import ExitContext, MarketData
 from qtkit.core.decide import Decision
 from qtkit.core.desired import WORKING_WITHIN, safe_stop
 from qtkit.core.distance import AtPrice, InBps, decimal, parse_distance
@@ -102,21 +102,39 @@ def sends(wish: Wish) -> bool:
 async def operate(monitor: PositionMonitor, wish: Wish, *, dry_run: bool) -> Said:
     """Carry a wish out, or with ``dry_run`` say what it would come to. Raises ``PolicyError`` with the reason if it cannot be."""
     await monitor.pass_once()  # what is said about is what is there now
-    deed = await _deed(monitor, wish)
+    market = await _market(monitor, wish)
+    deed = _deed(monitor, wish, market)
     foreseen = await monitor.preview(deed.events, deed.plan)
     steps = _steps(monitor, foreseen, wish)
-    if isinstance(wish, SetStop) and all(step.do == "keep" for step in steps):
-        text = (
-            f"{deed.text}; the order cannot be replaced here without a naked moment: it rests, and the desk itself closes at the new stop"
-        )
-        deed = replace(deed, text=text)
     if not dry_run:
         if not isinstance(wish, Pause | Resume):
             monitor.observer.due([wish.symbol])
+        deed = await _done(monitor, wish, market)
+    text = deed.text
+    if isinstance(wish, SetStop) and all(step.do == "keep" for step in steps):
+        text += "; the order cannot be replaced here without a naked moment: it rests, and the desk itself closes at the new stop"
+    return Said(text=text, steps=steps)
+
+
+async def _market(monitor: PositionMonitor, wish: Wish) -> MarketData:
+    if not isinstance(wish, PlanAnew):
+        return MarketData()
+    _held(monitor, wish.symbol, wish.side)  # what cannot be meant is said before anything is asked
+    return await monitor.market(wish.symbol)
+
+
+async def _done(monitor: PositionMonitor, wish: Wish, market: MarketData) -> _Deed:
+    """Carry it out as it is now: since it was shown a price may have moved the stop, or the position may be gone."""
+    deeds: list[_Deed] = []
+
+    def now() -> tuple[Event, ...]:
+        deeds.append(deed := _deed(monitor, wish, market))
         if deed.context is not None:
             monitor.router.plan_anew(deed.context)
-        await monitor.told(deed.events)
-    return Said(text=deed.text, steps=steps)
+        return deed.events
+
+    await monitor.told(now)
+    return deeds[-1]
 
 
 def _steps(monitor: PositionMonitor, foreseen: Decision, wish: Wish) -> tuple[Step, ...]:
@@ -126,7 +144,7 @@ def _steps(monitor: PositionMonitor, foreseen: Decision, wish: Wish) -> tuple[St
     return tuple(step for step in steps if f"/{wish.symbol}" in step.key)
 
 
-async def _deed(monitor: PositionMonitor, wish: Wish) -> _Deed:
+def _deed(monitor: PositionMonitor, wish: Wish, market: MarketData) -> _Deed:
     now_ms = monitor.applier.clock_ms()
     match wish:
         case Adopt():
@@ -139,7 +157,7 @@ async def _deed(monitor: PositionMonitor, wish: Wish) -> _Deed:
         case SetStop():
             return _set_stop(monitor, wish, now_ms)
         case PlanAnew():
-            return await _plan_anew(monitor, wish, now_ms)
+            return _plan_anew(monitor, wish, market)
         case Pause():
             return _Deed("nothing new is taken on; what is held goes on being protected", (_paused(now_ms, now_ms, wish.reason),))
         case Resume():
@@ -217,11 +235,13 @@ def _set_stop(monitor: PositionMonitor, wish: SetStop, now_ms: int) -> _Deed:
     if level == before:
         raise PolicyError(f"the stop of {episode.key} is at {old} already")
     outdated: tuple[str, ...] = ()
-    if arithmetic.tighter(sign, level, before) == before:
+    loosens = arithmetic.tighter(sign, level, before) == before
+    if loosens:
         _check_loosening(wish, level, episode, position, instrument)
         outdated = _tighter_ones(monitor, episode, level)
-    how = "tightened" if not outdated and arithmetic.tighter(sign, level, before) == level else "loosened"
-    event = StopSet(key=episode.key, stop=level, outdated=outdated, at_ms=now_ms, reason=wish.reason or f"{how} by the operator")
+    how = "loosened" if loosens else "tightened"
+    reason = wish.reason or f"{how} by the operator"
+    event = StopSet(key=episode.key, stop=level, outdated=outdated, at_ms=now_ms, reason=reason, loosens=loosens)
     return _Deed(f"the stop of {episode.key} {episode.side.name} is {how} from {old} to {shown}", (event,))
 
 
@@ -275,17 +295,16 @@ def _tighter_ones(monitor: PositionMonitor, episode: Episode, level: Ticks) -> t
     return tuple(dict.fromkeys(o.client_id for o in ours if o.kind in STOPS and o.trigger is not None and sign * (o.trigger - level) > 0))
 
 
-async def _plan_anew(monitor: PositionMonitor, wish: PlanAnew, now_ms: int) -> _Deed:
+def _plan_anew(monitor: PositionMonitor, wish: PlanAnew, market: MarketData) -> _Deed:
     episode, position = _held(monitor, wish.symbol, wish.side)
     policy = _policy(wish, episode.plan)
-    market = await monitor.market(wish.symbol)
     context = monitor.router.adoption(position, monitor.gateway.instruments[wish.symbol], market=market, time_ms=monitor.trails.now_ms())
     context = replace(context, policy=policy, adopted=episode.plan.adopted)
     plan = monitor.router.draft(context)
     text = (
         f"{episode.key} {episode.side.name} is planned anew by {policy.name}; its stop stays where it is unless the new plan's is tighter"
     )
-    closed = EpisodeClosed(key=episode.key, at_ms=now_ms, reason=f"planned anew by the operator: {policy.name}")
+    closed = EpisodeClosed(key=episode.key, at_ms=monitor.applier.clock_ms(), reason=f"planned anew by the operator: {policy.name}")
     return _Deed(text, (closed,), context, plan)
 
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import polars as pl
 
+from qtkit.core.book import Episode
 from qtkit.core.distance import decimal
 from qtkit.core.model import PolicyError
 from qtkit.core.names import suggestion
@@ -39,7 +40,7 @@ CHILD_WITHIN_S = 60.0
 TAPE_WITHIN_S = 1_800.0  # two days of many symbols are minutes of telling
 MONEY = pl.Decimal(38, 8)
 TIME = pl.Datetime("ms", "UTC")
-_LEVELS = ("entry", "mark", "stop", "trigger", "price", "floor", "break_even", "trail_from", "liquidation", "foreign_stop")
+_LEVELS = ("entry", "mark", "stop", "stop_now", "trigger", "price", "floor", "break_even", "trail_from", "liquidation", "foreign_stop")
 _MONEY = ("at_risk", "lost", "foreign_at_risk", "would", "did", "saved", "saved_r", "left", "held")
 _SHARES = ("covered", "foreign_covered", "to_liquidation", "slip", "slip_median")
 _NUMBERS = frozenset({"size", "gap", *_MONEY, *_SHARES, *_LEVELS})
@@ -100,10 +101,16 @@ class Reader:
         return _frame(Outcome, [{**row, **{name: _texts(row[name]) for name in ("moves", "fills", "deals")}} for row in told["outcomes"]])
 
     def plans(self) -> pl.DataFrame:
-        """Active exit plans, one row each. Raises ``RegisterError`` naming the places searched if no desk ever made one."""
+        """Active exit plans, one row each; ``stop`` is the planned level, ``stop_now`` the one in force (null: of no position yet).
+
+        Raises ``RegisterError`` naming the places searched if no desk ever made one.
+        """
+        from qtkit.client import living
+
         with PlanRegister.read(self._paths.register, searched=self._searched) as register:
             plans = register.active_for(account=self.account, now_ms=int(datetime.now(UTC).timestamp() * 1000))
-        return _numbers(pl.DataFrame([_plan_row(plan) for plan in plans], schema=_PLAN, orient="row"))
+        found = living(self.account, self._paths.of(self.account).journal)
+        return _numbers(pl.DataFrame([_plan_row(plan, found.get(plan.uid)) for plan in plans], schema=_PLAN, orient="row"))
 
     def journal(self, since: int | str | datetime = 0) -> pl.DataFrame:
         """Everything that was intended, answered and decided, oldest first.
@@ -188,19 +195,20 @@ def _covered(it: Ledger) -> str:
 _JOURNAL: dict[str, type[pl.DataType]] = {"seq": pl.Int64, "at": pl.Int64, "kind": pl.String, "key": pl.String, "body": pl.String}
 _PLAN: dict[str, pl.DataType | type[pl.DataType]] = {
     "key": pl.String, "side": pl.String, "strategy": pl.String, "size": pl.String, "entry": pl.String, "stop": pl.String,
-    "floor": pl.String, "break_even": pl.String, "targets": pl.List(pl.String), "trail": pl.String, "trail_from": pl.String,
-    "standing": pl.String, "created": TIME, "ends": TIME, "episode": pl.Int64, "revision": pl.Int64, "uid": pl.String,
-    "reason": pl.String, "warnings": pl.List(pl.String),
+    "stop_now": pl.String, "floor": pl.String, "break_even": pl.String, "targets": pl.List(pl.String), "trail": pl.String,
+    "trail_from": pl.String, "standing": pl.String, "created": TIME, "ends": TIME, "episode": pl.Int64, "revision": pl.Int64,
+    "uid": pl.String, "reason": pl.String, "warnings": pl.List(pl.String),
 }  # fmt: skip
 
 
-def _plan_row(plan: ExitPlan) -> Mapping[str, Any]:
+def _plan_row(plan: ExitPlan, living: Episode | None) -> Mapping[str, Any]:
     def price(ticks: int) -> str:
         return decimal(ticks * plan.tick, 8)
 
     return {
         "key": str(plan.key), "side": plan.side.name, "strategy": plan.strategy_id, "size": decimal(plan.lots * plan.lot, 8),
-        "entry": decimal(plan.entry, 8), "stop": price(plan.stop), "floor": price(plan.floor), "break_even": price(plan.break_even),
+        "entry": decimal(plan.entry, 8), "stop": price(plan.stop),
+        "stop_now": None if living is None else price(living.trail.stop), "floor": price(plan.floor), "break_even": price(plan.break_even),
         "targets": [f"{decimal(target.share, 2)} %@{price(target.price)}" for target in plan.targets],
         "trail": None if plan.trail is None else f"{decimal(plan.trail.callback, 2)} %",
         "trail_from": None if plan.trail is None else price(plan.trail.activation),

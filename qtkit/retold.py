@@ -10,7 +10,7 @@ from typing import cast
 
 from qtkit.apply import Applier
 from qtkit.core import arithmetic
-from qtkit.core.book import Book, fold_all
+from qtkit.core.book import Book, fold_all, step
 from qtkit.core.decide import Desk, decide
 from qtkit.core.events import EpisodeClosed, Event, IntentMade, Ratcheted, StopSet
 from qtkit.core.ids import parse_client_order_id
@@ -166,7 +166,8 @@ class _Retold:
             if isinstance(event, StopSet) and (episode := self.applier.book.episodes.get(event.key)) is not None:
                 sign = episode.side.sign
                 stops = [o for o in self.shadow.of(event.key) if o.kind in STOPS and o.trigger is not None]
-                outdated = tuple(o.client_id for o in stops if arithmetic.reached(sign, o.trigger or 0, event.stop + sign))
+                tighter = tuple(o.client_id for o in stops if arithmetic.reached(sign, o.trigger or 0, event.stop + sign))
+                outdated = tighter if event.may_loosen else ()
                 self.applier.record([replace(event, outdated=outdated)])
 
     def _read(self, snapshot: Snapshot, at_ms: int) -> Snapshot:
@@ -261,7 +262,7 @@ class _Retold:
                 course, episode = self.courses.get(event.key), book.episodes.get(event.key)
                 if course is None or episode is None or not course.shadow:
                     continue
-                after = event.trail if isinstance(event, Ratcheted) else replace(episode.trail, stop=event.stop)
+                after = step(episode, event).trail
                 if after.stop != episode.trail.stop:
                     why = event.reason if isinstance(event, Ratcheted) else "set by the operator"
                     course.moved(episode.trail, after, why, self.shadow.now_ms)
@@ -270,7 +271,8 @@ class _Retold:
 
     def _end(self, course: Course) -> None:
         price, symbol = self.shadow.last(course.key.symbol), course.key.symbol
-        resting = sorted((parsed[1], order) for order in self.shadow.of(course.key) if (parsed := parse_client_order_id(order.client_id)))
+        orders = sorted(self.shadow.of(course.key), key=lambda order: order.client_id)  # of one leg there may be two
+        resting = [(parsed[1], order) for order in orders if (parsed := parse_client_order_id(order.client_id))]
         self.shadow.forget(course.key)
         if course.first is not None and price is not None:
             self.outcomes.append(course.outcome(price, resting if course.shadow else (), self.shadow.slips.get(symbol, ())))

@@ -1,7 +1,7 @@
 """The exit router: the durable register of exit plans, one per position episode, shared by all processes."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ import structlog
 from qtkit.core import arithmetic
 from qtkit.core.context import ExitContext, MarketData, RiskContext, RLHints
 from qtkit.core.ids import plan_uid
-from qtkit.core.model import Instrument, Key, PolicyError, Position, PositionSide
+from qtkit.core.model import Instrument, Key, PolicyError, Position, PositionSide, Snapshot
 from qtkit.core.plan import ExitPlan
 from qtkit.core.planner import ExitPlanner
 from qtkit.core.policy import HYBRID, ExitPolicy
@@ -64,6 +64,7 @@ class ExitRouter:
             self.planner = planner or ExitPlanner()
         self.planning = planning or Planning()
         self._kept: set[str] = set()  # plans that are surely in the register
+        self._unseen: dict[str, int] = {}  # plans made from a caller's word, and when a reading first showed no position of them
 
     @property
     def register(self) -> PlanRegister:
@@ -202,6 +203,26 @@ class ExitRouter:
                 self.register.close(key, plan.episode, at_ms, reason)
         except RegisterError as error:  # a plan that outlives its position is found out by its side and entry
             log.error("register", outcome="could not be written", why=str(error))
+
+    def end_unseen(self, snapshots: Iterable[Snapshot], apart_ms: int) -> frozenset[str]:
+        """End plans made from a caller's word whose position two complete readings ``apart_ms`` do not show.
+
+        Gives the symbols that have to be read for it: where nobody reads, nothing is known and no plan ends.
+        """
+        try:
+            told = self.register.told(self.account)
+            read = {snapshot.symbol: snapshot for snapshot in snapshots if snapshot.stable}
+            self._unseen = {plan.uid: self._unseen[plan.uid] for plan in told if plan.uid in self._unseen}
+            for plan in told:
+                snapshot = read.get(plan.key.symbol)
+                if snapshot is None or any(held.position_side is plan.key.position_side for held in snapshot.positions):
+                    continue
+                if snapshot.at_ms - self._unseen.setdefault(plan.uid, snapshot.at_ms) >= apart_ms:
+                    self.register.close(plan.key, plan.episode, snapshot.at_ms, "two readings showed no position of it")
+        except RegisterError as error:
+            log.error("register", outcome="could not be read", why=str(error))
+            return frozenset()
+        return frozenset(plan.key.symbol for plan in told)
 
     def adoption(self, position: Position, instrument: Instrument, *, market: MarketData, time_ms: int) -> ExitContext:
         """The context in which somebody else's position is planned."""

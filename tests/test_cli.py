@@ -17,6 +17,7 @@ from qtkit.home import PaperKeys, Paths
 from qtkit.settings import Settings
 from qtkit.store.journal import Journal
 from qtkit.store.lease import Lease
+from qtkit.venue.gateway import Unavailable
 from tests.cli_rig import Run, desk, environ, exchange, qtkit
 
 HEAVY = ("aiohttp", "apprise", "ccxt", "numba", "pandas", "polars", "pydantic", "rich", "structlog", "yaml")
@@ -192,6 +193,35 @@ def test_without_a_desk_a_signal_takes_its_place(run: Run, tmp_path: Path) -> No
         status, out, _ = run("check")
         assert status == 1 and "7 positions, 0 naked, 0 with a gap" in out and "no desk runs" in out
         assert run("flatten", "XRPUSDT", "--yes")[1].endswith("closed: paper/XRPUSDT:LONG, paper/XRPUSDT:SHORT\n")
+
+
+def test_what_flatten_does_besides_without_a_desk_is_said_before_it_asks(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with exchange(tmp_path, "--incident") as env:
+        asked = qtkit("flatten", "BTCUSDT", env=env)  # the question meets an empty standard input
+        assert asked.returncode == 1 and "Close?" in asked.stdout
+        said = asked.stdout.partition("Close?")[0]
+        assert "no desk runs, so this takes its place, which also covers the rest:" in said
+        assert "  create paper/SOLUSDT s0 " in said and "  create paper/ADAUSDT f0 " in said and "paper/BTCUSDT s0" not in said
+        status, out, err = run("flatten", "BTCUSDT", "--yes", "--json", env=env)
+        assert status == 0 and json.loads(out) == {"closed": ["paper/BTCUSDT"], "open": []}
+        assert "  create paper/SOLUSDT s0 " in err
+        assert "takes its place" not in run("flatten", "SOLUSDT", "--yes")[1], "all of it is covered by now"
+
+        async def unread(account: str) -> None:
+            raise Unavailable("the orders could not be read")
+
+        monkeypatch.setattr("qtkit.commands.act.steps_now", unread)
+        status, out, err = run("flatten", "DOTUSDT", "--yes")
+        assert status == 0 and "what that takes is not known: the orders could not be read" in out and "closed: paper/DOTUSDT" in out
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+def test_a_signal_on_a_symbol_without_a_price_says_so(run: Run, tmp_path: Path, side: str) -> None:
+    with exchange(tmp_path, "--incident") as env:
+        for dry in (["--dry-run"], []):
+            status, out, err = run("signal", "ETHUSDT", "--side", side, *dry, env=env)
+            assert (status, out) == (1, "")
+            assert err.startswith("qtkit: ETHUSDT has no price yet; try again when it trades") and err.count("\n") == 1
 
 
 def test_paper_replays_bars(tmp_path: Path, run: Run) -> None:

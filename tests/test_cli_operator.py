@@ -1,9 +1,13 @@
 """The operator's commands against a real exchange and a real desk process: shown, asked, done, refused in one sentence."""
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 
+import polars as pl
+
+from qtkit.reader import Reader
 from tests.cli_rig import Run, desk, exchange, qtkit
 from tests.test_cli import ledger
 
@@ -34,6 +38,11 @@ def test_an_operators_hour(run: Run, tmp_path: Path) -> None:
 
         status, out, _ = run("set", SYMBOL, "--stop", f"@{nearer:.2f}", "--yes")
         assert status == 0 and "tightened" in out and stop(run) in (old, Decimal(f"{nearer:.2f}"))
+        told = re.search(r"stop now (\S+) \(.*; planned at (\S+) \(", run("plan", SYMBOL)[1])
+        assert told is not None and Decimal(told[1]) <= nearer + Decimal("0.01") < Decimal(told[2])
+        assert Decimal(json.loads(run("plan", SYMBOL, "--json")[1])["stop_now"]) <= Decimal(told[1])
+        planned, now = Reader().plans().filter(pl.col("key") == f"paper/{SYMBOL}").select("stop", "stop_now").row(0)
+        assert planned == Decimal(told[2]) and now <= Decimal(told[1])
         status, _, err = run("set", SYMBOL, "--stop", f"@{old}", "--yes")
         assert status == 1 and "--loosen and --reason" in err
         status, _, err = run("set", SYMBOL, "--policy", "trailing", "--yes")

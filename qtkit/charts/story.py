@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -129,16 +130,17 @@ class PositionStory:
     @property
     def signed(self) -> pl.DataFrame:
         """The fills with ``held``, the signed size after each, and ``entry``, the average entry price while open."""
-        held, entry, rows = 0.0, 0.0, []
-        for price, size, side in self.fills.select("price", "size", "side").iter_rows():
-            change = size if side == "BUY" else -size
+        held, entry, rows = Decimal(0), Decimal(0), []
+        for row in self.fills.select("price", "size", "side").iter_rows():
+            price, size = (Decimal(str(number)) for number in row[:2])  # exact: a residue of floats would pass for a flip
+            change = size if row[2] == "BUY" else -size
             after = held + change
             if held * change >= 0:
                 entry = (entry * abs(held) + price * size) / (abs(held) + size)
-            elif held * after < -1e-12:
+            elif held * after < 0:
                 entry = price
-            held = 0.0 if abs(after) < 1e-9 else after
-            rows.append((held, entry))
+            held = after
+            rows.append((float(held), float(entry)))
         return self.fills.with_columns(pl.DataFrame(rows, schema={"held": pl.Float64, "entry": pl.Float64}, orient="row"))
 
     @property
@@ -155,6 +157,13 @@ class PositionStory:
     def realised(self) -> float:
         """Realised profit of all its fills, before fees (USDT)."""
         return float(self.fills["realised"].sum())
+
+    @property
+    def at_stop(self) -> float | None:
+        """Profit of what is open at the end if its stop fills at its level, before fees (USDT): 0 if nothing is, None without a stop."""
+        held, entry = self.signed.select("held", "entry").row(-1)
+        level = self.stops["level"][-1] if self.stops.height else None
+        return 0.0 if not held else None if level is None else float(held * (level - entry))
 
     @property
     def stays(self) -> tuple[tuple[int, int | None, int], ...]:
@@ -249,10 +258,11 @@ class PositionStory:
 
     @property
     def result(self) -> str:
-        """What came of it, in a few words; realised profit, before fees."""
-        money = f"{self.realised:+,.2f} USDT before fees"
+        """What came of it, in a few words; profits before fees."""
+        money = f"{self.realised:+,.2f} USDT realised before fees"
         if self.is_open:
-            return f"{money}, {abs(self.signed['held'][-1]):g} coins still open"
+            then = "no stop" if self.at_stop is None else f"{self.at_stop:+,.2f} USDT at the stop"
+            return f"{money}, {abs(self.signed['held'][-1]):g} coins still open, {then}"
         last = self.fills.row(-1, named=True)
         how = {"stop": "closed at its stop", "floor": "closed at its floor", "target": "closed at its last target"}
         return f"{money}, {how.get(last['leg'], 'closed by ' + str(last['who']))}"

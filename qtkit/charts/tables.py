@@ -9,14 +9,16 @@ from typing import Any
 
 import polars as pl
 
-from qtkit.charts.story import Story
+from qtkit.charts.story import PositionStory, Story
 from qtkit.core.model import PositionSide
 from qtkit.ledger import Ledger, OrderLine, Step, money
 from qtkit.paper.meter import Promise
 
 GOOD, BAD, QUIET = "#00694d", "#b04a00", "#767676"
-_CELL = "padding:4px 12px;border:none;border-bottom:1px solid #e8e8e8;white-space:nowrap;"
-_HEAD = "padding:4px 12px;border:none;border-bottom:2px solid #999999;font-weight:600;white-space:nowrap;"
+_CELL = "padding:4px 8px;border:none;border-bottom:1px solid #e8e8e8;vertical-align:top;"
+_HEAD = "padding:4px 8px;border:none;border-bottom:2px solid #999999;font-weight:600;vertical-align:bottom;"
+_WRAPS_FROM = 20  # letters of a text; a time has 19. What is wider than the page is cut off on paper and in a picture
+_WRAPS, _WHOLE = "overflow-wrap:anywhere;min-width:10em;", "white-space:nowrap;"
 
 Tone = Callable[[Mapping[str, Any], str], str]
 
@@ -50,7 +52,8 @@ class Table:
         cells = []
         for name, cell, colour in zip(self.frame.columns, row, colours, strict=True):
             tone = f"color:{colour};" if colour else ""
-            cells.append(f'<td style="{_CELL}text-align:{self._side(name)};{tone}">{html.escape(cell)}</td>')
+            width = _WRAPS if name not in self.right and len(cell) >= _WRAPS_FROM else _WHOLE
+            cells.append(f'<td style="{_CELL}{width}text-align:{self._side(name)};{tone}">{html.escape(cell)}</td>')
         return "".join(cells)
 
     def _side(self, name: str) -> str:
@@ -181,7 +184,9 @@ def positions_table(it: Story) -> Table:
             "covered after": "never" if one.naked_ms is None else _age(one.naked_ms),
             "stop tightened": f"{one.moves} x", "fills": one.fills.height,
             "stop": "" if not one.is_open or one.stops["level"][-1] is None else f"{one.stops['level'][-1]:,.{one.digits}f}",
-            "profit (USDT)": f"{one.realised:+,.2f}", "result": one.result.partition(", ")[2] if not one.is_open else "still open",
+            "realised (USDT)": f"{one.realised:+,.2f}",
+            "at stop (USDT)": "" if not one.is_open else "no stop" if one.at_stop is None else f"{one.at_stop:+,.2f}",
+            "result": one.result.partition(", ")[2] if not one.is_open else "still open",
         }
         for one in found
     ]  # fmt: skip
@@ -189,12 +194,23 @@ def positions_table(it: Story) -> Table:
     def tone(row: Mapping[str, Any], name: str) -> str:
         if name == "covered after":
             return BAD if row[name] == "never" else GOOD
-        return (GOOD if not row[name].startswith("-") else BAD) if name == "profit (USDT)" else ""
+        if name == "at stop (USDT)":
+            return BAD if row[name].startswith(("-", "no")) else GOOD
+        return (GOOD if not row[name].startswith("-") else BAD) if name == "realised (USDT)" else ""
 
-    columns = ("position", "side", "opened by", "entry", "covered after", "stop tightened", "fills", "stop", "profit (USDT)", "result")
-    right = ("entry", "covered after", "stop tightened", "fills", "stop", "profit (USDT)")
-    total = sum((Decimal(str(round(one.realised, 2))) for one in found), Decimal(0))
-    return table(rows, columns=columns, right=right, caption=f"{_count(len(rows), 'position')}, {total:+,.2f} USDT before fees", tone=tone)
+    right = ("entry", "covered after", "stop tightened", "fills", "stop", "realised (USDT)", "at stop (USDT)")
+    columns = ("position", "side", "opened by", *right, "result")
+    return table(rows, columns=columns, right=right, caption=f"{_count(len(rows), 'position')}, before fees: {_sum(found)}", tone=tone)
+
+
+def _sum(them: Sequence[PositionStory]) -> str:
+    """What positions have realised, and what more there is if the stops of those still open fill."""
+    realised = f"{sum(one.realised for one in them):+,.2f} USDT realised"
+    if not any(one.is_open for one in them):
+        return realised
+    open_ = [one.at_stop for one in them if one.is_open]
+    known = sum(more for more in open_ if more is not None)
+    return f"{realised}, " + ("unknown at the stops" if None in open_ else f"{known:+,.2f} USDT more at the stops")
 
 
 def promises_table(promises: Iterable[Promise | Mapping[str, Any]]) -> Table:

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qtkit.commands.look import ACCOUNT, JSON, ledger_now, say
+from qtkit.commands.look import ACCOUNT, JSON, ledger_now, say, steps_now
 
 if TYPE_CHECKING:
     from qtkit.ledger import Ledger, Line
@@ -87,6 +88,9 @@ def flatten(
 ) -> None:
     """Close positions at the market, stops last. Reduce-only. Shows what will be closed and asks.
 
+    What rests of ours in a closed slot is taken away, released or not. Where no desk runs this takes its place, which also covers what
+    else is open: that is shown as well.
+
     Examples: `qtkit flatten BTCUSDT`, `qtkit flatten --all --yes`
     """
     from qtkit.core.model import PolicyError
@@ -99,8 +103,11 @@ def flatten(
     if not chosen:
         print("nothing is open" if not as_json else json.dumps({"closed": [], "open": []}))
         return
+    out = sys.stderr if as_json else sys.stdout
     for line in chosen:
-        print(f"closes {line.key} {line.side} {line.size} at the market, mark {line.mark}, entry {line.entry}", flush=True)
+        print(f"closes {line.key} {line.side} {line.size} at the market, mark {line.mark}, entry {line.entry}", file=out, flush=True)
+    for text in () if it.running or it.owner else _besides(account, chosen):
+        print(text, file=out, flush=True)
     if not yes:
         typer.confirm("Close?", abort=True)
     closed, left = asyncio.run(_flatten(account, symbol.upper() or None))
@@ -120,6 +127,20 @@ def _chosen(it: "Ledger", symbol: str) -> "list[Line]":
         held = sorted({line.symbol for line in it.lines})
         raise PolicyError(f"no position is open in {symbol}; open: {', '.join(held) or 'none'}")
     return chosen
+
+
+def _besides(account: str, chosen: "Sequence[Line]") -> Sequence[str]:
+    """What is done besides the closing where no desk runs: who takes its place protects all that is open, as it would."""
+    from qtkit.venue.gateway import GatewayError
+
+    closing = {line.key for line in chosen}
+    try:
+        foreseen = asyncio.run(steps_now(account))[0]
+    except GatewayError as error:  # to close is urgent: it does not wait for a preview
+        return (f"no desk runs, so this takes its place, which also covers what else is open; what that takes is not known: {error}",)
+    steps = [step for step in foreseen if step.do != "keep" and step.key not in closing]
+    told = [f"  {it.do} {it.key} {it.leg} {it.kind} {it.side} {it.size} {'' if it.trigger is None else f'at {it.trigger}'}" for it in steps]
+    return ("no desk runs, so this takes its place, which also covers the rest:", *told) if told else ()
 
 
 async def _flatten(account: str, symbol: str | None) -> tuple[Sequence[str], Sequence[str]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from qtkit.core.book import Episode
     from qtkit.core.plan import ExitPlan
     from qtkit.ledger import Ledger, Step
     from qtkit.router import ExitRouter
@@ -82,7 +83,7 @@ def preview(account: ACCOUNT = "paper", as_json: JSON = False) -> None:
     """
     from qtkit import show
 
-    steps, access = asyncio.run(_steps(account))
+    steps, access = asyncio.run(steps_now(account))
     if as_json:
         print(json.dumps([asdict(step) for step in steps], indent=1))
     else:
@@ -90,7 +91,7 @@ def preview(account: ACCOUNT = "paper", as_json: JSON = False) -> None:
     say(access, as_json)
 
 
-async def _steps(account: str) -> "tuple[tuple[Step, ...], str]":
+async def steps_now(account: str) -> "tuple[tuple[Step, ...], str]":
     """What the next pass would do, and by which access that was found."""
     from qtkit import logs
     from qtkit.client import NoDesk, access, call
@@ -115,32 +116,36 @@ def plan(
     account: ACCOUNT = "paper",
     as_json: JSON = False,
 ) -> None:
-    """Show a position's exit plan leg by leg. Price, distance from the entry, size and money.
+    """Show a position's exit plan leg by leg. Price, distance from the entry, size and money; the stop as planned and as it is now.
 
     Without a kept plan: the draft that a desk would make of the open position.
 
     Examples: `qtkit plan BTCUSDT`, `qtkit plan ETHUSDT --side short`
     """
     from qtkit.core.describe import describe_plan
+    from qtkit.core.distance import decimal
     from qtkit.core.plan import ExitPlan
     from qtkit.store import codec
 
-    found, kept, access = asyncio.run(_plan(symbol.upper(), side.upper(), account))
+    found, living, kept, access = asyncio.run(_plan(symbol.upper(), side.upper(), account))
+    text = describe_plan(found, living)
     if as_json:
-        print(json.dumps({"kept": kept, "plan": codec.encode(ExitPlan, found), "text": describe_plan(found)}, indent=1))
+        now = None if living is None else decimal(living.trail.stop * found.tick, 8)
+        print(json.dumps({"kept": kept, "stop_now": now, "plan": codec.encode(ExitPlan, found), "text": text}, indent=1))
     else:
         if not kept:
             print("no desk has planned this position yet; the draft that it would make:")
         elif found.provisional:
             print("provisional: made from a caller's word, not yet confirmed by a reading of the position")
-        print("\n".join(describe_plan(found)))
+        print("\n".join(text))
     say(access, as_json)
 
 
-async def _plan(symbol: str, side: str, account: str) -> "tuple[ExitPlan, bool, str]":
-    """The plan of a symbol's position, whether it is kept, and by which access it was found."""
+async def _plan(symbol: str, side: str, account: str) -> "tuple[ExitPlan, Episode | None, bool, str]":
+    """The plan of a symbol's position, what lives by it, whether it is kept, and by which access it was found."""
     from qtkit import logs
     from qtkit.access import told
+    from qtkit.client import living
     from qtkit.core.model import PolicyError, Side
     from qtkit.core.names import suggestion
     from qtkit.desk import account_of
@@ -155,13 +160,13 @@ async def _plan(symbol: str, side: str, account: str) -> "tuple[ExitPlan, bool, 
     held = account_of(Settings.load(paths.home), account)
     active = _kept(ExitRouter(account=account), symbol, side)
     if active is not None:
-        return active, True, told(held)
+        return active, living(account).get(active.uid), True, told(held)
     async with onlooker(account) as looking:
         instruments = looking.monitor.gateway.instruments
         if symbol not in instruments:
             raise PolicyError(f"there is no symbol '{symbol}': {suggestion(symbol, instruments)}")
         episodes, access = (await looking.decision()).book.episodes, looking.access
-    found = [e.plan for key, e in sorted(episodes.items()) if key.symbol == symbol and side in ("", e.side.name)]
+    found = [e for key, e in sorted(episodes.items()) if key.symbol == symbol and side in ("", e.side.name)]
     if not found:
         raise PolicyError(
             f"no {side.lower() + ' ' if side else ''}position is open in {symbol}, so there is nothing to plan; "
@@ -169,7 +174,7 @@ async def _plan(symbol: str, side: str, account: str) -> "tuple[ExitPlan, bool, 
         )
     if len(found) > 1:
         raise PolicyError(f"{symbol} has a long and a short position; say which: --side long or --side short")
-    return found[0], False, access
+    return found[0].plan, found[0], False, access
 
 
 def _kept(router: "ExitRouter", symbol: str, side: str) -> "ExitPlan | None":

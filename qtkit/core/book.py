@@ -33,7 +33,7 @@ from qtkit.core.events import (
     Watched,
     WentFlat,
 )
-from qtkit.core.model import E8, Bps, Key, Lots, OrderStatus, Side
+from qtkit.core.model import E8, Bps, Key, Lots, OrderStatus, Side, Ticks
 from qtkit.core.plan import ExitPlan
 from qtkit.core.trail import TrailState
 
@@ -170,7 +170,9 @@ def step(episode: Episode, event: EpisodeEvent) -> Episode:
             return replace(episode, watched=True)
         case StopSet():
             outdated = tuple(dict.fromkeys((*episode.outdated, *event.outdated)))
-            return replace(episode, trail=replace(episode.trail, stop=event.stop), outdated=outdated)
+            before = episode.trail.stop
+            stop = event.stop if event.may_loosen else Ticks(arithmetic.tighter(episode.side.sign, event.stop, before))
+            return replace(episode, trail=replace(episode.trail, stop=stop), outdated=outdated)
         case _:
             assert_never(event)
 

@@ -1,5 +1,6 @@
 """A plan in plain words: every level with its distance from the entry, its size and the money it means."""
 
+from qtkit.core.book import Episode
 from qtkit.core.distance import decimal
 from qtkit.core.ladder import split
 from qtkit.core.model import ONE
@@ -16,14 +17,25 @@ def _level(plan: ExitPlan, ticks: int) -> str:
     return f"{decimal(ticks * plan.tick, 8)} ({'+' if away >= 0 else ''}{decimal(away, 2)} %)"
 
 
-def describe_plan(plan: ExitPlan) -> tuple[str, ...]:
-    """Lines for a preview: stop, floor, targets, trail, stages, break-even, time stop, warnings; money before fees."""
+def _stop(plan: ExitPlan, episode: Episode | None) -> str:
+    if episode is None or episode.trail.stop == plan.stop:
+        return f"stop {_level(plan, plan.stop)}, whole position, {_money(plan, plan.stop, plan.lots)}"
+    now, lots = episode.trail.stop, episode.expected or plan.lots
+    size = decimal(lots * plan.lot, 8)
+    return f"stop now {_level(plan, now)}, all of {size}, {_money(plan, now, lots)}; planned at {_level(plan, plan.stop)}"
+
+
+def describe_plan(plan: ExitPlan, episode: Episode | None = None) -> tuple[str, ...]:
+    """Lines for a preview: stop, floor, targets, trail, stages, break-even, time stop, warnings; money before fees.
+
+    With the ``episode`` that lives by the plan, the stop is the one in force, and the money that of what is left of the position.
+    """
     shares = [target.share for target in plan.targets] + ([plan.trail.share] if plan.trail else [])
     sizes = split(plan.lots, shares)
     size = decimal(plan.lots * plan.lot, 8)
     lines = [
         f"{plan.key} {plan.side.name} {size} from {decimal(plan.entry, 8)}: {plan.strategy_id} ({plan.reason})",
-        f"stop {_level(plan, plan.stop)}, whole position, {_money(plan, plan.stop, plan.lots)}",
+        _stop(plan, episode),
         f"floor {_level(plan, plan.floor)}, whole position, {_money(plan, plan.floor, plan.lots)}",
     ]
     for number, (target, lots) in enumerate(zip(plan.targets, sizes[: len(plan.targets)], strict=True), start=1):

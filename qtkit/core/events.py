@@ -1,12 +1,14 @@
 """What can happen to the positions of an account: the journal is a list of these, and the book their fold."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from qtkit.core.model import E8, Key, Lots, Order, OrderStatus, Scope, Side, Ticks
 from qtkit.core.plan import ExitPlan
 from qtkit.core.trail import TrailState
+
+ADDED = {"added": True}  # a field that older journals lack: they are read with its default
 
 
 class LegStatus(Enum):
@@ -219,13 +221,22 @@ class Paused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopSet:
-    """The operator set the stop. ``outdated`` are our resting orders that it is looser than, by client id: they are to be replaced."""
+    """The operator set the stop. ``outdated`` are our resting orders that it is looser than, by client id: they are to be replaced.
+
+    Only with ``loosens`` it may be looser than the stop before.
+    """
 
     key: Key
     stop: Ticks
     outdated: tuple[str, ...]
     at_ms: int
     reason: str
+    loosens: bool = field(default=False, metadata=ADDED)
+
+    @property
+    def may_loosen(self) -> bool:
+        """True if the operator meant to loosen: in a journal from before the mark, what it replaces tells."""
+        return self.loosens or bool(self.outdated)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ Over 300 lines: what a client may ask of the exchange beside orders stands in on
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from qtkit.core.matching import notional
 from qtkit.core.model import E8, Bar, PositionSide, Ticks, TriggerBy
@@ -127,6 +128,11 @@ class Exchange(Authority):
     def book(self, symbol: str) -> Book:
         """Last, mark, bid, ask and funding. Raises -1121, and -4131 before the first tick."""
         return self._market(symbol).book(self.rules)
+
+    def quote(self, symbol: str) -> Book:
+        """The same, its prices nought before the first tick. Raises -1121."""
+        quote = self._market(symbol).quote(self.rules)
+        return quote if quote.last else replace(quote, time_ms=self.now_ms)
 
     def candles(
         self,

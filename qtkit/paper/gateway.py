@@ -145,9 +145,9 @@ class PaperGateway:
         return Margin(isolated=found.isolated, leverage=found.leverage)
 
     async def prices(self, symbol: str) -> Quote:
-        """Mark and last price now; ``Unavailable`` before the first tick."""
-        book = self._reading(self._call(Verb.PRICES, symbol), lambda: self._exchange.book(symbol))
-        return Quote(symbol=symbol, mark=book.mark, last=ticks(book.last, self._rules(symbol)), time_ms=book.time_ms)
+        """Mark and last price now; neither before the first tick."""
+        book = self._reading(self._call(Verb.PRICES, symbol), lambda: self._exchange.quote(symbol))
+        return Quote(symbol=symbol, mark=book.mark or None, last=ticks(book.last, self._rules(symbol)) or None, time_ms=book.time_ms)
 
     async def bars(self, symbol: str, *, limit: int, by: TriggerBy, minutes: int = 1, since_ms: int | None = None) -> tuple[Bar, ...]:
         """Bars of the last or mark price, oldest first: the newest ``limit``, or the first ``limit`` from ``since_ms`` on."""

@@ -110,15 +110,19 @@ class Market:
             raise ExchangeError(-4131, "The counterparty's best price does not meet the PERCENT_PRICE filter limit.")
 
     def book(self, rules: Rules) -> Book:
-        """The present quote."""
+        """The present quote. Raises -4131 before the first tick."""
         self.require_price()
+        return self.quote(rules)
+
+    def quote(self, rules: Rules) -> Book:
+        """The present quote; as in a market of Binance that does not trade yet, its prices are nought before the first tick."""
         half = rules.half_spread_ticks * self.tick
         return Book(
             symbol=self.symbol,
             last=E8(self.last),
             mark=E8(self.mark),
-            bid=E8(max(self.last - half, self.tick)),
-            ask=E8(self.last + half),
+            bid=E8(max(self.last - half, self.tick) if self.last else 0),
+            ask=E8(self.last + half if self.last else 0),
             funding_rate=E8(self.funding_rate),
             funding_ms=self.funding_ms,
             time_ms=self.time_ms,

@@ -21,15 +21,10 @@ def day_of(desk: Desk, symbol: str) -> tuple[Candle, ...]:
 
 
 def _books(desk: Desk, request: Request) -> list[tuple[Book, Facts]]:
-    """Books of the symbol asked for, or of all symbols that have a price."""
-    rows = []
-    for facts in some_symbols(desk, request):
-        try:
-            rows.append((desk.exchange.book(facts.symbol), facts))
-        except ExchangeError:
-            if request.params.has("symbol"):
-                raise
-    return rows
+    """The book of the symbol asked for, or those of all symbols that have a price."""
+    one = request.params.has("symbol")
+    rows = ((desk.exchange.quote(facts.symbol), facts) for facts in some_symbols(desk, request))
+    return [(book, facts) for book, facts in rows if one or book.last]
 
 
 def _each(tell: Callable[[Desk, Book, Facts], object]) -> Callable[[Desk, Request], object]:
@@ -76,7 +71,7 @@ def _depth(desk: Desk, request: Request) -> object:
     limit = request.params.limit(500, 1_000)
     if limit not in (5, 10, 20, 50, 100, 500, 1_000):
         raise ExchangeError(-4021, f"{limit} is not valid depth limit.")
-    return wire.depth(desk.exchange.book(facts.symbol), facts, limit)
+    return wire.depth(desk.exchange.quote(facts.symbol), facts, limit)
 
 
 def _funding_rate(desk: Desk, request: Request) -> object:

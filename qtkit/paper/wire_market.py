@@ -172,7 +172,7 @@ def depth(book: Book, facts: Facts, limit: int) -> Row:
     """Answer of depth: one level a tick."""
     size, tick = _level_size(facts), facts.instrument.tick
     bids = [[decimal(book.bid - level * tick), size] for level in range(limit) if book.bid > level * tick]
-    asks = [[decimal(book.ask + level * tick), size] for level in range(limit)]
+    asks = [[decimal(book.ask + level * tick), size] for level in range(limit) if book.ask]
     return {"lastUpdateId": book.time_ms, "E": book.time_ms, "T": book.time_ms, "bids": bids, "asks": asks}
 
 
@@ -188,7 +188,7 @@ def ticker_24h(book: Book, day: tuple[Candle, ...], facts: Facts) -> Row:
     return {
         "symbol": book.symbol,
         "priceChange": decimal(change, digits),
-        "priceChangePercent": decimal(change * 100 * ONE // first // 100_000 * 100_000, 3),
+        "priceChangePercent": decimal(change * 100 * ONE // (first or 1) // 100_000 * 100_000, 3),
         "weightedAvgPrice": decimal(book.last, digits),
         "lastPrice": decimal(book.last, digits),
         "lastQty": "0",

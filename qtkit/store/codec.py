@@ -3,7 +3,8 @@
 Understood are ``int``, ``str``, ``bool`` and ``NewType`` of them, Enum (by value), ``tuple[X, ...]``, ``tuple[X, Y]``,
 ``Mapping[str, X]``, dataclasses, ``X | None`` and unions. In a union of several dataclasses each carries its class name under
 ``"@"``. Floats are refused: nothing that is stored is inexact. What was written can be read back and is equal; anything else
-(unknown key, missing key, wrong type, a value that its class refuses) is a ``CorruptRecord`` that names the place.
+(unknown key, missing key, wrong type, a value that its class refuses) is a ``CorruptRecord`` that names the place. Only a field that is
+marked as added (``metadata={"added": True}``) may be missing: it was not there when older records were written, and has its default.
 """
 
 import dataclasses
@@ -206,10 +207,14 @@ def _record(kind: type) -> _Codec:
         raise TypeError(f"{kind.__name__} is not stored: its field {hidden!r} cannot be given to the constructor")
     parts = tuple((field.name, part.exact, part) for field in fields for part in [_codec(hints[field.name])])
     names = frozenset(field.name for field in fields)
+    grown = (field for field in fields if field.metadata.get("added"))
+    added = {field.name: _codec(hints[field.name]).encode(field.default) for field in grown}
 
     def decode(raw: object) -> Any:
         if type(raw) is not dict:
             _wrong(f"an object ({kind.__name__})", raw)
+        if raw.keys() != names:
+            raw = {**added, **raw}
         if raw.keys() != names:
             _wrong_keys(kind, raw.keys(), names)
         values = {}

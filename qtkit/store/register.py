@@ -123,6 +123,13 @@ class PlanRegister:
             and account in (None, plan.key.account)
         )
 
+    def told(self, account: str) -> tuple[ExitPlan, ...]:
+        """Open plans of an account that were made from a caller's word and are not confirmed."""
+        open_plans = f"SELECT ({_NEWEST}) AS body FROM episodes WHERE closed_ms IS NULL AND account = ?"
+        only = "json_extract(body, '$.provisional') AND json_extract(body, '$.expires_ms') IS NOT NULL"
+        with self._query():
+            return tuple(self._decode(row["body"]) for row in self._rows(f"SELECT body FROM ({open_plans}) WHERE {only}", (account,)))
+
     def confirm(self, key: Key, uid: str) -> ExitPlan:
         """A snapshot shows the position: the provisional plan is one for good and no longer expires. Twice does no harm.
 

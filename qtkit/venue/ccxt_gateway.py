@@ -252,14 +252,14 @@ class CcxtGateway:
             return Margin(isolated=str(row["marginType"]).upper() == "ISOLATED", leverage=int(row["leverage"]))
 
     async def prices(self, symbol: str) -> Quote:
-        """Mark and last price now, asked for side by side."""
+        """Mark and last price now, asked for side by side; a price of nought is none: the market does not trade yet."""
         rules, params = await self._rules(symbol), {"symbol": symbol}
         mark, last = await _together(*(self._session.read(call, params, protective=True) for call in (calls.MARK, calls.LAST)))
         with _readable(f"prices of {symbol}"):
             return Quote(
                 symbol=symbol,
-                mark=wire.to_e8(wire.decimal_of(mark, "markPrice")),
-                last=wire.last_ticks(wire.decimal_of(last, "price"), rules),
+                mark=wire.to_e8(wire.decimal_of(mark, "markPrice")) or None,
+                last=wire.last_ticks(wire.decimal_of(last, "price"), rules) or None,
                 time_ms=int(wire.decimal_of(mark, "time")),
             )
 

@@ -8,14 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qtkit.core import arithmetic
+from qtkit.core.book import Episode
 from qtkit.core.context import MarketData, RiskContext, RiskMode, RLHints
 from qtkit.core.describe import describe_plan
-from qtkit.core.distance import AtPrice, InAtr, InBps, InR
+from qtkit.core.distance import AtPrice, InAtr, InBps, InR, decimal
 from qtkit.core.ladder import split
-from qtkit.core.model import E8, Bps, Instrument, PolicyError, Position, Side
+from qtkit.core.model import E8, Bps, Instrument, Lots, PolicyError, Position, Side, Ticks
 from qtkit.core.plan import ExitPlan, LegKind
 from qtkit.core.planner import ExitPlanner, plan_for
 from qtkit.core.policy import POLICIES, ExitPolicy, ProfileRule, Profiles, Regime, TargetRule, TrailRule, named
+from qtkit.core.trail import begin
 from tests.core.planning_kit import BOTH_SIDES, any_market, any_position, context, e8, instrument, mirrored, position
 
 PLANNER = ExitPlanner()
@@ -439,3 +441,16 @@ def test_a_plan_reads_as_plain_words(side: Side) -> None:
     assert any(line.startswith("stop ") and "(-2.5 %)" in line and "-87.5" in line for line in lines)
     assert any(line.startswith("target 1 ") and "(+2.5 %)" in line and "+21.87" in line for line in lines)
     assert any(line.startswith("trail by 1.5 %") for line in lines)
+
+
+@both
+def test_a_plan_reads_with_the_stop_that_is_in_force_and_its_money(side: Side) -> None:
+    made = plan(side)
+    trail = replace(begin(made), stop=Ticks(at(side, "1")))
+    episode = Episode(key=made.key, side=side, number=1, plan=made, trail=trail, opened=True, own=False, since_ms=1, expected=made.lots)
+    told = next(line for line in describe_plan(made, episode) if line.startswith("stop "))
+    now, planned = (decimal(level * made.tick, 8) for level in (trail.stop, made.stop))
+    assert told == f"stop now {now} (+1 %), all of 1, +35; planned at {planned} (-2.5 %)"
+    half = replace(episode, expected=Lots(made.lots // 2))  # a target was filled
+    assert "all of 0.5, +17.5; planned" in "\n".join(describe_plan(made, half))
+    assert describe_plan(made, replace(episode, trail=replace(trail, stop=made.stop))) == describe_plan(made)

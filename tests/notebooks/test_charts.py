@@ -69,6 +69,18 @@ def opened(side: Side) -> Writer:
     return it.stop(1.03, -4).level(1.03, -4).stop(10, -2).level(10, -2)
 
 
+@BOTH
+def test_the_entry_is_the_one_it_was_opened_at_whatever_the_targets_leave(side: Side) -> None:
+    it = Writer(side).fill(1, 250.1, 0, opens=True)
+    for minute, size in enumerate((83.4, 83.3, 83.4), start=2):  # in floats these leave 2.8e-14 of the other side
+        it.fill(minute, size, minute, opens=False, who="desk", leg="target")
+    one = it.story.of("XRPUSDT")
+    assert one.signed["entry"].to_list() == [BASE] * 4 and one.signed["held"].to_list()[-1] == 0.0
+    again = it.fill(6, 0.1, 1, opens=True).fill(7, 0.2, 4, opens=True).fill(8, 0.4, 6, opens=False).story.of("XRPUSDT")
+    assert again.signed["entry"].to_list()[-3:] == pytest.approx([it.at(1), it.at(3), it.at(6)])  # opened anew, added, flipped
+    assert again.signed["held"].to_list()[-3:] == [side.sign * held for held in (0.1, 0.3, -0.1)]
+
+
 # -- the story ------------------------------------------------------------------------------------------------------------------------
 
 
@@ -106,6 +118,25 @@ def test_a_position_that_was_never_covered_is_a_flaw(side: Side) -> None:
     it = Writer(side).fill(1, 3, 0, opens=True).level(1, None).story
     assert it.of("XRPUSDT").flaws == ("own stops never covered it",)
     assert repr(positions_table(it)).count("never") == 1
+
+
+@BOTH
+def test_what_is_realised_and_what_the_stop_would_give_are_told_apart(side: Side) -> None:
+    it = opened(side)
+    it.fill(12, 1, 4, opens=False, who="desk", leg="target").level(20, 2)
+    one = it.story.of("XRPUSDT")
+    assert one.at_stop == pytest.approx(2 * 2 * UNIT), "two coins, two steps of half a coin in favour"
+    told = positions_table(it.story)
+    row = told.frame.row(0, named=True)
+    assert (row["realised (USDT)"], row["at stop (USDT)"], row["result"]) == ("+0.00", "+2.00", "still open")
+    assert told.caption == "1 position, before fees: +0.00 USDT realised, +2.00 USDT more at the stops"
+    assert one.result == "+0.00 USDT realised before fees, 2 coins still open, +2.00 USDT at the stop"
+    bare = it.level(25, None).story
+    assert bare.of("XRPUSDT").at_stop is None and positions_table(bare).frame["at stop (USDT)"].item() == "no stop"
+    assert positions_table(bare).caption.endswith("+0.00 USDT realised, unknown at the stops")
+    closed = it.fill(26, 2, 2, opens=False).story
+    assert closed.of("XRPUSDT").at_stop == 0 and positions_table(closed).frame["at stop (USDT)"].item() == ""
+    assert positions_table(closed).caption == "1 position, before fees: +0.00 USDT realised"
 
 
 @BOTH
@@ -161,7 +192,7 @@ def test_the_picture_says_what_it_is(play: Story) -> None:
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", picture.svg)
     for wanted in ("AVAXUSDT short", "UTC, 21 Nov 2025", "kill 1", "entry 14.577", "target 1 14.289", "floor 15.447", "opened", "stop"):
         assert wanted in texts, texts
-    assert any(re.fullmatch(r"\+1,\d{3}\.\d\d USDT before fees, closed at its stop", text) for text in texts)
+    assert any(re.fullmatch(r"\+1,\d{3}\.\d\d USDT realised before fees, closed at its stop", text) for text in texts)
     assert all(re.fullmatch(r"\d\d\.\d{3}", text) for text in texts if text.startswith("1") and "." in text), "the exchange's precision"
     assert repr(picture).startswith("AVAXUSDT short: +1,")
 
@@ -267,6 +298,16 @@ def test_html_is_escaped_and_needs_no_style_sheet() -> None:
     shown = table([{"a": "<script>", "b": None}], columns=("a", "b"), right=("b",), caption="x & y")._repr_html_()
     assert "&lt;script&gt;" in shown and "x &amp; y" in shown and "<script" not in shown and "<style" not in shown
     assert "text-align:right" in shown
+
+
+def test_a_long_text_wraps_and_a_number_never_does() -> None:
+    """A page is about 1,100 pixels wide, and what lies beyond it is cut off on paper and in a picture."""
+    rows = [
+        {"what": "short", "why": "one word after the other until the page is full", "id": "q1" + 30 * "a", "n": "-1,234,567.89012345678"}
+    ]
+    cells = table(rows, columns=("what", "why", "id", "n"), right=("n",))._repr_html_().split("<td ")[1:]
+    assert ["white-space:nowrap" in cell for cell in cells] == [True, False, False, True]
+    assert all("overflow-wrap:anywhere" in cell for cell in cells[1:3])
 
 
 def test_a_preview_is_told_from_steps_and_from_a_readers_rows() -> None:

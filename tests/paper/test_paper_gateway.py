@@ -198,8 +198,8 @@ async def test_prices_and_bars() -> None:
     gateway = PaperGateway(world.ex, "main")
     quote = await gateway.prices(BTC)
     assert (quote.last, quote.mark) == (1_000_000, money(100_000))
-    with pytest.raises(Unavailable):
-        await gateway.prices("ETHUSDT")
+    unpriced = await gateway.prices("ETHUSDT")
+    assert (unpriced.last, unpriced.mark, unpriced.time_ms) == (None, None, world.ex.now_ms)
     with pytest.raises(Refused):
         await gateway.prices("XYZUSDT")
     world.price(100_100, ms=60_000)

@@ -147,6 +147,27 @@ async def test_small_answers() -> None:
         assert (added["amount"], added["type"]) == (10.5, 1)
 
 
+async def test_a_symbol_without_a_price_is_told_as_one() -> None:
+    """As a market of Binance that does not trade yet: prices of nought, no code of an order filter; lists leave it out."""
+    async with rig() as it:
+        name = {"symbol": "XRPUSDT"}
+        mark = await ok(it, "GET", "/fapi/v1/premiumIndex", name, sign=False)
+        assert (mark["symbol"], mark["markPrice"], mark["lastFundingRate"]) == ("XRPUSDT", "0.00000000", "0.00000000") and mark["time"] > 0
+        for path in ("/fapi/v1/ticker/price", "/fapi/v2/ticker/price"):
+            assert (await ok(it, "GET", path, name, sign=False))["price"] == "0"
+        row = await ok(it, "GET", "/fapi/v1/ticker/bookTicker", name, sign=False)
+        assert (row["bidPrice"], row["askPrice"]) == ("0", "0")
+        assert (await ok(it, "GET", "/fapi/v1/ticker/24hr", name, sign=False))["priceChangePercent"] == "0.000"
+        depth = await ok(it, "GET", "/fapi/v1/depth", name, sign=False)
+        assert depth["bids"] == depth["asks"] == []
+        for path in ("/fapi/v1/premiumIndex", "/fapi/v1/ticker/bookTicker", "/fapi/v1/ticker/24hr"):
+            assert {row["symbol"] for row in await ok(it, "GET", path, sign=False)} == {"BTCUSDT", "LTCUSDT", "ETHUSDT"}
+        status, told = await it.call("POST", "/fapi/v1/order", {**MARKET, **name, "side": "BUY", "quantity": "10"})
+        assert status == 400 and told["code"] == -4131, "an order is another matter"
+        status, told = await it.call("GET", "/fapi/v1/premiumIndex", {"symbol": "XRPUSD"}, sign=False)
+        assert status == 400 and told["code"] == -1121
+
+
 async def test_batch_tells_each_outcome() -> None:
     async with rig() as it:
         good = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01", "price": "95000"}

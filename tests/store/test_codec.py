@@ -126,6 +126,19 @@ def test_what_is_not_of_the_type_is_refused_with_its_place(raw: object, message:
     assert "\n" not in str(caught.value)
 
 
+@dataclass(frozen=True, slots=True)
+class Grown:
+    old: int
+    grade: Grade = field(default=Grade.LOW, metadata={"added": True})
+
+
+def test_only_a_field_that_was_added_later_may_be_missing() -> None:
+    assert decode(Grown, {"old": 1}) == Grown(1) and decode(Grown, encode(Grown, Grown(1, Grade.HIGH))) == Grown(1, Grade.HIGH)
+    for raw, message in (({}, "key 'old' of Grown is missing"), ({"old": 1, "grad": 1}, "unknown key 'grad' in Grown")):
+        with pytest.raises(CorruptRecord, match=message):
+            decode(Grown, raw)
+
+
 @pytest.mark.parametrize("text", ["", "{", '{"number": NaN}', "[" * 100_000, '"\x00"', "1" * 5000])
 def test_what_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(CorruptRecord):

@@ -3,15 +3,24 @@
 The exchange's own books judge: hands off means that nothing is sent, and a stop loosens only on the operator's word.
 """
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from qtkit.core.book import step
+from qtkit.core.decide import Decision
 from qtkit.core.events import StopSet
-from qtkit.core.model import Key, PolicyError, Scope, Side
+from qtkit.core.model import Key, PolicyError, Scope, Side, Ticks
 from qtkit.core.policy import named
+from qtkit.desk import opened
+from qtkit.endpoint import chosen
 from qtkit.operate import Adopt, Pause, PlanAnew, Release, Resume, Said, SetStop, Wish, operate
-from tests.story.rig import RULES, SIDES, Rig, World, desk, faster, judged, tidy
+from qtkit.paper.gateway import PaperGateway
+from qtkit.settings import PaperKeys, Paths
+from qtkit.store import codec
+from tests.story.rig import RULES, SIDES, Rig, World, desk, faster, judged, story, tidy
 
 SYMBOL, OTHER = "SOLUSDT", "XRPUSDT"
 HOUR = 3_600
@@ -78,6 +87,36 @@ async def test_released_with_cancel_nothing_of_ours_rests_there(tmp_path: Path, 
 
 
 @both_sides
+@both_modes
+@story
+async def test_a_released_position_that_is_flattened_leaves_nothing_of_ours_for_the_next_one(hedge: bool, side: Side) -> None:
+    world = World(hedge=hedge)
+    PaperKeys.create(Paths.here().paper_keys())
+    gateway = PaperGateway(world.exchange, "paper", world.faults)
+    async with opened(gateway=gateway, clock_ms=lambda: world.now_ms) as it:
+        world.stranger(SYMBOL, side, 10)
+        world.stranger(OTHER, side, 100)
+        theirs = world.rests(SYMBOL, side, 9)
+        for _ in range(3):
+            await it.monitor.pass_once()
+            await asyncio.sleep(2)
+        await operate(it.monitor, Release(symbol=SYMBOL, cancel=False, seconds=HOUR), dry_run=False)
+        kept = {row.client_id for row in world.own(SYMBOL, side)}
+        others = {row.client_id for row in world.own(OTHER, side)}
+        assert kept and others
+        assert await it.flatten(chosen(it, SYMBOL)) == ()
+        assert world.held(SYMBOL, side) == 0 and world.own(SYMBOL, side) == []
+        assert theirs.client_id in {row.client_id for row in world.foreign()} and others <= {
+            row.client_id for row in world.own(OTHER, side)
+        }
+        world.stranger(SYMBOL, side, 5)  # the next one is the trader's own, in the trader's hands
+        for _ in range(3):
+            await it.monitor.pass_once()
+            await asyncio.sleep(2)
+        assert world.own(SYMBOL, side) == []
+
+
+@both_sides
 @all_rules
 async def test_a_stop_is_tightened_and_stays(tmp_path: Path, rules: str, side: Side) -> None:
     world = World(rules=RULES[rules])
@@ -129,6 +168,58 @@ async def test_a_stop_is_loosened_only_on_the_operators_word(tmp_path: Path, rul
     async with desk(world, tmp_path) as again:  # a restart keeps it there
         await again.passes(3)
         assert {row.trigger for row in world.stops(SYMBOL, side)} == {rests * tick}
+
+
+@both_sides
+@pytest.mark.parametrize("wish", ["tighter", "looser"])
+async def test_a_price_that_came_while_the_operator_was_answered_is_not_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: Side, wish: str
+) -> None:
+    world = World()
+    async with desk(world, tmp_path) as rig:
+        world.stranger(SYMBOL, side, 10)
+        await rig.passes(3)
+        before = rig.applier.book.episodes[rig.key(SYMBOL)]
+        mark = before.plan.start
+        asked = before.trail.stop + ((mark if wish == "tighter" else before.plan.floor) - before.trail.stop) // 2
+        preview = rig.monitor.preview
+
+        async def slow(*args: Any) -> Decision:
+            foreseen = await preview(*args)
+            world.move(SYMBOL, side, 1.6)  # the first stage: break-even, tighter than what is asked for
+            rig.hear()
+            return foreseen
+
+        monkeypatch.setattr(rig.monitor, "preview", slow)
+        set_stop = SetStop(symbol=SYMBOL, stop=price(rig, asked), loosen=wish == "looser", reason="room")
+        if wish == "looser":  # that is the operator's word; what it is loosened from is what the price has made of it
+            said = await say(rig, set_stop)
+            assert f"loosened from {price(rig, before.plan.break_even)[1:].rstrip('0')} to" in said.text
+            return
+        with pytest.raises(PolicyError, match="--loosen and --reason"):
+            await say(rig, set_stop)
+        await rig.passes(3)
+        after = rig.applier.book.episodes[rig.key(SYMBOL)]
+        assert after.trail.stop == after.plan.break_even
+        judged(world)
+        tidy(world, SYMBOL, side)
+
+
+@both_sides
+async def test_a_stop_that_is_set_is_the_tighter_one_unless_it_was_meant_to_loosen(tmp_path: Path, side: Side) -> None:
+    world = World()
+    async with desk(world, tmp_path) as rig:
+        world.stranger(SYMBOL, side, 10)
+        await rig.passes(3)
+        episode = rig.applier.book.episodes[rig.key(SYMBOL)]
+        stop = episode.trail.stop
+        for ticks, loosens, outdated in ((50, False, ()), (-50, False, ()), (-50, True, ()), (-50, False, ("old",))):
+            level = Ticks(stop + side.sign * ticks)
+            said = StopSet(key=episode.key, stop=level, outdated=outdated, at_ms=world.now_ms, reason="", loosens=loosens)
+            meant = ticks > 0 or loosens or outdated  # a journal from before the mark tells by what is outdated
+            assert step(episode, said).trail.stop == (level if meant else stop)
+    without = {name: value for name, value in codec.encode(StopSet, said).items() if name != "loosens"}
+    assert codec.decode(StopSet, without).loosens is False
 
 
 @both_sides
