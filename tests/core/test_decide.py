@@ -213,10 +213,13 @@ def test_flat_is_believed_on_the_second_reading_and_own_orders_go(side: Side) ->
     assert KEY not in second.book.episodes
 
 
+@pytest.mark.parametrize("flaw", ["stable", "current"])
 @pytest.mark.parametrize("side", SIDES)
-def test_nothing_is_cancelled_on_an_unstable_reading(side: Side) -> None:
+def test_nothing_is_cancelled_on_an_unstable_reading_or_an_old_one(side: Side, flaw: str) -> None:
     book, orders, _ = settle(position(side, lots=100))
-    decision = decide(book, [snapshot(20_000, (position(side, lots=60),), orders, stable=False)], DESK, 20_000, planner)
+    seen = snapshot(20_000, (position(side, lots=60),), orders)
+    assert any(isinstance(a, Cancel) for a in decide(book, [seen], DESK, 20_000, planner).actions)
+    decision = decide(book, [replace(seen, **{flaw: False})], DESK, 20_000, planner)
     assert not any(isinstance(a, Cancel) for a in decision.actions)
 
 
