@@ -175,5 +175,5 @@ def _by_symbol(positions: Iterable[Position]) -> _Positions:
     return found
 
 
-def _sizes(positions: Iterable[Position]) -> dict[object, tuple[object, int]]:
-    return {position.position_side: (position.side, position.lots) for position in positions}
+def _sizes(positions: Iterable[Position]) -> dict[object, tuple[object, int, int]]:
+    return {position.position_side: (position.side, position.lots, position.entry) for position in positions}  # as much, elsewhere: traded

@@ -76,3 +76,14 @@ async def test_lists_that_had_to_be_read_and_could_not_are_not_current(side: Sid
     gateway.dark = SYMBOLS[1:2]
     seen = await observer.observe((), 1_002_000 + LISTS_EVERY_MS, 0)
     assert {snapshot.symbol for snapshot in seen if not snapshot.current} == set(SYMBOLS[1:2])
+
+
+@pytest.mark.parametrize("side", Side)
+async def test_as_much_at_another_entry_brings_the_lists_of_its_symbol_forward(side: Side) -> None:
+    world, gateway, observer = observed(side)
+    await observer.observe((), 1_000_000, 0)
+    world.leaves(SYMBOLS[0], side, 1)
+    world.move(SYMBOLS[0], side, 1)
+    world.stranger(SYMBOLS[0], side, 1)
+    await observer.observe((), 1_000_001, 0)
+    assert gateway.asked == {"all": 1, SYMBOLS[0]: 1}
