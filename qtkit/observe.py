@@ -110,7 +110,7 @@ class Observer:
         return tuple(
             Snapshot(
                 account=account, symbol=symbol, at_ms=reading.at_ms, positions=before.get(symbol, ()), orders=reading.orders,
-                stable=reading.stable, time_ms=time_ms,
+                stable=reading.stable, current=symbol not in self._unread, time_ms=time_ms,
             )
             for symbol in sorted(symbols)
             if (reading := self._readings.get(symbol)) is not None and _sizes(before.get(symbol, ())) == _sizes(reading.positions)
@@ -175,5 +175,5 @@ def _by_symbol(positions: Iterable[Position]) -> _Positions:
     return found
 
 
-def _sizes(positions: Iterable[Position]) -> dict[object, tuple[object, int]]:
-    return {position.position_side: (position.side, position.lots) for position in positions}
+def _sizes(positions: Iterable[Position]) -> dict[object, tuple[object, int, int]]:
+    return {position.position_side: (position.side, position.lots, position.entry) for position in positions}  # as much, elsewhere: traded

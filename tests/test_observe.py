@@ -14,14 +14,15 @@ SYMBOLS = ("AVAXUSDT", "BTCUSDT", "LTCUSDT")
 
 
 class Counted(PaperGateway):
-    """A gateway that counts what is asked, and cannot read the whole account while told so."""
+    """A gateway that counts what is asked, and cannot read the whole account, or some symbols, while told so."""
 
     asked: Counter[str]
     blind = False
+    dark: tuple[str, ...] = ()
 
     async def orders(self, symbol: str | None = None) -> tuple[Order, ...]:
         self.asked[symbol or "all"] += 1
-        if symbol is None and self.blind:
+        if (symbol is None and self.blind) or symbol in self.dark:
             raise Unavailable("not now")
         return await super().orders(symbol)
 
@@ -61,3 +62,28 @@ async def test_positions_are_seen_while_the_whole_account_cannot_be_read(side: S
     await observer.observe((), 1_000_000 + LISTS_EVERY_MS, 0)
     await observer.observe((), 1_000_000 + LISTS_EVERY_MS + 2_000, 0)
     assert gateway.asked["all"] == 2
+
+
+@pytest.mark.parametrize("side", Side)
+async def test_lists_that_had_to_be_read_and_could_not_are_not_current(side: Side) -> None:
+    _, gateway, observer = observed(side)
+    assert all(snapshot.current for snapshot in await observer.observe((), 1_000_000, 0))
+    gateway.dark = SYMBOLS[:1]
+    for at_ms, old in ((1_001_000, set()), (1_001_000 + LISTS_EVERY_MS, set(SYMBOLS[:1]))):
+        seen = await observer.observe((), at_ms, 0)
+        assert {snapshot.symbol for snapshot in seen if not snapshot.current} == old, "only what was due and could not be read"
+    observer.due(SYMBOLS[1:2])
+    gateway.dark = SYMBOLS[1:2]
+    seen = await observer.observe((), 1_002_000 + LISTS_EVERY_MS, 0)
+    assert {snapshot.symbol for snapshot in seen if not snapshot.current} == set(SYMBOLS[1:2])
+
+
+@pytest.mark.parametrize("side", Side)
+async def test_as_much_at_another_entry_brings_the_lists_of_its_symbol_forward(side: Side) -> None:
+    world, gateway, observer = observed(side)
+    await observer.observe((), 1_000_000, 0)
+    world.leaves(SYMBOLS[0], side, 1)
+    world.move(SYMBOLS[0], side, 1)
+    world.stranger(SYMBOLS[0], side, 1)
+    await observer.observe((), 1_000_001, 0)
+    assert gateway.asked == {"all": 1, SYMBOLS[0]: 1}

@@ -237,7 +237,8 @@ class _Run:
         scope = self.scope(episode)
         legs = wanted(episode, position, instrument, scope=scope, traits=self.desk.traits, working=working, foreign=foreign)
         if scope is not Scope.WATCH:
-            self.ranked += reconcile(self._situation(episode, position, instrument, own, stable=snapshot.stable), legs)
+            read = snapshot.stable and snapshot.current
+            self.ranked += reconcile(self._situation(episode, position, instrument, own, stable=read), legs)
         self._ask(episode, [name for name, leg in episode.legs.items() if self._unexplained(leg)])
         self._ledger(snapshot, key, position, instrument, own, foreign)
 

@@ -244,7 +244,8 @@ class Snapshot:
     """Everything the exchange holds on one symbol of one account: it is complete, or it does not exist.
 
     Positions, regular orders and conditional orders, all pages. ``stable`` is False when the position read before
-    the lists differs from the one read after: such a pass may add cover but cancels nothing. ``at_ms`` is the
+    the lists differs from the one read after: such a pass may add cover but cancels nothing. Nor does one whose lists are
+    not ``current``: they had to be read anew and could not be, so what they show may be gone. ``at_ms`` is the
     monotonic time at which the first request of the reading was sent: nothing newer can be concluded from absence.
     ``time_ms`` is the exchange's own time, for rules that speak of it (time stops).
     """
@@ -255,6 +256,7 @@ class Snapshot:
     positions: tuple[Position, ...]
     orders: tuple[Order, ...]
     stable: bool = True
+    current: bool = True
     time_ms: int = 0
 
 

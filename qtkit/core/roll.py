@@ -72,8 +72,10 @@ def _another(episode: Episode, position: Position, resting: Sequence[Order], *, 
         return episode.entry != position.entry
     if not entered_elsewhere(episode, position):
         return False
+    rests = [order for order in resting if order.kind in STOPS and order.status.working]
+    if any(order.close_position for order in rests):
+        return False
     passed = arithmetic.stop_hit_e8(position.side.sign, position.mark, episode.trail.stop, episode.plan.tick)
-    rests = any(order.kind in STOPS and order.status.working for order in resting)
     return position.lots == episode.expected or (passed and not rests)
 
 
@@ -97,9 +99,10 @@ def leg_events(episode: Episode, snapshot: Snapshot, listed: Iterable[Order]) ->
 
 
 def resize_events(episode: Episode, position: Position, *, stable: bool) -> list[Event]:
-    """The size is not what our fills explain, and no fill of ours is still to be told: cut the targets anew."""
+    """The size or the entry is not what our fills explain, and no fill of ours is still to be told: cut the targets anew."""
     waiting = any(leg.status is _MISSING for leg in episode.legs.values())
-    if position.lots == episode.expected or waiting or not stable:
+    known = position.lots == episode.expected and not entered_elsewhere(episode, position)
+    if known or waiting or not stable:
         return []
     closed = [lots == 0 for lots in episode.ladder]
     ladder = cut(episode.plan, position.lots, closed)

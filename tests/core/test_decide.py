@@ -11,7 +11,7 @@ from qtkit.core.book import Book, fold, fold_all
 from qtkit.core.coverage import fault, lots_of
 from qtkit.core.decide import Decision, Desk, decide
 from qtkit.core.desired import Traits
-from qtkit.core.events import IntentMade, LegResolved, LegSeen, LegStatus, OutcomeSeen, Ratcheted
+from qtkit.core.events import EpisodeClosed, IntentMade, LegResolved, LegSeen, LegStatus, OutcomeSeen, Ratcheted
 from qtkit.core.ids import client_order_id
 from qtkit.core.model import (
     E8,
@@ -213,10 +213,13 @@ def test_flat_is_believed_on_the_second_reading_and_own_orders_go(side: Side) ->
     assert KEY not in second.book.episodes
 
 
+@pytest.mark.parametrize("flaw", ["stable", "current"])
 @pytest.mark.parametrize("side", SIDES)
-def test_nothing_is_cancelled_on_an_unstable_reading(side: Side) -> None:
+def test_nothing_is_cancelled_on_an_unstable_reading_or_an_old_one(side: Side, flaw: str) -> None:
     book, orders, _ = settle(position(side, lots=100))
-    decision = decide(book, [snapshot(20_000, (position(side, lots=60),), orders, stable=False)], DESK, 20_000, planner)
+    seen = snapshot(20_000, (position(side, lots=60),), orders)
+    assert any(isinstance(a, Cancel) for a in decide(book, [seen], DESK, 20_000, planner).actions)
+    decision = decide(book, [replace(seen, **{flaw: False})], DESK, 20_000, planner)
     assert not any(isinstance(a, Cancel) for a in decision.actions)
 
 
@@ -491,3 +494,15 @@ def test_many_events_folded_at_once_are_folded_one_by_one(side: Side) -> None:
     for event in events:
         book = fold(book, event)
     assert fold_all(Book(), events) == book
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("floor", [True, False], ids=["floor rests", "no floor rests"])
+def test_a_floor_that_rests_says_that_the_position_was_never_flat(side: Side, floor: bool) -> None:
+    """As much as before at another entry: reduced and added to, or closed and opened again. With the latter its floor expires."""
+    book, orders, _ = settle(position(side))
+    held = replace(position(side), entry=E8(position(side).entry * 101 // 100))
+    left = tuple(order for order in orders if floor or not order.close_position)
+    decision = decide(book, [snapshot(20_000, (held,), left)], DESK, 20_000, planner)
+    assert any(isinstance(event, EpisodeClosed) for event in decision.events) is not floor
+    assert decision.book.episodes[KEY].entry == held.entry

@@ -104,8 +104,16 @@ class Wandering(RuleBasedStateMachine):
 
     @rule(symbol=symbols, side=sides, times=st.integers(1, 4))
     def opens_or_adds(self, symbol: str, side: Side, times: int) -> None:
-        if self.world.hedge or not self.world.held(symbol, Side(-side.value)):
+        if (self.world.hedge or not self.world.held(symbol, Side(-side.value))) and not self._alike(symbol, side, times):
             self.world.stranger(symbol, side, SYMBOLS[symbol] * times)
+
+    def _alike(self, symbol: str, side: Side, times: int) -> bool:
+        """As much as the desk knows of, after somebody took its stop: without a floor nobody can tell this from closed and opened again."""
+        held = self.world.held(symbol, side) // ONE
+        known = (e for key, e in self._desk().applier.book.episodes.items() if key.symbol == symbol and e.side is side)
+        lot = self.world.exchange.facts[symbol].instrument.lot
+        sizes = {episode.expected * lot // ONE for episode in known}
+        return bool(self.taken and held and not self.world.floors(symbol, side) and held + SYMBOLS[symbol] * times in sizes)
 
     @rule(symbol=symbols, side=sides, part=st.sampled_from([3, 2, 1]))
     def reduces_or_closes(self, symbol: str, side: Side, part: int) -> None:

@@ -1,0 +1,61 @@
+"""Walks that once broke a law, shrunk by hand and walked again: each is a begin and the steps that led there."""
+
+import inspect
+from typing import Any
+
+import pytest
+
+from qtkit.core.model import Side
+from tests.sim.test_wanderings import WIRE, FaultKind, Verb, Wandering
+from tests.story.rig import SIDES
+
+Step = tuple[str, dict[str, Any]]
+
+
+def fault(kind: FaultKind, verb: Verb) -> int:
+    """Where a line of the wire's faults stands."""
+    return next(index for index, line in enumerate(WIRE) if line.kind is kind and line.match.verb is verb)
+
+
+def walk(begin: dict[str, Any], steps: list[Step], side: Side) -> None:
+    """Step by step, the laws asked after each, and quiet at last. Unless a step says otherwise it is of SOLUSDT and of this side.
+
+    Prices run for the side, or against it (negative).
+    """
+    machine = Wandering()
+    try:
+        machine.begin(**{"rules": "plain", "hedge": False, "bars": False} | begin)
+        for name, how in steps:
+            asked = inspect.signature(getattr(machine, name)).parameters
+            usual = {word: value for word, value in {"symbol": "SOLUSDT", "side": side}.items() if word in asked}
+            ran = {"steps": [step * side.sign for step in how["steps"]]} if "steps" in how else {}
+            getattr(machine, name)(**(usual | how | ran))
+            for law in machine.invariants:
+                law.function(machine)
+    finally:
+        machine.teardown()
+
+
+UNREAD: list[Step] = [  # no cancel of the old stop by a list of before the new one was taken away
+    ("reduces_or_closes", {"part": 3}),
+    ("something_goes_wrong", {"count": 2, "which": fault(FaultKind.NOT_FOUND, Verb.CANCEL)}),
+    ("somebody_takes_an_order_of_ours_away", {"which": 2}),
+    ("something_goes_wrong", {"count": 1, "which": fault(FaultKind.PARTIAL, Verb.ORDERS)}),
+]
+
+AS_MUCH_AS_BEFORE: list[Step] = [  # reduced and added to between two looks: the floor that rests says that it is the same position
+    ("opens_or_adds", {"times": 1}),
+    ("passes", {"count": 3}),
+    ("the_price_moves", {"steps": [-1.2, -1.2]}),
+    ("somebody_takes_an_order_of_ours_away", {"which": 1}),
+    ("reduces_or_closes", {"part": 2}),
+    ("opens_or_adds", {"times": 1}),
+    ("quiet_at_last", {}),
+    ("reduces_or_closes", {"part": 3}),
+]
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("steps", [pytest.param(UNREAD, id="a list of before"), pytest.param(AS_MUCH_AS_BEFORE, id="as much as before")])
+def test_walked_again(side: Side, steps: list[Step]) -> None:
+    walk({"side": side}, steps, side)
