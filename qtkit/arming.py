@@ -10,7 +10,7 @@ from qtkit.checklist import Clock
 from qtkit.core.model import PolicyError, Scope
 from qtkit.desk import account_of, gateway_of
 from qtkit.home import Paths
-from qtkit.keys import keys_of
+from qtkit.keys import keys_of, require_own_key
 from qtkit.limits import require_first_limits, require_isolated
 from qtkit.settings import Settings
 
@@ -34,6 +34,7 @@ async def arm(settings: Settings, name: str, hours: int, clock: Clock, agreed: C
         raise PolicyError(f"account {name} is of {state}, and needs no arm; leave --arm out")
     require_first_limits(account, settings.sources)
     keys = keys_of(account, paths)
+    require_own_key(account, settings.accounts, paths)
     proof = proofs.require_proof(account, keys, paths, wall_ms())
     gateway = gateway_of(account, keys, settings, writes=False)
     try:

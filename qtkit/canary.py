@@ -19,7 +19,7 @@ from qtkit.core.model import ONE, Instrument, PolicyError, PositionSide, Scope, 
 from qtkit.core.names import suggestion
 from qtkit.desk import account_of, gateway_of, identity
 from qtkit.home import Paths
-from qtkit.keys import Keys, keys_of
+from qtkit.keys import Keys, keys_of, require_own_key
 from qtkit.probes import STOP, Hands, NotListed, is_ours, take_away
 from qtkit.proofs import Answer, Observation, Proof, fingerprint, host_of, traits_used, write_proof
 from qtkit.settings import Settings
@@ -61,10 +61,12 @@ async def canary(settings: Settings, name: str, wish: Wish, *, clock: Clock | No
     paths, account = Paths.here(), account_of(settings, name)
     _may_ask(account, wish)
     keys = keys_of(account, paths)
+    require_own_key(account, settings.accounts, paths)
     try:
-        lease = Lease.acquire(identity(account, keys), home=paths.home)
+        lease = Lease.acquire(identity(account, keys), name=name, home=paths.home)
     except LeaseHeld as held:
-        raise PolicyError(f"the canary needs account {account.name} to itself: {held}") from None
+        advice = "a desk has to be stopped for it: what it planned rests meanwhile, and no longer trails"
+        raise PolicyError(f"the canary needs account {name} to itself: {held}; {advice}") from None
     with lease:
         gateway = gateway or gateway_of(account, keys, settings, writes=True)
         try:

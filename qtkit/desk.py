@@ -20,7 +20,7 @@ from qtkit.core.model import E8, ONE, Key, PolicyError, Scope
 from qtkit.core.policy import GUARD, ExitPolicy, named
 from qtkit.executor import EventDrivenExecutor, Sizing
 from qtkit.home import AccountPaths, Paths
-from qtkit.keys import Keys, keys_of, owner_keys
+from qtkit.keys import Keys, keys_of, owner_keys, require_own_key
 from qtkit.limits import require_first_limits, require_isolated
 from qtkit.monitor import Health, PositionMonitor, ledger_line
 from qtkit.proofs import armed_until_ms, may_write
@@ -77,8 +77,9 @@ def traits_of(venue: str) -> Traits:
 
 
 def identity(account: Account, keys: Keys) -> str:
-    """What the lease is taken on: the account itself, whatever home it is run from."""
-    return f"{account.name}-{hashlib.blake2b(keys.api_key.encode(), digest_size=6).hexdigest()}"
+    """What the lease is taken on: the account at its exchange, whatever it is called here and whatever home it is run from."""
+    venue, host = account.place
+    return f"{venue}-{host}-{hashlib.blake2b(keys.api_key.encode(), digest_size=6).hexdigest()}"
 
 
 def policy_of(account: Account) -> ExitPolicy | None:
@@ -190,9 +191,10 @@ async def opened(
     writes = not held.real or held.scope is not Scope.WATCH
     keys = keys_of(held, paths, looking=not writes)
     if not closing:
+        require_own_key(held, settings.accounts, paths)
         require_first_limits(held, settings.sources)
         may_write(held, keys, paths, clock_ms())
-    with Lease.acquire(identity(held, owner_keys(held, paths)), home=paths.home) as lease:
+    with Lease.acquire(identity(held, owner_keys(held, paths)), name=held.name, home=paths.home) as lease:
         places = paths.of(held.name).made()
         journal: Journal[events.Event] = Journal.open(places.journal, EVENT_TYPES, account=held.name)
         register = PlanRegister(paths.register)

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from qtkit import sealed
 from qtkit.account import Account
@@ -95,7 +94,7 @@ def fingerprint(keys: Keys) -> str:
 
 def host_of(account: Account) -> str:
     """Host and port of the account's exchange."""
-    return urlsplit(account.base_url).netloc
+    return account.place[1]
 
 
 def traits_used(account: Account) -> Traits:

@@ -10,7 +10,7 @@ from qtkit.desk import identity
 from qtkit.doctor import process
 from qtkit.doctor.finding import Finding, Unread, age, count, fine, look, told_by, unread, wrong
 from qtkit.home import Paths
-from qtkit.keys import Keys, keys_of, owner_keys
+from qtkit.keys import Keys, keys_of, owner_keys, require_own_key
 from qtkit.limits import require_first_limits
 from qtkit.proofs import armed_until_ms, may_write
 from qtkit.settings import Settings
@@ -50,6 +50,7 @@ def _with_keys(settings: Settings, account: Account, paths: Paths) -> Setup:
     fault = None
     try:
         asks = keys_of(account, paths, looking=account.scope is Scope.WATCH)
+        require_own_key(account, settings.accounts, paths)
     except PolicyError as error:
         fault = str(error)
     try:
