@@ -1,6 +1,7 @@
 """What a desk may do when its arm, its proof, its mode or its clock is not as it must be: nothing new, and protection all the while."""
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +17,7 @@ from qtkit.client import say
 from qtkit.core.events import EpisodeClosed
 from qtkit.core.model import PolicyError, Scope
 from qtkit.desk import Desk, opened
-from qtkit.endpoint import cover_of
+from qtkit.endpoint import cover_of, served
 from qtkit.herald import Herald
 from qtkit.home import Secret
 from qtkit.operate import Adopt, Pause, Release, SetStop
@@ -26,7 +27,7 @@ from qtkit.router import now_ms
 from qtkit.settings import Alerts
 from tests.canary_rig import House, house
 from tests.loopback import Target, listening
-from tests.test_canary import LIVE, passes, toml
+from tests.test_canary import LIVE, command, passes, toml
 
 BOTH = LIVE | {"symbols": ("XRPUSDT", "ADAUSDT")}
 RIGHT = Clock(right=True, text="1 ms behind the exchange's")
@@ -330,3 +331,27 @@ async def until(true: Any) -> None:
     async with asyncio.timeout(10):
         while not true():
             await asyncio.sleep(0.05)
+
+
+# -- armed again
+
+
+async def test_arming_again_while_a_desk_runs() -> None:
+    async with house(**LIVE) as it:
+        await armed(it)
+        async with opened(replace(it.settings, tick_seconds=0.2), "main") as desk, served(desk):
+            stop = asyncio.Event()
+            turn = asyncio.create_task(desk.run(stop))
+            await asyncio.sleep(0.5)
+            status, _, err, _ = await command("desk", "--account", "main", "--arm", "24h", "--yes", it=it)
+            assert status == 0 and "the running desk goes on under the new arm" in err and "kill" not in err, err
+            _, out, _, _ = await command("check", "--account", "main", "--json", it=it)
+            shown = [note for note in json.loads(out)["notes"] if note.startswith("armed until")]
+            assert shown and shown[0] in err
+            it.with_account(max_notional=it.account.max_notional - 1)
+            status, _, err, _ = await command("desk", "--account", "main", "--arm", "24h", "--yes", it=it)
+            assert status == 1 and "the running desk does not go by the new arm" in err
+            stop.set()
+            await turn
+        _, out, _, _ = await command("check", "--account", "main", "--json", it=it)
+        assert any(note.startswith("armed until") for note in json.loads(out)["notes"]), "without a desk, too"
