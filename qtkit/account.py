@@ -131,6 +131,11 @@ class Account:
         raise PolicyError(f"{name}: {url} is not the {self.kind} exchange, {right}; leave base_url out, or rehearse on loopback")
 
     @property
+    def place(self) -> tuple[str, str]:
+        """Its venue, and the host and port of its exchange."""
+        return self.venue, urlsplit(self.base_url).netloc
+
+    @property
     def rehearsal(self) -> bool:
         """True for a demo or live account that is pointed at a paper exchange."""
         return self.kind != "paper" and _loopback(self.base_url)

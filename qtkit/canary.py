@@ -19,7 +19,7 @@ from qtkit.core.model import ONE, Instrument, PolicyError, PositionSide, Scope, 
 from qtkit.core.names import suggestion
 from qtkit.desk import account_of, gateway_of, identity, waits_of
 from qtkit.home import Paths
-from qtkit.keys import Keys, keys_of
+from qtkit.keys import Keys, keys_of, require_own_key
 from qtkit.probes import STOP, Hands, NotListed, is_ours, take_away
 from qtkit.proofs import Answer, Observation, Proof, fingerprint, host_of, traits_used, write_proof
 from qtkit.settings import Settings
@@ -61,10 +61,12 @@ async def canary(settings: Settings, name: str, wish: Wish, *, clock: Clock | No
     paths, account = Paths.here(), account_of(settings, name)
     _may_ask(account, wish)
     keys = keys_of(account, paths)
+    require_own_key(account, settings.accounts, paths)
     try:
-        lease = Lease.acquire(identity(account, keys), home=paths.home)
+        lease = Lease.acquire(identity(account, keys), name=name, home=paths.home)
     except LeaseHeld as held:
-        raise PolicyError(f"the canary needs account {account.name} to itself: {held}") from None
+        advice = "a desk has to be stopped for it: what it planned rests meanwhile, and no longer trails"
+        raise PolicyError(f"the canary needs account {name} to itself: {held}; {advice}") from None
     with lease:
         gateway = gateway or gateway_of(account, keys, settings, writes=True)
         try:
@@ -78,7 +80,10 @@ async def canary(settings: Settings, name: str, wish: Wish, *, clock: Clock | No
 
 
 def _may_ask(account: Account, wish: Wish) -> None:
-    """The account's own limits hold for the canary too: scope watch sends nothing, and nothing is sent on symbols that are not allowed."""
+    """The account's own limits hold for the canary too: scope watch sends nothing, and nothing is opened on symbols that are not allowed.
+
+    Far orders may rest on any symbol that the operator names: where all that is allowed is held, no proof could be renewed otherwise.
+    """
     if account.scope is Scope.WATCH:
         raise PolicyError(
             f"accounts.{account.name}.scope is watch, which sends nothing; set guard or full for the canary to place its orders"
@@ -89,8 +94,9 @@ def _may_ask(account: Account, wish: Wish) -> None:
         raise PolicyError(
             f'accounts.{account.name}.symbols: the canary asks on an allowed symbol only; name one, as in symbols = ["XRPUSDT"]'
         )
-    if wish.symbol and wish.symbol not in account.symbols:
-        raise PolicyError(f"{wish.symbol} is not among accounts.{account.name}.symbols: {suggestion(wish.symbol, account.symbols)}")
+    if wish.position and wish.symbol and wish.symbol not in account.symbols:
+        near = suggestion(wish.symbol, account.symbols)
+        raise PolicyError(f"{wish.symbol} is not among accounts.{account.name}.symbols, and a position is opened on those alone: {near}")
 
 
 @dataclass(slots=True)
@@ -121,6 +127,8 @@ class _Run:
             on_position=lambda entry, lots: self._keep(replace(record, entry=entry, lots=lots)),
         )  # fmt: skip
         questions.begin(self.access, self.clock)
+        if self.account.symbols is not None and instrument.symbol not in self.account.symbols:
+            questions.seen("symbol", f"{instrument.symbol} is none of the account's symbols: far orders only, named by the operator")
         try:
             await self._ask(questions)
         finally:
@@ -155,7 +163,8 @@ class _Run:
             if dear
             else f"{' '.join(asked)} has a position or orders"
         )
-        raise PolicyError(f"the canary needs a symbol that nobody trades, within max_notional: {why}; name another with --symbol")
+        advice = "name another with --symbol" + ("" if self.wish.position else ", any that nobody trades: only far orders are sent there")
+        raise PolicyError(f"the canary needs a symbol that nobody trades, within max_notional: {why}; {advice}")
 
     def _hands(self, instrument: Instrument, quote: Quote, uid: str) -> Hands:
         slot = PositionSide[self.wish.side.name] if self.gateway.hedge else PositionSide.BOTH

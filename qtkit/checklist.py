@@ -118,6 +118,10 @@ class Checklist:
         self._note("margin mode", Answer.NOT_ASKED, "whether stops outlive a change of it: the desk never changes it while orders rest")
         self._note("maintenance", Answer.NOT_ASKED, "whether stops outlive it: nobody can ask for one; the desk reads every order back")
 
+    def seen(self, item: str, text: str) -> None:
+        """Something to be known with the answers."""
+        self._note(item, Answer.SEEN, text)
+
     def failed(self, item: str, text: str) -> None:
         """Something went wrong on the way."""
         self._note(item, Answer.FAILED, text)

@@ -18,7 +18,7 @@ from qtkit.desk import EVENT_TYPES, Desk, account_of, gateway_of, identity, open
 from qtkit.home import Paths, searched
 from qtkit.keys import keys_of, owner_keys
 from qtkit.market import MINUTE_MS, market_data
-from qtkit.operate import Said, Wish, operate, sends
+from qtkit.operate import Pause, Release, Said, SetStop, Wish, operate, sends
 from qtkit.settings import Settings
 from qtkit.signals import Execution, Signal
 from qtkit.store import codec
@@ -77,7 +77,7 @@ async def call(method: str, path: str, body: dict[str, Any] | None = None, *, ac
 async def stand_in(account: str = "paper", *, closing: bool = False) -> AsyncIterator[Desk]:
     """A desk of this process for one act, when none runs: it takes the lease, covers what is open, acts, and leaves the orders resting.
 
-    ``closing``: the act only closes, which a live account allows without proof and arm.
+    ``closing``: the act closes, tightens or lets go, which a live account allows without proof and arm.
     """
     async with opened(account=account, closing=closing) as desk:
         if any(line.gap for line in await desk.monitor.pass_once()):
@@ -104,10 +104,15 @@ async def say(wish: Wish, *, account: str = "paper", dry_run: bool) -> Said:
     try:
         return codec.decode(Said, await call("POST", "/operate", {**codec.encode(Wish, wish), "dry_run": dry_run}, account=account))
     except NoDesk:
-        async with stand_in(account) as desk:
+        async with stand_in(account, closing=_spares_the_arm(wish)) as desk:
             if sends(wish):
                 desk.must_write()
             return await operate(desk.monitor, wish, dry_run=dry_run)
+
+
+def _spares_the_arm(wish: Wish) -> bool:
+    """True for what takes nothing new on and loosens nothing: an arm that is over must not stand in its way."""
+    return isinstance(wish, Release | Pause) or (isinstance(wish, SetStop) and not wish.loosen)
 
 
 async def adjust(plan: ExitPlan) -> bool:

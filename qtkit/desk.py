@@ -22,10 +22,10 @@ from qtkit.core.planner import ExitPlanner
 from qtkit.core.policy import GUARD, ExitPolicy, named
 from qtkit.executor import EventDrivenExecutor, Sizing
 from qtkit.home import AccountPaths, Paths
-from qtkit.keys import Keys, keys_of, owner_keys
-from qtkit.limits import gate_of, require_first_limits, require_isolated
+from qtkit.keys import Keys, keys_of, owner_keys, require_own_key
+from qtkit.limits import gate_of
 from qtkit.monitor import Health, PositionMonitor, ledger_line
-from qtkit.proofs import armed_until_ms, may_write
+from qtkit.permit import Permit
 from qtkit.router import ExitRouter, Planning
 from qtkit.settings import BarMode, Settings
 from qtkit.store.journal import Journal
@@ -80,8 +80,9 @@ def traits_of(venue: str) -> Traits:
 
 
 def identity(account: Account, keys: Keys) -> str:
-    """What the lease is taken on: the account itself, whatever home it is run from."""
-    return f"{account.name}-{hashlib.blake2b(keys.api_key.encode(), digest_size=6).hexdigest()}"
+    """What the lease is taken on: the account at its exchange, whatever it is called here and whatever home it is run from."""
+    venue, host = account.place
+    return f"{venue}-{host}-{hashlib.blake2b(keys.api_key.encode(), digest_size=6).hexdigest()}"
 
 
 def policy_of(account: Account) -> ExitPolicy | None:
@@ -141,24 +142,30 @@ class Desk:
     journal: Journal[events.Event]
     access: str
     """Which account, kind, scope and key rights, in one line."""
-    armed: Callable[[int | None], int | None]
-    """Until when (ms) something new may be taken on, from what it was before; None: no end. It may change while the desk runs."""
+    permit: Permit
+    """Whether something new may be taken on. It may change while the desk runs."""
     on_lease_lost: Callable[[str], None] = lambda why: None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Passes until told to stop. A process that was halted too long takes a new epoch and reads everything anew."""
-        while not stop.is_set():
-            try:
-                await self.monitor.run(stop)
-            except LeaseLost as lost:
-                log.warning("lease", lost=str(lost))
-                self.on_lease_lost(str(lost))
-                self.lease.renew()
-                self.monitor.forget()
+        clock = asyncio.create_task(self.permit.keep_time())
+        try:
+            while not stop.is_set():
+                try:
+                    await self.monitor.run(stop)
+                except LeaseLost as lost:
+                    log.warning("lease", lost=str(lost))
+                    self.on_lease_lost(str(lost))
+                    self.lease.renew()
+                    self.monitor.forget()
+        finally:
+            clock.cancel()
 
     def passed(self, health: Health) -> None:
         """After every pass: whether it may still take something new on, and the beat."""
-        self.monitor.desk = replace(self.monitor.desk, takes_on_until_ms=self.armed(self.monitor.desk.takes_on_until_ms))
+        self.monitor.desk = replace(self.monitor.desk, takes_on_until_ms=self.permit.until_ms(self.monitor.desk.takes_on_until_ms))
+        if self.permit.alarm is not None:
+            health.alarms = tuple(dict.fromkeys((*health.alarms, self.permit.alarm)))
         self.heartbeat(health)
 
     def must_write(self) -> None:
@@ -209,7 +216,8 @@ async def opened(
 ) -> AsyncIterator[Desk]:  # fmt: skip
     """The desk of an account, closed in the end; resting orders stay. Raises ``LeaseHeld``, ``JournalError``, ``PolicyError``.
 
-    ``closing``: only to keep what is planned and to close, which needs neither proof nor arm.
+    What lacks a proof or an arm is refused, unless something of its own is to be protected: see ``Permit``. ``closing``: only to keep what
+    is planned, to tighten and to close, which needs neither.
     """
     paths = Paths.here()
     settings = settings or Settings.load(paths.home)
@@ -217,9 +225,9 @@ async def opened(
     writes = not held.real or held.scope is not Scope.WATCH
     keys = keys_of(held, paths, looking=not writes)
     if not closing:
-        require_first_limits(held, settings.sources)
-        may_write(held, keys, paths, clock_ms())
-    with Lease.acquire(identity(held, owner_keys(held, paths)), home=paths.home) as lease:
+        require_own_key(held, settings.accounts, paths)
+    permit = Permit(held, keys, paths, settings.sources, clock_ms, closing=closing)
+    with Lease.acquire(identity(held, owner_keys(held, paths)), name=held.name, home=paths.home) as lease:
         places = paths.of(held.name).made()
         journal: Journal[events.Event] = Journal.open(places.journal, EVENT_TYPES, account=held.name)
         register = PlanRegister(paths.register)
@@ -227,13 +235,8 @@ async def opened(
         gateway = gateway or gateway_of(held, keys, settings, writes=writes)
         try:
             access = await enter(gateway, held, keys, writes=writes)
-            if not closing:
-                await require_isolated(gateway, held)
-
-            def armed(before: int | None) -> int | None:
-                return armed_until_ms(held, keys, paths, clock_ms(), before)
-
-            yield _compose(settings, held, places, lease, journal, register, tape, gateway, traits, clock_ms, access, armed)
+            await permit.enter(gateway)
+            yield _compose(settings, held, places, lease, journal, register, tape, gateway, traits, access, permit)
         finally:
             await gateway.close()
             tape.close()
@@ -243,11 +246,10 @@ async def opened(
 
 def _compose(
     settings: Settings, held: Account, places: AccountPaths, lease: Lease, journal: Journal[events.Event], register: PlanRegister,
-    tape: Tape, gateway: Gateway, traits: Traits | None, clock_ms: Callable[[], int], access: str,
-    armed: Callable[[int | None], int | None],
+    tape: Tape, gateway: Gateway, traits: Traits | None, access: str, permit: Permit,
 ) -> Desk:  # fmt: skip
-    decisions = replace(decisions_of(settings, held, gateway, traits), takes_on_until_ms=armed(None))
-    applier = Applier(gateway, journal, fence=lease.check, clock_ms=clock_ms)
+    decisions = replace(decisions_of(settings, held, gateway, traits or permit.traits), takes_on_until_ms=permit.first_ms())
+    applier = Applier(gateway, journal, fence=lease.check, clock_ms=permit.clock_ms)
     router = router_of(settings, held, register)
     monitor = PositionMonitor(decisions, applier, router, tick_s=settings.tick_seconds, follows=followed_by(settings), tape=tape)
     sizing = Sizing(
@@ -255,7 +257,7 @@ def _compose(
         isolated=held.kind == "live", policy=named(held.policy) if held.policy else None,
     )  # fmt: skip
     executor = EventDrivenExecutor(monitor, sizing, gate=gate_of(held))
-    desk = Desk(settings, held, places, lease, applier, router, monitor, executor, journal, access, armed)
+    desk = Desk(settings, held, places, lease, applier, router, monitor, executor, journal, access, permit)
     monitor.on_pass = desk.passed
     return desk
 

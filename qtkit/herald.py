@@ -19,7 +19,7 @@ from qtkit.core.model import Scope
 from qtkit.ledger import Ledger, lines_of
 from qtkit.messenger import Heartbeat, Messenger, targets
 from qtkit.store import codec
-from qtkit.venue.gateway import GatewayError
+from qtkit.store.lease import LeaseHeld
 
 if TYPE_CHECKING:
     from qtkit.desk import Desk
@@ -60,16 +60,21 @@ class Herald:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """The desk has ended, or could not begin because its exchange did not answer. What waits is sent, a few seconds at most."""
-        if self._desk is not None or isinstance(error, GatewayError):
+        """The desk has ended, or could not begin, for whatever reason. What waits is sent, a few seconds at most."""
+        if self._desk is not None or (isinstance(error, Exception) and not self._is_run_here(error)):
             systemd.notify(systemd.STOPPING)
-            why = self._parting if error is None else f"it failed with {type(error).__name__}: {error}; what rests on the exchange stays"
+            how = f"it failed with {type(error).__name__}" if self._desk is not None else "it could not start"
+            why = self._parting if error is None else f"{how}: {error}; what rests on the exchange stays"
             self._quietly(lambda: self.stands(Kind.DESK, why))
         end = time.monotonic() + FLUSH_WITHIN_S
         for messenger in self._messengers:
             messenger.close()
         for messenger in self._messengers:
             messenger.join(max(0.0, end - time.monotonic()))
+
+    def _is_run_here(self, error: Exception) -> bool:
+        """True if the account is in the hands of a desk of this very home: it runs, and tells what is to be told itself."""
+        return isinstance(error, LeaseHeld) and Path(error.holder.home) == self._file.parents[2]
 
     def follow(self, desk: "Desk") -> None:
         """Hear this desk's passes, after what it does with them itself, and the loss of its lease."""

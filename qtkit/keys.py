@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
@@ -59,6 +60,24 @@ def owner_keys(account: Account, paths: Paths) -> Keys:
     """The pair by which an account is known to its lease: the one that trades, else the one that reads. Raises as ``keys_of``."""
     pair = None if account.real and kernel() else next(_found(account, paths, looks=False), None)
     return pair or keys_of(account, paths, looking=True)
+
+
+def require_own_key(account: Account, accounts: Mapping[str, Account], paths: Paths) -> None:
+    """Raise ``PolicyError`` if another account of the settings has the same key: two desks would own one account of the exchange."""
+    own = owner_keys(account, paths).api_key
+    for other in accounts.values():
+        if other.name != account.name and other.place == account.place and _known_key(other, paths) == own:
+            raise PolicyError(
+                f"accounts {account.name} and {other.name} of qtkit.toml have the same API key: they are one account of the exchange, "
+                "and two desks would cancel each other's orders; remove one of the two"
+            )
+
+
+def _known_key(account: Account, paths: Paths) -> str | None:
+    """The API key that an account is known by; None where there is none, or none that may be read: then no desk runs with it."""
+    with suppress(PolicyError):
+        return owner_keys(account, paths).api_key
+    return None
 
 
 def variables(account: str, *, looks: bool) -> tuple[str, str]:

@@ -16,6 +16,8 @@ from qtkit.home import Paths, searched
 from qtkit.keys import keys_of, owner_keys
 from qtkit.ledger import Ledger, Step, lines_of, orders_of, said_of, steps_of
 from qtkit.monitor import PositionMonitor
+from qtkit.permit import notes_of
+from qtkit.proofs import traits_for
 from qtkit.settings import Account, Settings
 from qtkit.store.journal import JournalMissing
 from qtkit.store.lease import holder
@@ -64,10 +66,11 @@ class Onlooker:
         health, instruments = self.monitor.health, self.monitor.gateway.instruments
         episodes = decision.book.episodes
         released, said = said_of(decision.book, self.account.name, wall_ms())
+        notes = (*self.notes, *said, *notes_of(self.account, owner_keys(self.account, self.paths), self.paths, wall_ms()))
         return Ledger(
             account=self.account.name, scope=self.account.scope.value, running=False, at_ms=wall_ms(),
             last_pass_ms=last if isinstance(last, int) else 0, tick_ms=int(self.settings.tick_seconds * 1000),
-            access=self.access, owner=self.owner(), alarms=decision.alarms, released=released, notes=(*self.notes, *said),
+            access=self.access, owner=self.owner(), alarms=decision.alarms, released=released, notes=notes,
             orders=orders_of(health.snapshots, instruments, self.settings.desk),
             lines=lines_of(
                 decision.coverage, episodes, health.snapshots, instruments, drafts=self.drafts(decision), slips=decision.book.slips
@@ -115,7 +118,8 @@ async def onlooker(account: str = "paper") -> AsyncIterator[Onlooker]:
     try:
         access = await enter(gateway, held, keys, writes=False)
         router = router_of(settings, held, register)
-        monitor = PositionMonitor(decisions_of(settings, held, gateway), _Reader(gateway, book), router, follows=followed_by(settings))
+        decisions = decisions_of(settings, held, gateway, traits_for(held, owner_keys(held, paths), paths))
+        monitor = PositionMonitor(decisions, _Reader(gateway, book), router, follows=followed_by(settings))
         yield Onlooker(settings, held, paths, monitor, notes, access)
     finally:
         await gateway.close()

@@ -9,10 +9,9 @@ import hashlib
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from qtkit import sealed
 from qtkit.account import Account
@@ -28,6 +27,7 @@ FRESH_MS = 7 * 24 * HOUR_MS
 ARM_HOURS = (1, 72)
 TRAITS = ("floor_beside_stop", "conditional_reserves", "stop_while_flat")
 """Rules of the exchange that nobody has proven: the canary asks for them, and the desk is told."""
+FLOOR_UNPROVEN = "that both may rest together is not proven; `qtkit canary --position` asks for it"
 
 
 class Answer(Enum):
@@ -95,13 +95,54 @@ def fingerprint(keys: Keys) -> str:
 
 def host_of(account: Account) -> str:
     """Host and port of the account's exchange."""
-    return urlsplit(account.base_url).netloc
+    return account.place[1]
 
 
 def traits_used(account: Account) -> Traits:
     """What the desk assumes of this account's exchange: what was set, else the capability table."""
     row = capabilities(account.venue)
     return account.traits or Traits(**{name: getattr(row, name) for name in TRAITS}, max_conditional=row.max_conditional)
+
+
+def traits_for(account: Account, keys: Keys, paths: Paths) -> Traits:
+    """What a desk goes by that writes to this account: a floor beside the stop only where its canary has seen both rest together.
+
+    If the exchange took only one of them, the floor, which comes first and lies far away, could keep the working stop out.
+    """
+    used = traits_used(account)
+    if not account.real or account.scope is Scope.WATCH or keys.looks:  # who has only the key for looking cannot read what is proven
+        return used
+    proof = _proof_here(account, keys, paths)
+    shown = proof is not None and proof.traits.get("floor_beside_stop", False)
+    return replace(used, floor_beside_stop=used.floor_beside_stop and shown)
+
+
+def is_proven_here(account: Account, keys: Keys, paths: Paths) -> bool:
+    """True if a canary with this key ran on this account's exchange, however long ago and however it went."""
+    return _proof_here(account, keys, paths) is not None
+
+
+def _proof_here(account: Account, keys: Keys, paths: Paths) -> Proof | None:
+    with suppress(PolicyError):
+        proof = read_proof(account, keys, paths)
+        if proof is not None and (proof.kind, proof.venue, proof.host) == (account.kind, account.venue, host_of(account)):
+            return proof
+    return None
+
+
+def mode_changed(account: Account, keys: Keys, paths: Paths, *, hedge: bool) -> str | None:
+    """Why the proof says nothing of the mode that the account is in now, None if it does: orders of the other mode were never shown."""
+    proof = _proof_here(account, keys, paths)
+    if proof is None or proof.hedge is hedge:
+        return None
+    then, now = (("hedge" if mode else "one-way") for mode in (proof.hedge, hedge))
+    return f"its proof was made in {then} mode, and the account is in {now} mode; {_again(account)}"
+
+
+def require_mode(account: Account, keys: Keys, paths: Paths, *, hedge: bool) -> None:
+    """Raise ``PolicyError`` where the account's mode is not the one that its canary ran in."""
+    if why := mode_changed(account, keys, paths, hedge=hedge):
+        raise PolicyError(f"account {account.name} ({account.kind}) may not be written to: {why}; resting orders stay as they are")
 
 
 def proof_file(account: Account, paths: Paths) -> Path:
@@ -235,6 +276,14 @@ def disarm(account: Account, paths: Paths) -> bool:
     place.unlink()
     sync_folder(place.parent)
     return True
+
+
+def arm_now(account: Account, keys: Keys, paths: Paths, now_ms: int) -> Arm | None:
+    """The arm that holds now, None if there is none. Never raises: what cannot be read is no arm."""
+    with suppress(PolicyError):
+        if account.kind == "live" and _why_not_armed(account, keys, paths, now_ms) is None:
+            return sealed.read(arm_file(account, paths), Arm, keys.secret)
+    return None
 
 
 def armed_until_ms(account: Account, keys: Keys, paths: Paths, now_ms: int, before: int | None = None) -> int | None:

@@ -169,11 +169,25 @@ async def test_what_others_hold_and_rest_is_neither_used_nor_touched() -> None:
                 await canary(it.settings, "main", Wish(symbol=symbol))
 
 
+async def test_a_proof_is_renewed_while_all_that_is_allowed_is_held() -> None:
+    """Far orders on a symbol that the operator names; what is not allowed is not opened."""
+    async with house(**LIVE) as it:
+        it.stranger("XRPUSDT", "100")
+        with pytest.raises(PolicyError, match="XRPUSDT has a position or orders; name another with --symbol, any that nobody trades"):
+            await canary(it.settings, "main", Wish())
+        proof = await canary(it.settings, "main", Wish(symbol="ADAUSDT"))
+        assert proof.passed and proof.symbol == "ADAUSDT" and answers(proof)["symbol"] is Answer.SEEN
+        assert [symbol for symbol, _ in it.positions()] == ["XRPUSDT"] and it.resting() == []
+        proofs.arm(it.account, it.pair, it.paths, hours=1, now_ms=now_ms())
+        with pytest.raises(PolicyError, match="a position is opened on those alone"):
+            await canary(it.settings, "main", Wish(symbol="ADAUSDT", position=True))
+
+
 async def test_it_is_refused_while_a_desk_owns_the_account() -> None:
     async with house() as it:
         with (
             Lease.acquire(identity(it.account, it.pair), home="elsewhere"),
-            pytest.raises(PolicyError, match=r"the canary needs account main to itself: .* run by process"),
+            pytest.raises(PolicyError, match=r"needs account main to itself: .* run by process .*; a desk has to be stopped for it"),
         ):
             await canary(it.settings, "main", Wish())
         assert it.its.algos == {}
@@ -184,7 +198,11 @@ async def test_it_is_refused_while_a_desk_owns_the_account() -> None:
     [
         ({"scope": Scope.WATCH}, Wish(), "scope is watch, which sends nothing"),
         ({"kind": "live", "symbols": ()}, Wish(), "the canary asks on an allowed symbol only"),
-        ({}, Wish(symbol="BTCUSDT"), r"BTCUSDT is not among accounts.main.symbols: did you mean 'XRPUSDT'"),
+        (
+            {},
+            Wish(symbol="BTCUSDT", position=True),
+            r"BTCUSDT is not among accounts.main.symbols, .* on those alone: did you mean 'XRPUSDT'",
+        ),
         ({"symbols": None}, Wish(symbol="XRPUSD"), r"there is no symbol 'XRPUSD'.*XRPUSDT"),
         ({"symbols": ("BTCUSDT",), "max_notional": Decimal(50)}, Wish(), r"comes to more than max_notional: BTCUSDT 1\d\d"),
     ],
@@ -411,9 +429,9 @@ def test_the_notebook_is_not_green_where_nothing_could_be_proven() -> None:
 
 
 async def test_an_ended_arm_takes_nothing_new_on_and_goes_on_protecting() -> None:
-    """A running desk: covered before, protected after; what comes after the end is left alone. Then a new desk is refused."""
+    """A running desk: covered before, protected after; what comes after the end is left alone, by the desk that comes after it, too."""
     async with house(**(LIVE | {"symbols": ("XRPUSDT", "ADAUSDT")})) as it:
-        assert (await canary(it.settings, "main", Wish())).passed
+        assert (await canary(it.settings, "main", Wish(position=True))).passed
         proofs.arm(it.account, it.pair, it.paths, hours=1, now_ms=now_ms())
         async with opened(it.settings, "main") as desk:
             it.stranger("XRPUSDT", "100")
@@ -427,9 +445,10 @@ async def test_an_ended_arm_takes_nothing_new_on_and_goes_on_protecting() -> Non
             await passes(desk, 4)
             assert {row.symbol for row in it.its.waiting()} == {"XRPUSDT"}
             assert max(int(row.quantity) for row in it.its.waiting()) == e8("150")
+            assert any("nothing new is taken on" in alarm for alarm in desk.monitor.health.alarms)
         resting = it.resting()
-        with pytest.raises(PolicyError, match="it is not armed"):
-            await _open(it)
+        async with opened(it.settings, "main") as desk:
+            await passes(desk, 4)
         assert it.resting() == resting
 
 

@@ -416,7 +416,7 @@ async def test_right_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
         write_proof(proof(account, keys, at_ms=now_ms - 8 * 24 * 3_600_000), keys, account, it.paths)
         says(await of("right to write", account="demo"), WRONG, "8.0 days old", "`qtkit canary --account demo`")
         with Lease.acquire(identity(account, keys), home=it.paths.home):
-            says(await of("right to write", account="demo"), LOOK, "could not be started again")
+            says(await of("right to write", account="demo"), LOOK, "started again, it would take nothing new on")
 
 
 # -- the desk -------------------------------------------------------------------------------------------------------------------

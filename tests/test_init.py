@@ -67,7 +67,7 @@ def test_what_is_written_is_what_was_asked_for(
     settings = Settings.load(environ={})
     assert settings.accounts == {"swing": Account(name="swing", kind=kind, keys=keys)}  # type: ignore[arg-type]
     text = (tmp_path / "qtkit.toml").read_text()
-    assert len(text.splitlines()) <= 7 and all("#" in line for line in text.splitlines() if "=" in line)
+    assert len(text.splitlines()) <= 8 and all("#" in line for line in text.splitlines() if "=" in line)
 
 
 def test_a_paper_account_asks_for_no_keys(own_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,6 +75,17 @@ def test_a_paper_account_asks_for_no_keys(own_home: Path, capsys: pytest.Capture
     assert "qtkit paper --incident" in capsys.readouterr().out
     assert Settings.load(environ={}).accounts == {"paper": Account()}
     assert (own_home / "qtkit.toml").is_file() and own_home.stat().st_mode & 0o777 == 0o700
+
+
+def test_each_home_gets_a_tag_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Desks of two homes that meet on one account know each other's orders from their own; without a file the tag is the default."""
+    tags = {Settings.load(tmp_path, environ={}).desk}
+    for number in range(5):
+        home = tmp_path / str(number)
+        monkeypatch.setenv("QTKIT_HOME", str(home))
+        assert main(["init", "--kind", "paper"]) == 0
+        tags.add(Settings.load(home, environ={}).desk)
+    assert len(tags) == 6
 
 
 def test_nothing_is_overwritten(own_home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ YES = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 def canary(
     account: ACCOUNT = "paper",
-    symbol: Annotated[str, typer.Option(help="A symbol that nobody trades; default: the first such of the account's.")] = "",
+    symbol: Annotated[str, typer.Option(help="A symbol that nobody trades, any without --position; default: of the account's.")] = "",
     side: Annotated[str, typer.Option(help="long or short: the side of the position that the orders would close.")] = "long",
     position: Annotated[bool, typer.Option("--position", help="Also open and close the smallest position, for what needs one.")] = False,
     yes: YES = False,
@@ -31,8 +31,8 @@ def canary(
 ) -> None:
     """Prove what the desk assumes of an account's exchange. Places, lists, moves and cancels one far order of each kind.
 
-    The proof is kept in the home, and counts for 7 days. Refused while a desk runs. What a killed canary left is taken away first. Exit
-    status 0: passed; 1: not.
+    The proof is kept in the home, and counts for 7 days. Stop the desk first: what it planned rests meanwhile. What a killed canary left is
+    taken away first. Exit status 0: passed; 1: not.
 
     Examples: `qtkit canary --account demo`, `qtkit canary --account main --symbol XRPUSDT --position`
     """

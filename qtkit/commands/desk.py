@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from qtkit.desk import Desk
 
+ASKED_AGAIN = 5  # ticks in which a running desk hears of a new arm
 ACCOUNT = Annotated[str, typer.Option(help="Account of qtkit.toml.")]
 
 
@@ -24,17 +26,18 @@ def desk(
 
     Log lines go to stderr and to accounts/NAME/desk.log in the home folder. Start `qtkit paper` first.
 
-    A live account needs a proof (`qtkit canary`) and an arm. When the arm ends, nothing new is taken on; what is planned stays protected.
+    A live account needs a proof (`qtkit canary`) and an arm. When the arm ends, nothing new is taken on; what is planned stays protected,
+    also by a desk that starts then. --arm while a desk runs gives that one the new arm.
 
     Examples: `qtkit desk`, `qtkit desk --tick 0.5`, `qtkit desk --account main --arm 24h`
     """
-    if arm:
-        _arm(account, arm, yes)
+    if arm and _is_followed(account, _arm(account, arm, yes)):
+        return
     asyncio.run(_run(account, tick, json_logs))
 
 
-def _arm(account: str, text: str, yes: bool) -> None:
-    """Show what a live desk would be let to do, and take the operator's word. Ends the command if it is not given."""
+def _arm(account: str, text: str, yes: bool) -> str:
+    """Show what a live desk would be let to do, and take the operator's word. Gives the end of it; ends the command without one."""
     from qtkit import arming
     from qtkit.commands.canary import clock_of
     from qtkit.desk import account_of
@@ -53,9 +56,33 @@ def _arm(account: str, text: str, yes: bool) -> None:
     if given is None:
         typer.echo(f"account {account} was not armed", err=True)
         raise typer.Exit(1)
-    typer.echo(
-        f"armed until {datetime.fromtimestamp(given.until_ms / 1000, UTC):%Y-%m-%d %H:%M UTC}; `qtkit disarm` takes it back", err=True
-    )
+    until = f"armed until {datetime.fromtimestamp(given.until_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+    typer.echo(f"{until}; `qtkit disarm --account {account}` takes it back", err=True)
+    return until
+
+
+def _is_followed(account: str, until: str) -> bool:
+    """True if a desk of this home runs already and goes on under the new arm, as it says itself; False if none runs.
+
+    Raises ``PolicyError`` for one that was started with other settings than the arm was given for.
+    """
+    from qtkit.client import NoDesk, call
+    from qtkit.core.model import PolicyError
+
+    given_ms = time.time_ns() // 1_000_000
+    for _ in range(ASKED_AGAIN):
+        try:
+            told = asyncio.run(call("GET", "/cover", account=account))
+        except NoDesk:
+            return False
+        if told["last_pass_ms"] > given_ms:  # what it says it has looked at since
+            break
+        time.sleep(told["tick_ms"] / 1000)
+    if until in told["notes"]:
+        typer.echo("the running desk goes on under the new arm", err=True)
+        return True
+    why = "; ".join(told["alarms"]) or told["fault"] or "it does not pass"
+    raise PolicyError(f"the running desk does not go by the new arm: {why}; end it and start it again: stops rest meanwhile")
 
 
 async def _run(account: str, tick: float | None, json_logs: bool) -> None:
@@ -84,6 +111,8 @@ async def _run(account: str, tick: float | None, json_logs: bool) -> None:
             herald.follow(running)
             scope = running.account.scope.value
             log.info(running.access)
+            for note in running.permit.notes():
+                log.info(note)
             log.info("desk runs", account=account, scope=scope, tick_s=settings.tick_seconds, home=str(paths.home), url=url)
             await running.run(stop)
             said = farewell(running)

@@ -1,6 +1,8 @@
 """``qtkit init``: from nothing to settings: one account, where its exchange is and where its keys come from. It never sees a key."""
 
 import os
+import secrets
+import string
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -85,7 +87,13 @@ def _text(account: "Account") -> str:
     if account.kind == "live":
         rows.append(("symbols", "[]", 'where something may be sent one day, such as ["BTCUSDT"]'))
     head = "# Settings of qtkit. `qtkit config show` lists all there are, with their values and where they come from."
-    return "\n".join([head, "", f"[accounts.{account.name}]", *(f"{f'{key} = {value}':<18} # {why}" for key, value, why in rows), ""])
+    tag = f'desk = "{_tag()}"      # marks the orders of this home, of no other; never change it while any rest'
+    return "\n".join([head, tag, "", f"[accounts.{account.name}]", *(f"{f'{key} = {value}':<18} # {why}" for key, value, why in rows), ""])
+
+
+def _tag() -> str:
+    """Four letters and digits by chance: two desks that meet on one account by two keys of it stand back from each other's orders."""
+    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(4))
 
 
 def _next(account: "Account", home: Path) -> list[str]:

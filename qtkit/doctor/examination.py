@@ -70,7 +70,7 @@ async def examine(name: str = "paper", limits: Limits | None = None) -> Examinat
     findings = (
         settings_hold(setup, desk, facts.instruments),
         places.key_files(places.read_key_files(paths), setup.fault, str(setup.keys) if isinstance(setup.keys, Keys) else ""),
-        permission(setup, paths, desk, now_ms),
+        permission(setup, paths, desk, facts.hedge, now_ms),
         *_of_exchange(setup, knocked, facts, plans, limits, now_ms),
         process.lease(desk),
         process.heartbeat(desk),

@@ -10,9 +10,9 @@ from qtkit.desk import identity
 from qtkit.doctor import process
 from qtkit.doctor.finding import Finding, Unread, age, count, fine, look, told_by, unread, wrong
 from qtkit.home import Paths
-from qtkit.keys import Keys, keys_of, owner_keys
+from qtkit.keys import Keys, keys_of, owner_keys, require_own_key
 from qtkit.limits import require_first_limits
-from qtkit.proofs import armed_until_ms, may_write
+from qtkit.proofs import armed_until_ms, may_write, require_mode, traits_for, traits_used
 from qtkit.settings import Settings
 
 UNSET = Unread(why="the settings are refused")
@@ -50,6 +50,7 @@ def _with_keys(settings: Settings, account: Account, paths: Paths) -> Setup:
     fault = None
     try:
         asks = keys_of(account, paths, looking=account.scope is Scope.WATCH)
+        require_own_key(account, settings.accounts, paths)
     except PolicyError as error:
         fault = str(error)
     try:
@@ -87,8 +88,8 @@ def _against(account: Account, rules: Mapping[str, Instrument]) -> Finding | Non
     return None
 
 
-def permission(setup: Setup, paths: Paths, desk: process.DeskFacts, now_ms: int) -> Finding:
-    """Would a desk be let in: proof, arm and first limits of a real account."""
+def permission(setup: Setup, paths: Paths, desk: process.DeskFacts, hedge: bool | Unread, now_ms: int) -> Finding:
+    """Would a desk be let in: proof, arm, first limits and position mode of a real account."""
     name, account = "right to write", setup.account
     if isinstance(account, Unread):
         return unread(name, UNSET)
@@ -101,10 +102,14 @@ def permission(setup: Setup, paths: Paths, desk: process.DeskFacts, now_ms: int)
     try:
         require_first_limits(account, setup.settings.sources)
         may_write(account, setup.keys, paths, now_ms)
+        if not isinstance(hedge, Unread):
+            require_mode(account, setup.keys, paths, hedge=hedge)
     except PolicyError as error:
         found, remedy = told_by(error)
         if desk.runs:
-            return look(name, f"{found}; the desk that runs protects on, and could not be started again", remedy)
+            return look(name, f"{found}; the desk that runs protects on; started again, it would take nothing new on", remedy)
         return wrong(name, found, remedy)
     until_ms = armed_until_ms(account, setup.keys, paths, now_ms)
-    return fine(name, "proven by its canary" if until_ms is None else f"proven by its canary, armed for another {age(until_ms - now_ms)}")
+    alone = traits_for(account, setup.keys, paths) != traits_used(account)
+    proven = "proven by its canary" + (" but for the floor: the working stop rests alone" if alone else "")
+    return fine(name, proven if until_ms is None else f"{proven}, armed for another {age(until_ms - now_ms)}")

@@ -137,6 +137,10 @@ class PaperGateway:
         """An account of this process has no key; what it may do is what a key of the paper exchange may."""
         return WHOLE
 
+    async def clock_off_ms(self) -> int:
+        """The exchange is in this process, and its time is its own."""
+        return 0
+
     async def margin(self, symbol: str) -> Margin:
         """Margin mode and leverage of a symbol."""
         found = self._reading(

@@ -36,11 +36,12 @@ class LeaseHeld(LeaseError):
     """Another process owns the account; ``holder`` tells which."""
 
     def __init__(self, account: str, holder: "Holder") -> None:
+        alias = f" as account {holder.name}" if holder.name not in ("", account) else ""
         where = f" in {holder.home}" if holder.home else ""
         ask = f", reachable at {holder.endpoint}" if holder.endpoint else ""
         super().__init__(
             Fault.LOCKED,
-            f"account {account} is run by process {holder.pid} since {holder.since}{where}{ask}; "
+            f"account {account} is run by process {holder.pid}{alias} since {holder.since}{where}{ask}; "
             f"talk to that desk, or end it with `kill {holder.pid}` and start again",
         )
         self.account = account
@@ -53,7 +54,10 @@ class LeaseLost(LeaseError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Who owns an account: its process, since when (UTC), its home folder, the URL where it answers, its fencing epoch."""
+    """Who owns an account: its process, since when (UTC), its home folder, the URL where it answers, its fencing epoch.
+
+    ``account`` is what the lease is taken on, ``name`` what the owner's settings call it.
+    """
 
     account: str
     pid: int
@@ -61,6 +65,7 @@ class Holder:
     epoch: int
     home: str = ""
     endpoint: str = ""
+    name: str = ""
 
 
 def loop_clock_ms() -> int:
@@ -111,6 +116,7 @@ class Lease:
         account: str,
         endpoint: str | None = None,
         *,
+        name: str = "",
         home: Path | str = "",
         above: int = 0,
         gap_ms: int = GAP_MS,
@@ -118,17 +124,21 @@ class Lease:
     ) -> "Lease":
         """Takes the account, or raises ``LeaseHeld``. ``above`` is the highest epoch in the caller's journal.
 
+        ``name`` is how texts call the account, where that is not what the lease is taken on.
         ``gap_ms`` is the longest time between two checks after which this process still trusts what it knows.
         """
         path = _path(account)
         with translated(_error(path), path):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = _take(path, account)
+            handle = _take(path, account, name or account)
             try:
                 before = _read(handle)
                 epoch = 1 + max(above, before.epoch if before is not None else 0)
                 since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-                owner = Holder(account=account, pid=os.getpid(), since=since, epoch=epoch, home=str(home), endpoint=endpoint or "")
+                owner = Holder(
+                    account=account, name=name or account, pid=os.getpid(), since=since, epoch=epoch, home=str(home),
+                    endpoint=endpoint or "",
+                )  # fmt: skip
                 _write(handle, owner)
                 sync_folder(path.parent)
             except BaseException:  # whatever it was, what was opened is let go
@@ -153,7 +163,7 @@ class Lease:
             self._lost = self._why_lost(gap)
         if self._lost:
             advice = "nothing may be sent until the exchange was read anew under a new epoch"
-            raise LeaseLost(Fault.LOCKED, f"account {self.holder.account}: {self._lost}; {advice}")
+            raise LeaseLost(Fault.LOCKED, f"account {self.holder.name}: {self._lost}; {advice}")
         return self.epoch
 
     def renew(self) -> int:
@@ -212,10 +222,10 @@ os.register_at_fork(after_in_child=_leave_to_parent)
 
 def _path(account: str) -> Path:
     mark = hashlib.blake2b(account.encode(), digest_size=6).hexdigest()
-    return lease_folder() / f"{re.sub(r'[^A-Za-z0-9]+', '-', account)[:40]}-{mark}.lease"
+    return lease_folder() / f"{re.sub(r'[^A-Za-z0-9]+', '-', account)[:60]}-{mark}.lease"
 
 
-def _take(path: Path, account: str) -> int:
+def _take(path: Path, account: str, name: str) -> int:
     owner = None
     for _ in range(_TRIES):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -227,7 +237,7 @@ def _take(path: Path, account: str) -> int:
         if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
             return handle
         os.close(handle)  # somebody deleted the file between opening and locking it
-    raise LeaseHeld(account, owner or Holder(account=account, pid=0, since="an unknown time", epoch=0))
+    raise LeaseHeld(name, owner or Holder(account=account, pid=0, since="an unknown time", epoch=0))
 
 
 def _locked(handle: int, kind: int) -> bool:
@@ -249,7 +259,7 @@ def _read(handle: int) -> Holder | None:
 def _write(handle: int, owner: Holder) -> None:
     record = codec.dumps(Holder, owner).encode().ljust(_RECORD)
     if len(record) > _RECORD or os.pwrite(handle, record, 0) != _RECORD:
-        raise OSError(f"the record of {owner.account} could not be written whole")
+        raise OSError(f"the record of {owner.name} could not be written whole")
     os.fsync(handle)
 
 

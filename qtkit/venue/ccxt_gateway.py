@@ -244,6 +244,10 @@ class CcxtGateway:
         with _readable("rights of the key"):
             return wire.key_rights(row)
 
+    async def clock_off_ms(self) -> int:
+        """By how much this computer's clock is surely off the exchange's."""
+        return await self._session.clock_off_ms()
+
     async def margin(self, symbol: str) -> Margin:
         """Margin mode and leverage of a symbol from ``symbolConfig``."""
         rows = _rows(await self._session.read(calls.SYMBOL, {"symbol": symbol}), "margin mode")

@@ -40,6 +40,13 @@ class Session:
         server = int(await self.read(TIME))
         self._client.options["timeDifference"] = (sent + self._client.milliseconds()) // 2 - server
 
+    async def clock_off_ms(self) -> int:
+        """How far this computer's clock is off at least; the client's offset is left as it is, for a slow answer would spoil it."""
+        sent = self._client.milliseconds()
+        server = int(await self.read(TIME))
+        got = self._client.milliseconds()
+        return int(max(0, abs((sent + got) // 2 - server) - (got - sent) // 2))
+
     async def call(self, call: Call, *args: Any, protective: bool = False, weight: int | None = None) -> Any:
         """Send one request; raises ``Refused``, ``Unknown`` (writes) or ``Unavailable``, or ``PolicyError`` if ccxt itself refused."""
         if self.closed:

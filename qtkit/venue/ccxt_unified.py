@@ -184,6 +184,10 @@ class CcxtUnifiedGateway:
         with self._reader.readable("rights of the key"):
             return unified_rows.key_rights(self.venue, answer)
 
+    async def clock_off_ms(self) -> int:
+        """Not asked: it is for what a desk takes on, and here it only looks."""
+        return 0
+
     async def margin(self, symbol: str) -> Margin:
         """Margin mode and leverage of a held symbol, from its position; of others it is not read: ``Unavailable``."""
         held = next((position for position in await self.positions() if position.symbol == symbol), None)

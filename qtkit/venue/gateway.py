@@ -167,6 +167,10 @@ class Gateway(Protocol):
         """What the key of this gateway may do. All unknown where the exchange does not tell."""
         ...
 
+    async def clock_off_ms(self) -> int:
+        """By how much this computer's clock is surely off the exchange's; 0 where the exchange does not tell."""
+        ...
+
     async def margin(self, symbol: str) -> Margin:
         """Margin mode and leverage of a symbol, held or not."""
         ...

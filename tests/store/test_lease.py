@@ -66,6 +66,18 @@ def test_a_second_owner_is_told_who_the_first_is() -> None:
     assert holder("binance:main") is None
 
 
+def test_texts_call_an_account_as_people_do() -> None:
+    clock = Clock()
+    with Lease.acquire("venue-host-5f3a", name="main", home="/desk", gap_ms=1_000, clock_ms=clock) as lease:
+        with pytest.raises(LeaseHeld, match=rf"^account main is run by process {os.getpid()} since"):
+            Lease.acquire("venue-host-5f3a", name="main")
+        with pytest.raises(LeaseHeld, match=rf"^account other is run by process {os.getpid()} as account main since .* in /desk"):
+            Lease.acquire("venue-host-5f3a", name="other")
+        clock.now_ms = 2_000
+        with pytest.raises(LeaseLost, match=r"^account main: the loop stood still"):
+            lease.check()
+
+
 def test_kill_frees_the_account_at_once_and_the_epoch_rises() -> None:
     process = child(HOLD, "main", 10_000)
     assert said(process) == "1"
