@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from qtkit.access import enter
+from qtkit.access import RightsWatch, enter
 from qtkit.account import Account
 from qtkit.apply import Applier, wall_ms
 from qtkit.core import events
@@ -26,6 +26,7 @@ from qtkit.monitor import Health, PositionMonitor, ledger_line
 from qtkit.proofs import armed_until_ms, may_write
 from qtkit.router import ExitRouter, Planning
 from qtkit.settings import BarMode, Settings
+from qtkit.signals import Gate
 from qtkit.store.journal import Journal
 from qtkit.store.lease import Lease, LeaseLost
 from qtkit.store.register import PlanRegister
@@ -122,21 +123,27 @@ class Desk:
     """Which account, kind, scope and key rights, in one line."""
     armed: Callable[[int | None], int | None]
     """Until when (ms) something new may be taken on, from what it was before; None: no end. It may change while the desk runs."""
+    rights: RightsWatch
     on_lease_lost: Callable[[str], None] = lambda why: None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Passes until told to stop. A process that was halted too long takes a new epoch and reads everything anew."""
-        while not stop.is_set():
-            try:
-                await self.monitor.run(stop)
-            except LeaseLost as lost:
-                log.warning("lease", lost=str(lost))
-                self.on_lease_lost(str(lost))
-                self.lease.renew()
-                self.monitor.forget()
+        watch = asyncio.create_task(self.rights.run())
+        try:
+            while not stop.is_set():
+                try:
+                    await self.monitor.run(stop)
+                except LeaseLost as lost:
+                    log.warning("lease", lost=str(lost))
+                    self.on_lease_lost(str(lost))
+                    self.lease.renew()
+                    self.monitor.forget()
+        finally:
+            watch.cancel()
 
     def passed(self, health: Health) -> None:
-        """After every pass: whether it may still take something new on, and the beat."""
+        """After every pass: whether it may still take something new on, what its key may do besides, and the beat."""
+        health.alarms = tuple(dict.fromkeys((*self.rights.alarms, *health.alarms)))
         self.monitor.desk = replace(self.monitor.desk, takes_on_until_ms=self.armed(self.monitor.desk.takes_on_until_ms))
         self.heartbeat(health)
 
@@ -206,7 +213,8 @@ async def opened(
             def armed(before: int | None) -> int | None:
                 return armed_until_ms(held, keys, paths, clock_ms(), before)
 
-            yield _compose(settings, held, places, lease, journal, register, tape, gateway, traits, clock_ms, access, armed)
+            watch = RightsWatch(gateway, held, keys)
+            yield _compose(settings, held, places, lease, journal, register, tape, gateway, traits, clock_ms, access, armed, watch)
         finally:
             await gateway.close()
             tape.close()
@@ -217,7 +225,7 @@ async def opened(
 def _compose(
     settings: Settings, held: Account, places: AccountPaths, lease: Lease, journal: Journal[events.Event], register: PlanRegister,
     tape: Tape, gateway: Gateway, traits: Traits | None, clock_ms: Callable[[], int], access: str,
-    armed: Callable[[int | None], int | None],
+    armed: Callable[[int | None], int | None], rights: RightsWatch,
 ) -> Desk:  # fmt: skip
     decisions = replace(decisions_of(settings, held, gateway, traits), takes_on_until_ms=armed(None))
     applier = Applier(gateway, journal, fence=lease.check, clock_ms=clock_ms)
@@ -227,7 +235,8 @@ def _compose(
         risk=held.risk_per_trade_bps, max_notional=E8(int(held.max_notional * ONE)), leverage=held.leverage,
         policy=named(held.policy) if held.policy else None,
     )  # fmt: skip
-    desk = Desk(settings, held, places, lease, applier, router, monitor, EventDrivenExecutor(monitor, sizing), journal, access, armed)
+    executor = EventDrivenExecutor(monitor, sizing, gate=Gate(closed=lambda: rights.why))
+    desk = Desk(settings, held, places, lease, applier, router, monitor, executor, journal, access, armed, rights)
     monitor.on_pass = desk.passed
     return desk
 
