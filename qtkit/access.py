@@ -144,8 +144,7 @@ def _doing(rights: KeyRights) -> str:
 def _why(account: Account, keys: Keys, error: Unavailable) -> str:
     """Why an account's exchange did not let us in, and what to do."""
     if error.code is None:
-        near = not account.real or account.rehearsal
-        hint = "`qtkit paper` starts a paper exchange there" if near else "check the network, and the exchange's status page"
+        hint = "`qtkit paper` starts a paper exchange there" if account.on_paper else "check the network, and the exchange's status page"
         return f"{account.base_url}: {error}; {hint}"
     found = meaning(account, error.code)
     if found is None:

@@ -80,7 +80,7 @@ async def clock_of(account: "Account") -> "Clock":
     from qtkit.doctor.finding import Limits, State
     from qtkit.doctor.knock import clock, knock
 
-    found = clock(await knock(account.base_url), Limits())
+    found = clock(await knock(account), Limits())
     wrong = found.state is State.WRONG
     return Clock(right=not wrong, text=f"{found.found}; {found.remedy}" if wrong else found.found)
 

@@ -95,7 +95,7 @@ async def _outside(setup: Setup, limits: Limits) -> tuple[knock.Knock | Unread, 
     """One request without a key, and if it is answered and the minute is not used up, everything that needs one."""
     if isinstance(setup.account, Unread):
         return UNSET, accounts.nothing(UNSET)
-    knocked = await knock.knock(setup.account.base_url)
+    knocked = await knock.knock(setup.account)
     if isinstance(knocked, Unread):
         return knocked, accounts.nothing(knock.NO_ANSWER)
     if knock.is_crowded(knocked, limits):
@@ -113,9 +113,8 @@ def _of_exchange(
     setup: Setup, knocked: knock.Knock | Unread, facts: accounts.AccountFacts, plans: tuple[ExitPlan, ...], limits: Limits, now_ms: int
 ) -> tuple[Finding, ...]:
     account = setup.account if isinstance(setup.account, Account) else Account()
-    near = not account.real or account.rehearsal
-    start = "`qtkit paper` starts a paper exchange there" if near else "check the network, and the exchange's status page"
-    most = (account.traits or traits_of(VENUE)).max_conditional
+    start = "`qtkit paper` starts a paper exchange there" if account.on_paper else "check the network, and the exchange's status page"
+    most = (account.traits or traits_of(account.venue)).max_conditional
     return (
         knock.exchange(knocked, start) if knocked is not UNSET else unread("exchange", UNSET),
         knock.clock(knocked, limits),
@@ -123,7 +122,7 @@ def _of_exchange(
         accounts.position_mode(facts, plans),
         accounts.margin_mode(facts, account),
         accounts.filters(facts, plans, limits, now_ms),
-        knock.weight(knocked, limits, setup.settings.budget_share_bps),
+        *([knock.weight(knocked, limits, setup.settings.budget_share_bps)] if account.venue == VENUE else []),
         accounts.order_slots(facts, limits, most),
     )
 
