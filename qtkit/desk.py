@@ -43,9 +43,10 @@ EVENT_TYPES: tuple[type, ...] = events.Event.__args__
 
 
 def account_of(settings: Settings, name: str) -> Account:
-    """The account of that name. Raises ``PolicyError`` naming the nearest."""
-    from qtkit.core.names import suggestion
+    """The account of that name, or the one that is meant without a name. Raises ``PolicyError`` naming the nearest."""
+    from qtkit.core.names import default_account, suggestion
 
+    name = name or default_account(settings.accounts)
     if name not in settings.accounts:
         raise PolicyError(f"there is no account '{name}': {suggestion(name, settings.accounts)}")
     return settings.accounts[name]
@@ -184,7 +185,7 @@ class Desk:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings | None = None, account: str = "paper", *, gateway: Gateway | None = None, traits: Traits | None = None,
+    settings: Settings | None = None, account: str = "", *, gateway: Gateway | None = None, traits: Traits | None = None,
     clock_ms: Callable[[], int] = wall_ms, closing: bool = False,
 ) -> AsyncIterator[Desk]:  # fmt: skip
     """The desk of an account, closed in the end; resting orders stay. Raises ``LeaseHeld``, ``JournalError``, ``PolicyError``.

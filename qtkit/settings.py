@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from qtkit.account import KEY_VARIABLE, Account, within
 from qtkit.core.model import PolicyError, Scope, TriggerBy
-from qtkit.core.names import suggestion
+from qtkit.core.names import default_account, suggestion
 from qtkit.home import FILE, FOLDER, PaperKeys, Paths, Secret, home, searched
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Series",
     "Settings",
     "home",
+    "meant",
     "searched",
 ]
 
@@ -160,6 +161,11 @@ class Settings:
     def resolved(self) -> tuple[Resolved, ...]:
         """Every setting with its source, for `qtkit config show`."""
         return tuple(Resolved(name, value, self.sources.get(name, "default")) for name, value in _walk(self, ""))
+
+
+def meant(account: str) -> str:
+    """The account of that name, or where none is named the one that the settings of this home mean. Raises ``PolicyError``."""
+    return account or default_account(Settings.load().accounts)
 
 
 def _file_of(place: Path) -> Path | None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qtkit.commands.look import ACCOUNT, say
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -16,13 +18,12 @@ if TYPE_CHECKING:
     from qtkit.proofs import Proof
     from qtkit.settings import Settings
 
-ACCOUNT = Annotated[str, typer.Option(help="Account of qtkit.toml.")]
 _STYLE = {"agrees": "green", "differs": "yellow", "failed": "red", "not asked": "dim"}
 YES = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def canary(
-    account: ACCOUNT = "paper",
+    account: ACCOUNT = "",
     symbol: Annotated[str, typer.Option(help="A symbol that nobody trades; default: the first such of the account's.")] = "",
     side: Annotated[str, typer.Option(help="long or short: the side of the position that the orders would close.")] = "long",
     position: Annotated[bool, typer.Option("--position", help="Also open and close the smallest position, for what needs one.")] = False,
@@ -122,15 +123,18 @@ def _checklist(proof: "Proof") -> "Table":
     return table
 
 
-def disarm(account: ACCOUNT = "paper") -> None:
+def disarm(account: ACCOUNT = "") -> None:
     """Take the arm of a live account back. Stops rest and go on being kept; nothing new is taken on.
 
     Examples: `qtkit disarm --account main`
     """
+    from qtkit.access import told
     from qtkit.desk import account_of
     from qtkit.proofs import disarm as take_back
     from qtkit.settings import Paths, Settings
 
     paths = Paths.here()
-    had = take_back(account_of(Settings.load(paths.home), account), paths)
+    held = account_of(Settings.load(paths.home), account)
+    had = take_back(held, paths)
     print(f"account {account} is disarmed; resting orders stay" if had else f"account {account} was not armed")
+    say(told(held), as_json=False)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qtkit.commands.look import ACCOUNT
+
 if TYPE_CHECKING:
     from qtkit.desk import Desk
 
-ACCOUNT = Annotated[str, typer.Option(help="Account of qtkit.toml.")]
-
 
 def desk(
-    account: ACCOUNT = "paper",
+    account: ACCOUNT = "",
     tick: Annotated[float | None, typer.Option(help="Seconds between passes, 0.1 to 60; default: tick_seconds of qtkit.toml.")] = None,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log JSON instead of key=value pairs.")] = False,
     arm: Annotated[str, typer.Option(metavar="HOURS", help="Let a live account be written to, 1h to 72h, after showing its terms.")] = "",
@@ -37,6 +37,7 @@ def _arm(account: str, text: str, yes: bool) -> None:
     """Show what a live desk would be let to do, and take the operator's word. Ends the command if it is not given."""
     from qtkit import arming
     from qtkit.commands.canary import clock_of
+    from qtkit.core.names import of_account
     from qtkit.desk import account_of
     from qtkit.proofs import hours_of
     from qtkit.settings import Paths, Settings
@@ -53,9 +54,8 @@ def _arm(account: str, text: str, yes: bool) -> None:
     if given is None:
         typer.echo(f"account {account} was not armed", err=True)
         raise typer.Exit(1)
-    typer.echo(
-        f"armed until {datetime.fromtimestamp(given.until_ms / 1000, UTC):%Y-%m-%d %H:%M UTC}; `qtkit disarm` takes it back", err=True
-    )
+    until = f"{datetime.fromtimestamp(given.until_ms / 1000, UTC):%Y-%m-%d %H:%M UTC}"
+    typer.echo(of_account(f"account {account} is armed until {until}; `qtkit disarm` takes it back", account), err=True)
 
 
 async def _run(account: str, tick: float | None, json_logs: bool) -> None:

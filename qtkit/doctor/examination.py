@@ -12,7 +12,7 @@ from typing import Any
 from qtkit.account import Account
 from qtkit.apply import wall_ms
 from qtkit.core.model import Instrument, PolicyError, Scope
-from qtkit.core.names import of_account
+from qtkit.core.names import DEFAULT_ACCOUNT, of_account
 from qtkit.core.plan import ExitPlan
 from qtkit.desk import VENUE, gateway_of, read_heartbeat, traits_of
 from qtkit.doctor import account as accounts
@@ -54,11 +54,12 @@ class Examination:
         return f"account {self.account}{what}: {count(len(self.findings), 'finding')}, {told}"
 
 
-async def examine(name: str = "paper", limits: Limits | None = None) -> Examination:
+async def examine(name: str = "", limits: Limits | None = None) -> Examination:
     """Look at everything about an account. Raises ``PolicyError`` for an account that the settings do not name."""
     limits = limits or Limits()
     paths, now_ms = Paths(home()), wall_ms()
     setup = set_up(name, paths)
+    name = setup.account.name if isinstance(setup.account, Account) else name or DEFAULT_ACCOUNT
     knocked, facts = await _outside(setup, limits)
     journal = stores.read_journal(paths.of(name).journal, name)
     register = stores.read_register(paths.register, name, now_ms)
