@@ -151,8 +151,9 @@ class Desk:
     def must_write(self) -> None:
         """Raise ``PolicyError`` where nothing is sent, whoever asks for it: in scope watch on a real account."""
         if self.account.real and self.account.scope is Scope.WATCH:
-            name = self.account.name
-            raise PolicyError(f"accounts.{name}.scope is watch, which sends nothing; do it at the exchange, or set guard or full first")
+            why = capabilities(self.account.venue).read_only
+            instead = f"; {why}" if why else ", or set guard or full first"
+            raise PolicyError(f"accounts.{self.account.name}.scope is watch, which sends nothing; do it at the exchange{instead}")
 
     def heartbeat(self, health: Health) -> None:
         """What readers see of this desk, written after every pass; a beat older than three ticks is a stopped desk."""

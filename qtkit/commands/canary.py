@@ -38,7 +38,7 @@ def canary(
     Examples: `qtkit canary --account demo`, `qtkit canary --account main --symbol XRPUSDT --position`
     """
     from qtkit import alerts, logs
-    from qtkit.canary import Wish
+    from qtkit.canary import Wish, may_ask
     from qtkit.core.model import PolicyError, Side
     from qtkit.core.names import suggestion
     from qtkit.desk import account_of
@@ -50,6 +50,7 @@ def canary(
     settings = Settings.load(Paths.here().home)
     held = account_of(settings, account)
     wish = Wish(symbol=symbol.upper(), side=Side[side.upper()], position=position)
+    may_ask(held, wish)
     if position and not yes:
         typer.echo(f"opens a {side.lower()} position of the smallest size on account {account} ({held.kind}) and closes it again", err=True)
         typer.confirm("Open it?", abort=True, err=True)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from qtkit import cli
+from qtkit.canary import Wish, canary
 from qtkit.commands.canary import clock_of
-from qtkit.core.model import PositionSide, Side
-from qtkit.desk import account_of
+from qtkit.core.model import PolicyError, PositionSide, Side
+from qtkit.desk import account_of, opened
 from qtkit.doctor import Finding, State, examine
 from qtkit.settings import Settings
 from qtkit.venue.capabilities import capabilities
@@ -95,6 +96,31 @@ async def test_somebody_else_at_the_address_is_no_exchange(venue: str, home: Pat
         assert "qtkit paper" not in found["exchange"].remedy, "the paper exchange speaks Binance's protocol alone"
     found = await findings()  # nobody is there any more
     assert found["exchange"].state is WRONG and found["clock"].state is LOOK
+
+
+@venues
+async def test_the_canary_says_that_it_is_for_binance_alone(
+    venue: str, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No circle: it neither asks for a scope that is refused for want of a canary, nor the other way about."""
+    why = capabilities(venue).read_only
+    assert why is not None and "no canary" not in why
+    async with Exchange(venue, [Held(Side.LONG)]) as exchange:
+        settle(home, exchange)
+        with pytest.raises(PolicyError) as refused:
+            await canary(Settings.load(home), "main", Wish())
+        assert str(refused.value).startswith(f"account main: {why}") and "guard" not in str(refused.value)
+        assert exchange.requests == [], "it is not even asked for its time"
+        async with opened(Settings.load(home), "main") as desk:
+            with pytest.raises(PolicyError) as sends:
+                desk.must_write()
+        assert why in str(sends.value) and "guard" not in str(sends.value)
+    monkeypatch.setattr("qtkit.commands.canary.clock_of", lambda account: pytest.fail("it was asked"))
+    assert cli.main(["canary", "--account", "main", "--position"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"qtkit: account main: {why}") and "Open it?" not in told
+    if venue != "hyperliquid":
+        assert f"the canary exists for Binance only so far, so {venue} can be looked at only: use scope watch" in told
 
 
 @venues
