@@ -1,13 +1,20 @@
 """What a key may do with an account: who is let in with which rights, and what a refusal of the exchange means, in one sentence."""
 
+import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
 from urllib.parse import urlsplit
+
+import structlog
 
 from qtkit.account import Account
 from qtkit.core.model import PolicyError
 from qtkit.keys import Keys
 from qtkit.venue.gateway import Gateway, KeyRights, Unavailable
+
+log = structlog.get_logger("qtkit.access")
+
+RIGHTS_EVERY_S = 300.0  # a key that was given more rights is found out within this time
 
 _CLOCK = "the clock of this computer does not agree with the exchange's; switch time synchronisation on (`timedatectl set-ntp true`)"
 
@@ -57,13 +64,8 @@ def require(account: Account, keys: Keys, rights: KeyRights, *, writes: bool) ->
     """
     if not account.real:
         return
-    off = [name for name, on in (("withdrawals", rights.withdraw), ("transfers", rights.transfer)) if on]
-    if off:
-        switches = {"withdrawals": "Enable Withdrawals", "transfers": "Permits Universal Transfer and Enable Internal Transfer"}
-        raise PolicyError(
-            f"account {account.name}: {keys} allows {' and '.join(off)}, which a desk never needs; "
-            f"switch off {' and '.join(switches[name] for name in off)} in the exchange's API management"
-        )
+    if much := _too_much(keys, rights):
+        raise PolicyError(f"account {account.name}: {much}")
     if keys.looks and rights.trade:
         raise PolicyError(
             f"account {account.name}: {keys} may trade, and is given for looking; "
@@ -76,6 +78,53 @@ def require(account: Account, keys: Keys, rights: KeyRights, *, writes: bool) ->
         )
     if writes and account.kind == "live" and None in (rights.trade, rights.withdraw, rights.transfer):
         raise PolicyError(f"account {account.name}: what {keys} may do is not known, so nothing is sent with it; try again in a minute")
+
+
+def _too_much(keys: Keys, rights: KeyRights) -> str:
+    """What a key allows that could empty the account, with what to do about it; nothing if it does not."""
+    off = [name for name, on in (("withdrawals", rights.withdraw), ("transfers", rights.transfer)) if on]
+    if not off:
+        return ""
+    switches = {"withdrawals": "Enable Withdrawals", "transfers": "Permits Universal Transfer and Enable Internal Transfer"}
+    return (
+        f"{keys} allows {' and '.join(off)}, which a desk never needs; "
+        f"switch off {' and '.join(switches[name] for name in off)} in the exchange's API management"
+    )
+
+
+class RightsWatch:
+    """Asks every few minutes what the key of a running desk may do: what is given to it meanwhile is an alarm, and ends entries.
+
+    Protection goes on whatever it finds. The question leaves alone what is reserved for stops, and no pass waits for it.
+    """
+
+    def __init__(self, gateway: Gateway, account: Account, keys: Keys) -> None:
+        self._gateway, self._account, self._keys = gateway, account, keys
+        self.why = ""
+        """What the key allows and should not, empty while all is well."""
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """As an alarm of the account: it stands until the right is taken back."""
+        return (f"{self._account.name}: {self.why}; no entries until then, what is open goes on being protected",) if self.why else ()
+
+    async def run(self) -> None:
+        """Until cancelled. On paper there is nothing to lose, and nothing is asked."""
+        while self._account.real:
+            await asyncio.sleep(RIGHTS_EVERY_S)
+            try:
+                self._learn(await self._gateway.rights())
+            except Exception as error:  # noqa: BLE001 - a watch that ends over one answer would leave what comes after it unseen
+                log.warning("rights", outcome="could not be asked, it is tried again", why=f"{type(error).__name__}: {error}")
+
+    def _learn(self, rights: KeyRights) -> None:
+        """What is not told neither raises the alarm nor takes it back."""
+        before, much = self.why, _too_much(self._keys, rights)
+        self.why = much or (before if None in (rights.withdraw, rights.transfer) else "")
+        if self.why and not before:
+            log.error("rights", outcome="the key was given more than a desk needs", why=self.why)
+        elif before and not self.why:
+            log.info("rights", outcome="taken back, entries are allowed again")
 
 
 def told(account: Account, keys: Keys | None = None, rights: KeyRights | None = None) -> str:
@@ -95,8 +144,7 @@ def _doing(rights: KeyRights) -> str:
 def _why(account: Account, keys: Keys, error: Unavailable) -> str:
     """Why an account's exchange did not let us in, and what to do."""
     if error.code is None:
-        near = not account.real or account.rehearsal
-        hint = "`qtkit paper` starts a paper exchange there" if near else "check the network, and the exchange's status page"
+        hint = "`qtkit paper` starts a paper exchange there" if account.on_paper else "check the network, and the exchange's status page"
         return f"{account.base_url}: {error}; {hint}"
     found = meaning(account, error.code)
     if found is None:

@@ -141,6 +141,11 @@ class Account:
         return self.kind != "paper" and _loopback(self.base_url)
 
     @property
+    def on_paper(self) -> bool:
+        """True where the paper exchange is: it speaks Binance's protocol, so that other venues are never rehearsed there."""
+        return self.kind == "paper" or (self.rehearsal and self.venue == BINANCE)
+
+    @property
     def real(self) -> bool:
         """True for demo and live: what protects real accounts applies, in a rehearsal too."""
         return self.kind != "paper"

@@ -13,6 +13,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from qtkit.core.names import of_account
 from qtkit.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -152,7 +153,8 @@ def message(alerts: Sequence[Alert], more: Mapping[Kind, int], account: str) -> 
     lines = [alert.line for alert in alerts]
     if more:
         counted = ", ".join(f"{number} {kind.value}" for kind, number in sorted(more.items(), key=lambda row: row[0].value))
-        lines.append(f"and {sum(more.values())} more that are not told one by one: {counted}; `qtkit check` shows what is so now")
+        shown = of_account("`qtkit check` shows what is so now", account)
+        lines.append(f"and {sum(more.values())} more that are not told one by one: {counted}; {shown}")
     about = lines[0].partition(":")[0] if len(lines) == 1 else f"{len(alerts) + sum(more.values())} alerts"
     weight = min((alert.weight for alert in alerts), key=list(Weight).index, default=Weight.INFO)
     return Message(title=f"qtkit {account}: {about}", body="\n".join(lines), weight=weight)

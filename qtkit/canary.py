@@ -24,6 +24,7 @@ from qtkit.probes import STOP, Hands, NotListed, is_ours, take_away
 from qtkit.proofs import Answer, Observation, Proof, fingerprint, host_of, traits_used, write_proof
 from qtkit.settings import Settings
 from qtkit.store.lease import Lease, LeaseHeld, LeaseLost
+from qtkit.venue.capabilities import capabilities
 from qtkit.venue.gateway import Gateway, GatewayError, Quote
 
 PREFERRED = ("XRPUSDT", "ADAUSDT", "LTCUSDT", "ETHUSDT", "BTCUSDT")
@@ -59,7 +60,7 @@ async def canary(settings: Settings, name: str, wish: Wish, *, clock: Clock | No
     cannot be read.
     """
     paths, account = Paths.here(), account_of(settings, name)
-    _may_ask(account, wish)
+    may_ask(account, wish)
     keys = keys_of(account, paths)
     require_own_key(account, settings.accounts, paths)
     try:
@@ -79,11 +80,15 @@ async def canary(settings: Settings, name: str, wish: Wish, *, clock: Clock | No
     return proof
 
 
-def _may_ask(account: Account, wish: Wish) -> None:
-    """The account's own limits hold for the canary too: scope watch sends nothing, and nothing is opened on symbols that are not allowed.
+def may_ask(account: Account, wish: Wish) -> None:
+    """Raise ``PolicyError`` where the canary may not begin.
 
-    Far orders may rest on any symbol that the operator names: where all that is allowed is held, no proof could be renewed otherwise.
+    It is for Binance alone, and the account's own limits hold for it too: scope watch sends nothing, nothing is opened on symbols that are
+    not allowed. Far orders may rest on any symbol that the operator names: where all that is allowed is held, no proof could be renewed
+    otherwise.
     """
+    if why := capabilities(account.venue).read_only:
+        raise PolicyError(f"account {account.name}: {why}; `qtkit check` and a desk look at it")
     if account.scope is Scope.WATCH:
         raise PolicyError(
             f"accounts.{account.name}.scope is watch, which sends nothing; set guard or full for the canary to place its orders"

@@ -12,14 +12,14 @@ from qtkit.core.book import Book, Episode, fold
 from qtkit.core.context import MarketData
 from qtkit.core.events import Event
 from qtkit.core.model import Instrument, PolicyError, TriggerBy
-from qtkit.core.names import suggestion
+from qtkit.core.names import of_account, suggestion
 from qtkit.core.plan import ExitPlan
 from qtkit.desk import EVENT_TYPES, Desk, account_of, gateway_of, identity, opened, read_heartbeat
 from qtkit.home import Paths, searched
 from qtkit.keys import keys_of, owner_keys
 from qtkit.market import MINUTE_MS, market_data
 from qtkit.operate import Pause, Release, Said, SetStop, Wish, operate, sends
-from qtkit.settings import Settings
+from qtkit.settings import Settings, meant
 from qtkit.signals import Execution, Signal
 from qtkit.store import codec
 from qtkit.store.journal import Journal, JournalMissing, JournalReader
@@ -43,7 +43,7 @@ async def call(method: str, path: str, body: dict[str, Any] | None = None, *, ac
     """
     import aiohttp
 
-    none = NoDesk(f"no desk of account {account} runs from this home; start it with `qtkit desk`")
+    none = NoDesk(of_account(f"no desk of account {account} runs from this home; start it with `qtkit desk`", account))
     try:
         door = json.loads(Paths.here().of(account).endpoint_token.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -74,7 +74,7 @@ async def call(method: str, path: str, body: dict[str, Any] | None = None, *, ac
 
 
 @asynccontextmanager
-async def stand_in(account: str = "paper", *, closing: bool = False) -> AsyncIterator[Desk]:
+async def stand_in(account: str = "", *, closing: bool = False) -> AsyncIterator[Desk]:
     """A desk of this process for one act, when none runs: it takes the lease, covers what is open, acts, and leaves the orders resting.
 
     ``closing``: the act closes, tightens or lets go, which a live account allows without proof and arm.
@@ -85,13 +85,14 @@ async def stand_in(account: str = "paper", *, closing: bool = False) -> AsyncIte
         yield desk
 
 
-def access(account: str = "paper") -> str:
+def access(account: str = "") -> str:
     """Which account, kind, scope and key rights the account's desk used when it passed last, empty if it never did."""
-    return str((read_heartbeat(Paths.here().of(account)) or {}).get("access", ""))
+    return str((read_heartbeat(Paths.here().of(meant(account))) or {}).get("access", ""))
 
 
-async def send_signal(signal: Signal, *, account: str = "paper", dry_run: bool) -> Execution:
+async def send_signal(signal: Signal, *, account: str = "", dry_run: bool) -> Execution:
     """Carry a signal out through the running desk, or in its place."""
+    account = meant(account)
     try:
         return codec.decode(Execution, await call("POST", "/signal", {**signal.to_dict(), "dry_run": dry_run}, account=account))
     except NoDesk:
@@ -99,8 +100,9 @@ async def send_signal(signal: Signal, *, account: str = "paper", dry_run: bool) 
             return await desk.executor.execute(signal, dry_run=dry_run)
 
 
-async def say(wish: Wish, *, account: str = "paper", dry_run: bool) -> Said:
+async def say(wish: Wish, *, account: str = "", dry_run: bool) -> Said:
     """Have the running desk, or one in its place, carry out what the operator says, or only say what it would come to."""
+    account = meant(account)
     try:
         return codec.decode(Said, await call("POST", "/operate", {**codec.encode(Wish, wish), "dry_run": dry_run}, account=account))
     except NoDesk:
@@ -168,10 +170,10 @@ class ExchangeFacts:
             await gateway.close()
 
 
-def read_book(account: str = "paper", journal: Path | None = None) -> Book:
+def read_book(account: str = "", journal: Path | None = None) -> Book:
     """The book as the account's journal tells it. Raises ``JournalMissing`` naming the places that were searched."""
     book = Book()
-    path = journal or Paths.here().of(account).journal
+    path = journal or Paths.here().of(meant(account)).journal
     reader: JournalReader[Event] = Journal.read(path, EVENT_TYPES, searched=searched())
     with reader:
         for row in reader.events():
@@ -179,7 +181,7 @@ def read_book(account: str = "paper", journal: Path | None = None) -> Book:
     return book
 
 
-def living(account: str = "paper", journal: Path | None = None) -> dict[str, Episode]:
+def living(account: str = "", journal: Path | None = None) -> dict[str, Episode]:
     """Living episodes by the names of their plans, as the journal tells them; none where no desk has written one."""
     try:
         return {episode.plan.uid: episode for episode in read_book(account, journal).episodes.values()}
@@ -187,7 +189,7 @@ def living(account: str = "paper", journal: Path | None = None) -> dict[str, Epi
         return {}
 
 
-def running(account: str = "paper") -> bool:
+def running(account: str = "") -> bool:
     """True if a desk owns the account now."""
     paths = Paths.here()
     settings = Settings.load(paths.home)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import structlog
 
-from qtkit.access import enter
+from qtkit.access import RightsWatch, enter
 from qtkit.account import Account
 from qtkit.apply import Applier, wall_ms
 from qtkit.core import events
@@ -45,9 +45,10 @@ EVENT_TYPES: tuple[type, ...] = events.Event.__args__
 
 
 def account_of(settings: Settings, name: str) -> Account:
-    """The account of that name. Raises ``PolicyError`` naming the nearest."""
-    from qtkit.core.names import suggestion
+    """The account of that name, or the one that is meant without a name. Raises ``PolicyError`` naming the nearest."""
+    from qtkit.core.names import default_account, suggestion
 
+    name = name or default_account(settings.accounts)
     if name not in settings.accounts:
         raise PolicyError(f"there is no account '{name}': {suggestion(name, settings.accounts)}")
     return settings.accounts[name]
@@ -144,11 +145,12 @@ class Desk:
     """Which account, kind, scope and key rights, in one line."""
     permit: Permit
     """Whether something new may be taken on. It may change while the desk runs."""
+    rights: RightsWatch
     on_lease_lost: Callable[[str], None] = lambda why: None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Passes until told to stop. A process that was halted too long takes a new epoch and reads everything anew."""
-        clock = asyncio.create_task(self.permit.keep_time())
+        watches = [asyncio.create_task(self.permit.keep_time()), asyncio.create_task(self.rights.run())]
         try:
             while not stop.is_set():
                 try:
@@ -159,20 +161,22 @@ class Desk:
                     self.lease.renew()
                     self.monitor.forget()
         finally:
-            clock.cancel()
+            for watch in watches:
+                watch.cancel()
 
     def passed(self, health: Health) -> None:
-        """After every pass: whether it may still take something new on, and the beat."""
+        """After every pass: whether it may still take something new on, what its key may do besides, and the beat."""
         self.monitor.desk = replace(self.monitor.desk, takes_on_until_ms=self.permit.until_ms(self.monitor.desk.takes_on_until_ms))
-        if self.permit.alarm is not None:
-            health.alarms = tuple(dict.fromkeys((*health.alarms, self.permit.alarm)))
+        lacking = () if self.permit.alarm is None else (self.permit.alarm,)
+        health.alarms = tuple(dict.fromkeys((*self.rights.alarms, *health.alarms, *lacking)))
         self.heartbeat(health)
 
     def must_write(self) -> None:
         """Raise ``PolicyError`` where nothing is sent, whoever asks for it: in scope watch on a real account."""
         if self.account.real and self.account.scope is Scope.WATCH:
-            name = self.account.name
-            raise PolicyError(f"accounts.{name}.scope is watch, which sends nothing; do it at the exchange, or set guard or full first")
+            why = capabilities(self.account.venue).read_only
+            instead = f"; {why}" if why else ", or set guard or full first"
+            raise PolicyError(f"accounts.{self.account.name}.scope is watch, which sends nothing; do it at the exchange{instead}")
 
     def heartbeat(self, health: Health) -> None:
         """What readers see of this desk, written after every pass; a beat older than three ticks is a stopped desk."""
@@ -211,7 +215,7 @@ class Desk:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings | None = None, account: str = "paper", *, gateway: Gateway | None = None, traits: Traits | None = None,
+    settings: Settings | None = None, account: str = "", *, gateway: Gateway | None = None, traits: Traits | None = None,
     clock_ms: Callable[[], int] = wall_ms, closing: bool = False,
 ) -> AsyncIterator[Desk]:  # fmt: skip
     """The desk of an account, closed in the end; resting orders stay. Raises ``LeaseHeld``, ``JournalError``, ``PolicyError``.
@@ -236,7 +240,8 @@ async def opened(
         try:
             access = await enter(gateway, held, keys, writes=writes)
             await permit.enter(gateway)
-            yield _compose(settings, held, places, lease, journal, register, tape, gateway, traits, access, permit)
+            watch = RightsWatch(gateway, held, keys)
+            yield _compose(settings, held, places, lease, journal, register, tape, gateway, traits, access, permit, watch)
         finally:
             await gateway.close()
             tape.close()
@@ -246,7 +251,7 @@ async def opened(
 
 def _compose(
     settings: Settings, held: Account, places: AccountPaths, lease: Lease, journal: Journal[events.Event], register: PlanRegister,
-    tape: Tape, gateway: Gateway, traits: Traits | None, access: str, permit: Permit,
+    tape: Tape, gateway: Gateway, traits: Traits | None, access: str, permit: Permit, rights: RightsWatch,
 ) -> Desk:  # fmt: skip
     decisions = replace(decisions_of(settings, held, gateway, traits or permit.traits), takes_on_until_ms=permit.first_ms())
     applier = Applier(gateway, journal, fence=lease.check, clock_ms=permit.clock_ms)
@@ -256,8 +261,8 @@ def _compose(
         risk=held.risk_per_trade_bps, max_notional=E8(int(held.max_notional * ONE)), leverage=held.leverage,
         isolated=held.kind == "live", policy=named(held.policy) if held.policy else None,
     )  # fmt: skip
-    executor = EventDrivenExecutor(monitor, sizing, gate=gate_of(held))
-    desk = Desk(settings, held, places, lease, applier, router, monitor, executor, journal, access, permit)
+    executor = EventDrivenExecutor(monitor, sizing, gate=replace(gate_of(held), closed=lambda: rights.why))
+    desk = Desk(settings, held, places, lease, applier, router, monitor, executor, journal, access, permit, rights)
     monitor.on_pass = desk.passed
     return desk
 

@@ -100,7 +100,7 @@ class Onlooker:
 
 
 @asynccontextmanager
-async def onlooker(account: str = "paper") -> AsyncIterator[Onlooker]:
+async def onlooker(account: str = "") -> AsyncIterator[Onlooker]:
     """Look at an account. Raises ``PolicyError``, ``JournalError``, ``RegisterError`` or ``Unavailable``; a missing journal is a note."""
     from qtkit.client import read_book
 
@@ -110,9 +110,9 @@ async def onlooker(account: str = "paper") -> AsyncIterator[Onlooker]:
     keys = keys_of(held, paths, looking=True)
     notes: tuple[str, ...] = ()
     try:
-        book = read_book(account)
+        book = read_book(held.name)
     except JournalMissing:
-        book, notes = Book(), (f"no journal yet; looked in: {', '.join(map(str, searched()))}",)
+        book, notes = Book(), (f"no journal yet; looked in: {', '.join(str(Paths(place).of(held.name).folder) for place in searched())}",)
     register = PlanRegister.read(paths.register) if paths.register.exists() else PlanRegister(paths.register)
     gateway = gateway_of(held, keys, settings, writes=False)
     try:

@@ -22,7 +22,7 @@ import polars as pl
 from qtkit.core.book import Episode
 from qtkit.core.distance import decimal
 from qtkit.core.model import PolicyError
-from qtkit.core.names import suggestion
+from qtkit.core.names import default_account, suggestion
 from qtkit.core.plan import ExitPlan
 from qtkit.hindsight import Outcome
 from qtkit.home import Paths, searched
@@ -47,9 +47,10 @@ _NUMBERS = frozenset({"size", "gap", *_MONEY, *_SHARES, *_LEVELS})
 _FAILURES = (PolicyError, StoreError, codec.CorruptRecord, OSError, subprocess.SubprocessError)
 
 
-def open(account: str = "paper") -> "Reader":
-    """An account for reading. The home folder is looked for from here upward, once. Raises ``PolicyError`` for an unknown account, and in
-    a notebook kernel that was given the trading key of a real one.
+def open(account: str = "") -> "Reader":
+    """An account for reading; without a name the only one, else `paper`. The home folder is looked for from here upward, once.
+
+    Raises ``PolicyError`` for an unknown account, and in a notebook kernel that was given the trading key of a real one.
 
     In a notebook frames are then shown with all their columns and without trailing zeros, unless polars was told otherwise before.
     """
@@ -61,9 +62,10 @@ def open(account: str = "paper") -> "Reader":
 class Reader:
     """One account, read anew at each call."""
 
-    def __init__(self, account: str = "paper") -> None:
+    def __init__(self, account: str = "") -> None:
         self._paths, self._searched = Paths.here(), searched()
         accounts = Settings.load(self._paths.home).accounts
+        account = account or default_account(accounts)
         if account not in accounts:
             raise PolicyError(f"there is no account '{account}': {suggestion(account, accounts)}")
         refuse_in_kernel(accounts[account])

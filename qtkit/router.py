@@ -17,7 +17,7 @@ from qtkit.core.planner import ExitPlanner
 from qtkit.core.policy import HYBRID, ExitPolicy
 from qtkit.home import Paths
 from qtkit.inputs import exchange_symbol, hints_from_dict, market_from_dict, position_from_dict, risk_from_dict
-from qtkit.settings import Settings
+from qtkit.settings import Settings, meant
 from qtkit.store.register import PlanRegister, RegisterError
 
 log = structlog.get_logger("qtkit.router")
@@ -53,18 +53,24 @@ class ExitRouter:
         register: PlanRegister | None = None,
         facts: Facts | None = None,
         *,
-        account: str = "paper",
+        account: str = "",
         planner: ExitPlanner | None = None,
         planning: Planning | None = None,
     ) -> None:
         self._register = register
         self._facts = facts
-        self.account = account
+        self._account = account
         if planner is not None or register is not None:
             self.planner = planner or ExitPlanner()
         self.planning = planning or Planning()
         self._kept: set[str] = set()  # plans that are surely in the register
         self._unseen: dict[str, int] = {}  # plans made from a caller's word, and when a reading first showed no position of them
+
+    @property
+    def account(self) -> str:
+        """Whose plans these are: of the account that was named, else of the one that is meant without a name."""
+        self._account = meant(self._account)
+        return self._account
 
     @property
     def register(self) -> PlanRegister:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from qtkit.account import KEY_VARIABLE, Account, GateLimits, within
 from qtkit.core.model import PolicyError, Scope, TriggerBy
-from qtkit.core.names import suggestion
+from qtkit.core.names import default_account, suggestion
 from qtkit.core.policy import Profiles
 from qtkit.home import FILE, FOLDER, PaperKeys, Paths, Secret, home, searched
 from qtkit.profiles import Profile
@@ -40,6 +40,7 @@ __all__ = [
     "Series",
     "Settings",
     "home",
+    "meant",
     "searched",
 ]
 
@@ -176,6 +177,11 @@ class Settings:
 
 NAMED_TABLES: Mapping[str, type] = MappingProxyType({"accounts": Account, "profiles": Profile})
 """Tables of tables whose names are the user's."""
+
+
+def meant(account: str) -> str:
+    """The account of that name, or where none is named the one that the settings of this home mean. Raises ``PolicyError``."""
+    return account or default_account(Settings.load().accounts)
 
 
 def _file_of(place: Path) -> Path | None:

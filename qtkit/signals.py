@@ -1,6 +1,6 @@
 """A signal to open a position, the gate it passes, and what came of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -103,14 +103,20 @@ class Execution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """The risk gate before entries. It never blocks, closes or squeezes what is open."""
+    """The risk gate before entries. It never blocks, closes or squeezes what is open.
+
+    ``closed`` says why there is no entry now, whatever the signal; nothing while there is no such reason.
+    """
 
     risk: RiskContext = field(default_factory=RiskContext)
     max_positions: int = 10
     min_confidence: Bps = Bps(0)
+    closed: Callable[[], str] = lambda: ""
 
     def check(self, signal: Signal, *, open_positions: int) -> None:
         """Raises ``PolicyError`` with the reason if the entry is not to be made."""
+        if why := self.closed():
+            raise PolicyError(f"no entry while {why}")
         if self.risk.mode is RiskMode.ESS_ACTIVE:
             raise PolicyError("no entry while the emergency stop system is active; what is open stays protected")
         if open_positions >= self.max_positions:

@@ -38,7 +38,7 @@ from tests.loopback import TOKEN, Target, listening, until
 from tests.story.rig import RULES, SIDES, START_MS, World, story, traits_of
 
 SYMBOL = "SOLUSDT"
-UNIT = ROOT / "pipelines" / "deploy" / "qtkit-desk.service"
+UNIT = ROOT / "pipelines" / "deploy" / "qtkit-desk@.service"
 TELLING = r"import .*\b(alerts|herald|messenger|systemd|apprise)\b|from qtkit\.(alerts|herald|messenger|systemd)\b"
 REFUSED = Fault(kind=FaultKind.REFUSE, match=Match(verb=Verb.PLACE, conditional=True), times=None, code=-2010, message="no")
 BLIND = Fault(kind=FaultKind.FAIL_503, match=Match(verb=Verb.POSITIONS), times=None)
@@ -600,11 +600,13 @@ def deployed(tmp_path: Path) -> Path:
 
 def test_the_unit_watches_restarts_and_cancels_nothing(deployed: Path) -> None:
     rows = [text.split("=", 1) for text in UNIT.read_text().splitlines() if text and text[0] not in "#["]
+    files = [value for name, value in rows if name == "EnvironmentFile"]
+    assert files == ["-/etc/qtkit/desk.env", "-/etc/qtkit/%i.env"], "what all share, then what is this account's alone"
     unit = {name: value for name, value in rows}
-    assert len(unit) == len(rows), "a name stands twice"
+    assert len(unit) == len(rows) - 1, "a name stands twice"
     assert (unit["Type"], unit["Restart"], unit["StartLimitIntervalSec"]) == ("notify", "always", "0")
     assert unit["WatchdogSec"] == "3min" and unit["KillSignal"] == "SIGTERM"
-    assert unit["ExecStart"].endswith("qtkit desk --account paper")
+    assert unit["ExecStart"].endswith("qtkit desk --account %i") and unit["Description"].endswith("%i"), "the account is the instance"
     assert not any(name.startswith(("ExecStop", "ExecStopPost")) for name in unit), "stopping the service leaves the stops"
 
 

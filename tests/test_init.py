@@ -88,16 +88,64 @@ def test_each_home_gets_a_tag_of_its_own(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(tags) == 6
 
 
-def test_nothing_is_overwritten(own_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+BEFORE = [
+    "desk = 'mine'\n",
+    "desk = 'mine'  # no newline at the end",
+    "[accounts.first]\nkind = 'demo'\n\n[accounts.first.traits]\nstop_while_flat = false\n",
+    "[accounts]\nfirst = { kind = 'live' }\n",
+]
+
+
+@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize("kind", ["paper", "demo", "live"])
+def test_another_account_is_written_below_what_is_there(before: str, kind: str, own_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not a letter of the file changes, nor its mode; what it says of other accounts holds."""
     own_home.mkdir()
-    (own_home / "qtkit.toml").write_text("desk = 'mine'\n")
+    file = own_home / "qtkit.toml"
+    file.write_text(before)
+    file.chmod(0o600)
+    had = {name: row for name, row in Settings.load(environ={}).accounts.items() if name in before}
+    assert main(["init", "second", "--kind", kind, "--keys", "env"]) == 0
+    assert capsys.readouterr().out.startswith(f"added to {file}: account second, {kind}, scope ")
+    assert file.read_text().startswith(before) and file.stat().st_mode & 0o777 == 0o600
+    assert file.read_text().count("# Settings of qtkit") == 0
+    added = Account(name="second", kind=kind, keys=None if kind == "paper" else "env")  # type: ignore[arg-type]
+    assert Settings.load(environ={}).accounts == {**had, "second": added}
+    assert main(["init", "third", "--kind", "paper"]) == 0 and len(Settings.load(environ={}).accounts) == len(had) + 2
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        ("[accounts.main]\n", "account main is there already"),
+        ("[accounts.main.traits]\nstop_while_flat = false\n", "account main is there already"),
+        ("accounts = { first = { kind = 'live' } }\n", "accounts is written in one line there"),
+        ("tick_secnods = 2\n", "no setting 'tick_secnods'"),
+        ("desk = \n", "qtkit.toml: "),
+    ],
+)
+def test_what_is_there_is_not_touched(before: str, told: str, own_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own_home.mkdir()
+    (own_home / "qtkit.toml").write_text(before)
     assert main(["init", "main", "--kind", "live", "--keys", "env"]) == 1
-    assert "is there already, and is not overwritten" in capsys.readouterr().err
-    assert (own_home / "qtkit.toml").read_text() == "desk = 'mine'\n"
-    (own_home / "qtkit.toml").unlink()
+    assert told in capsys.readouterr().err
+    assert (own_home / "qtkit.toml").read_text() == before
+
+
+def test_a_link_to_nowhere_is_not_followed(own_home: Path) -> None:
+    own_home.mkdir()
     (own_home / "qtkit.toml").symlink_to(own_home / "nowhere")
     assert main(["init", "main", "--kind", "live", "--keys", "env"]) == 1
     assert not (own_home / "nowhere").exists()
+
+
+def test_the_file_of_the_home_itself_is_the_one_that_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QTKIT_HOME")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".qtkit").mkdir()
+    (tmp_path / ".qtkit" / "qtkit.toml").write_text("[accounts.paper]\n")
+    assert main(["init", "main", "--kind", "live", "--keys", "env"]) == 0
+    assert not (tmp_path / "qtkit.toml").exists() and Settings.load(environ={}).accounts.keys() == {"paper", "main"}
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def signal(
     strategy: Annotated[str, typer.Option(help="Who asks: the profiles of qtkit.toml choose the policy by it.")] = "",
     confidence: Annotated[str, typer.Option(help="How sure the model is, 0 to 1.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan and size it, send nothing.")] = False,
-    account: ACCOUNT = "paper",
+    account: ACCOUNT = "",
     as_json: JSON = False,
 ) -> None:
     """Open a position at the market together with its stop.
@@ -34,6 +34,7 @@ def signal(
     Examples: `qtkit signal BTCUSDT --side long --risk 0.25% --dry-run`, `qtkit signal XRPUSDT --side short --quantity 500 --stop 2%`
     """
     from qtkit import logs
+    from qtkit.core.names import of_account
 
     logs.quiet()
     wish = _signal(symbol, side, quantity, risk, stop, policy, strategy, confidence)
@@ -43,7 +44,8 @@ def signal(
         print(json.dumps(asdict(done), indent=1))
         return
     print(f"{done.symbol} {done.side} {done.quantity}: {done.outcome}; stop {done.stop}, {done.risk} USDT at risk there")
-    print(f"plan {done.plan} ({done.strategy}); `qtkit plan {done.symbol}` shows it" if not dry_run else f"policy {done.strategy}")
+    shows = of_account(f"`qtkit plan {done.symbol}` shows it", account)
+    print(f"plan {done.plan} ({done.strategy}); {shows}" if not dry_run else f"policy {done.strategy}")
     for warning in done.warnings:
         print(f"warning: {warning}")
 
@@ -83,7 +85,7 @@ def flatten(
     symbol: Annotated[str, typer.Argument(help="As the exchange writes it, BTCUSDT; all its position sides.")] = "",
     everything: Annotated[bool, typer.Option("--all", help="Close every open position of the account.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    account: ACCOUNT = "paper",
+    account: ACCOUNT = "",
     as_json: JSON = False,
 ) -> None:
     """Close positions at the market, stops last. Reduce-only. Shows what will be closed and asks.

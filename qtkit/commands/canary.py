@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qtkit.commands.look import ACCOUNT, say
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -16,13 +18,12 @@ if TYPE_CHECKING:
     from qtkit.proofs import Proof
     from qtkit.settings import Settings
 
-ACCOUNT = Annotated[str, typer.Option(help="Account of qtkit.toml.")]
 _STYLE = {"agrees": "green", "differs": "yellow", "failed": "red", "not asked": "dim"}
 YES = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def canary(
-    account: ACCOUNT = "paper",
+    account: ACCOUNT = "",
     symbol: Annotated[str, typer.Option(help="A symbol that nobody trades, any without --position; default: of the account's.")] = "",
     side: Annotated[str, typer.Option(help="long or short: the side of the position that the orders would close.")] = "long",
     position: Annotated[bool, typer.Option("--position", help="Also open and close the smallest position, for what needs one.")] = False,
@@ -37,7 +38,7 @@ def canary(
     Examples: `qtkit canary --account demo`, `qtkit canary --account main --symbol XRPUSDT --position`
     """
     from qtkit import alerts, logs
-    from qtkit.canary import Wish
+    from qtkit.canary import Wish, may_ask
     from qtkit.core.model import PolicyError, Side
     from qtkit.core.names import suggestion
     from qtkit.desk import account_of
@@ -49,6 +50,7 @@ def canary(
     settings = Settings.load(Paths.here().home)
     held = account_of(settings, account)
     wish = Wish(symbol=symbol.upper(), side=Side[side.upper()], position=position)
+    may_ask(held, wish)
     if position and not yes:
         typer.echo(f"opens a {side.lower()} position of the smallest size on account {account} ({held.kind}) and closes it again", err=True)
         typer.confirm("Open it?", abort=True, err=True)
@@ -80,7 +82,7 @@ async def clock_of(account: "Account") -> "Clock":
     from qtkit.doctor.finding import Limits, State
     from qtkit.doctor.knock import clock, knock
 
-    found = clock(await knock(account.base_url), Limits())
+    found = clock(await knock(account), Limits())
     wrong = found.state is State.WRONG
     return Clock(right=not wrong, text=f"{found.found}; {found.remedy}" if wrong else found.found)
 
@@ -122,15 +124,18 @@ def _checklist(proof: "Proof") -> "Table":
     return table
 
 
-def disarm(account: ACCOUNT = "paper") -> None:
+def disarm(account: ACCOUNT = "") -> None:
     """Take the arm of a live account back. Stops rest and go on being kept; nothing new is taken on.
 
     Examples: `qtkit disarm --account main`
     """
+    from qtkit.access import told
     from qtkit.desk import account_of
     from qtkit.proofs import disarm as take_back
     from qtkit.settings import Paths, Settings
 
     paths = Paths.here()
-    had = take_back(account_of(Settings.load(paths.home), account), paths)
+    held = account_of(Settings.load(paths.home), account)
+    had = take_back(held, paths)
     print(f"account {account} is disarmed; resting orders stay" if had else f"account {account} was not armed")
+    say(told(held), as_json=False)

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qtkit.commands.look import ACCOUNT
+
 if TYPE_CHECKING:
     from qtkit.desk import Desk
 
 ASKED_AGAIN = 5  # ticks in which a running desk hears of a new arm
-ACCOUNT = Annotated[str, typer.Option(help="Account of qtkit.toml.")]
 
 
 def desk(
-    account: ACCOUNT = "paper",
+    account: ACCOUNT = "",
     tick: Annotated[float | None, typer.Option(help="Seconds between passes, 0.1 to 60; default: tick_seconds of qtkit.toml.")] = None,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log JSON instead of key=value pairs.")] = False,
     arm: Annotated[str, typer.Option(metavar="HOURS", help="Let a live account be written to, 1h to 72h, after showing its terms.")] = "",
@@ -40,6 +41,7 @@ def _arm(account: str, text: str, yes: bool) -> str:
     """Show what a live desk would be let to do, and take the operator's word. Gives the end of it; ends the command without one."""
     from qtkit import arming
     from qtkit.commands.canary import clock_of
+    from qtkit.core.names import of_account
     from qtkit.desk import account_of
     from qtkit.proofs import hours_of
     from qtkit.settings import Paths, Settings
@@ -57,7 +59,7 @@ def _arm(account: str, text: str, yes: bool) -> str:
         typer.echo(f"account {account} was not armed", err=True)
         raise typer.Exit(1)
     until = f"armed until {datetime.fromtimestamp(given.until_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
-    typer.echo(f"{until}; `qtkit disarm --account {account}` takes it back", err=True)
+    typer.echo(of_account(f"account {account} is {until}; `qtkit disarm` takes it back", account), err=True)
     return until
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from qtkit.commands.look import ACCOUNT, JSON
+from qtkit.commands.look import JSON, NAMED
 
 if TYPE_CHECKING:
     from qtkit.doctor import Examination
@@ -15,7 +15,7 @@ COLUMNS = ("what", "state", "found")
 STYLES = {"fine": "", "look": "yellow", "wrong": "bold red"}
 
 
-def doctor(account: ACCOUNT = "paper", as_json: JSON = False) -> None:
+def doctor(account: NAMED = "", as_json: JSON = False) -> None:
     """Look at clock, key, modes, filters, limits, stores, disk, desk, kernel and versions. Exit status 1 if anything is wrong.
 
     It works with and without a desk and with the exchange down; it changes nothing.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def hindsight(
     symbol: Annotated[str, typer.Argument(help="As the exchange writes it, BTCUSDT; default: all.")] = "",
-    account: ACCOUNT = "paper",
+    account: ACCOUNT = "",
     since: Annotated[str, typer.Option(help="How far to look back: 90m, 48h, 3d.")] = "48h",
     as_json: JSON = False,
 ) -> None:

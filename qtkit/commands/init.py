@@ -1,4 +1,4 @@
-"""``qtkit init``: from nothing to settings: one account, where its exchange is and where its keys come from. It never sees a key."""
+"""``qtkit init``: settings of one account more: where its exchange is and where its keys come from. It never sees a key."""
 
 import os
 import secrets
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from qtkit.account import Account
 
 KINDS = {"paper": "the embedded exchange, no money", "demo": "the exchange's own demo, no money", "live": "the exchange itself, money"}
+HEAD = "# Settings of qtkit. `qtkit config show` lists all there are, with their values and where they come from."
 SOURCES = {"env": "environment variables", "file": "a file that only you can read", "keyring": "the system's keyring"}
 
 
@@ -21,30 +22,57 @@ def init(
     kind: Annotated[str, typer.Option(help="paper, demo or live.")] = "",
     keys: Annotated[str, typer.Option(help="Where its keys come from: env, file or keyring.")] = "",
 ) -> None:
-    """Write qtkit.toml for one account, and say what comes next. Asks what is not given; overwrites nothing, and takes no key.
+    """Write qtkit.toml for one account, or add one to it, and say what comes next. Asks what is not given; changes nothing, takes no key.
 
     Keys lie in QTKIT_KEY_NAME and QTKIT_SECRET_NAME, in keys/NAME.json of the home folder (0600), or in the keyring under qtkit. A pair
     that only reads is enough for looking: QTKIT_READ_KEY_NAME and QTKIT_READ_SECRET_NAME, or keys/NAME.read.json.
 
     Examples: `qtkit init`, `qtkit init main --kind live --keys env`, `qtkit init rehearsal --kind demo --keys file`
     """
-    from qtkit.core.model import PolicyError
     from qtkit.home import FILE
 
     home, folder = _places()
-    for place in {folder / FILE, home / FILE}:
-        if place.exists():
-            raise PolicyError(f"{place} is there already, and is not overwritten; change it, or delete it first")
+    file = next((place for place in (home / FILE, folder / FILE) if place.exists()), folder / FILE)
+    before = _text_of(file, home)
     kind = _chosen("--kind", "kind of account", kind, KINDS, "paper")
     default = "paper" if kind == "paper" else "main"
     name = name or (typer.prompt("name of the account", default=default) if sys.stdin.isatty() else default)
     keys = "" if kind == "paper" else _chosen("--keys", "where its keys come from", keys, SOURCES, "env")
     account = _account(name, kind, keys)
+    if before is not None:
+        _refuse_taken(file, before, account.name)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / FILE).open("x") as file:
-        file.write(_text(account))
-    print(f"wrote {folder / FILE}: account {account.name}, {account.kind}, scope {account.scope.value}; state goes to {home}")
+    with file.open("x" if before is None else "a") as out:
+        out.write(f"{HEAD}\n{_tag()}\n\n{_section(account)}" if before is None else _below(before, account))
+    done = "wrote" if before is None else "added to"
+    print(f"{done} {file}: account {account.name}, {account.kind}, scope {account.scope.value}; state goes to {home}")
     print("\n".join(_next(account, home)))
+
+
+def _text_of(file: Path, home: Path) -> str | None:
+    """What is set already, None if nothing is. Raises ``PolicyError`` for settings that are refused: nothing is added to those."""
+    from qtkit.settings import Settings
+
+    if not file.exists():
+        return None
+    Settings.load(home, environ={})
+    return file.read_text()
+
+
+def _refuse_taken(file: Path, before: str, name: str) -> None:
+    """Raise ``PolicyError`` for a name that the file has, or a file that a section cannot be added to."""
+    import tomllib
+
+    from qtkit.core.model import PolicyError
+
+    if name in tomllib.loads(before).get("accounts", {}):
+        raise PolicyError(f"{file}: account {name} is there already, and is not overwritten; give the new one another name")
+    try:
+        tomllib.loads(f"{before}\n[accounts.{name}]\n")
+    except tomllib.TOMLDecodeError:
+        raise PolicyError(
+            f"{file}: accounts is written in one line there; write each as a section [accounts.NAME], then say it again"
+        ) from None
 
 
 def _places() -> tuple[Path, Path]:
@@ -78,7 +106,12 @@ def _account(name: str, kind: str, keys: str) -> "Account":
     return Account(name=name, kind=kinds[kind], keys=sources.get(keys))
 
 
-def _text(account: "Account") -> str:
+def _below(before: str, account: "Account") -> str:
+    """What is written after the text of a file, whose last line may not have ended."""
+    return ("" if not before or before.endswith("\n") else "\n") + ("\n" if before else "") + _section(account)
+
+
+def _section(account: "Account") -> str:
     rows = [("kind", f'"{account.kind}"', KINDS[account.kind])]
     if account.keys:
         rows.append(("keys", f'"{account.keys}"', f"{SOURCES[account.keys]}; a key never stands in this file"))
@@ -86,14 +119,13 @@ def _text(account: "Account") -> str:
         rows.append(("scope", '"watch"', "sends nothing; guard and full need a proof first: `qtkit canary`"))
     if account.kind == "live":
         rows.append(("symbols", "[]", 'where something may be sent one day, such as ["BTCUSDT"]'))
-    head = "# Settings of qtkit. `qtkit config show` lists all there are, with their values and where they come from."
-    tag = f'desk = "{_tag()}"      # marks the orders of this home, of no other; never change it while any rest'
-    return "\n".join([head, tag, "", f"[accounts.{account.name}]", *(f"{f'{key} = {value}':<18} # {why}" for key, value, why in rows), ""])
+    return "\n".join([f"[accounts.{account.name}]", *(f"{f'{key} = {value}':<18} # {why}" for key, value, why in rows), ""])
 
 
 def _tag() -> str:
     """Four letters and digits by chance: two desks that meet on one account by two keys of it stand back from each other's orders."""
-    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(4))
+    tag = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(4))
+    return f'desk = "{tag}"      # marks the orders of this home, of no other; never change it while any rest'
 
 
 def _next(account: "Account", home: Path) -> list[str]:

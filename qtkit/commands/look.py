@@ -18,26 +18,83 @@ if TYPE_CHECKING:
 ANSWER_WITHIN_S = 8.0
 SECONDS = {"m": 60, "h": 3_600, "d": 86_400}
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-ACCOUNT = Annotated[str, typer.Option(help="Account of qtkit.toml.")]
+_WHICH = "Account of qtkit.toml; default: the only one, else paper."
 
 
-def check(account: ACCOUNT = "paper", as_json: JSON = False) -> None:
+def _meant(account: str) -> str:
+    from qtkit.settings import meant
+
+    return meant(account)
+
+
+NAMED = Annotated[str, typer.Option(help=_WHICH)]
+"""The account as it was typed, empty if it was not."""
+ACCOUNT = Annotated[str, typer.Option(help=_WHICH, callback=_meant)]
+"""The account that is meant."""
+
+
+def check(
+    account: NAMED = "",
+    everything: Annotated[bool, typer.Option("--all", help="Every account of qtkit.toml, one after another; the worst counts.")] = False,
+    as_json: JSON = False,
+) -> None:
     """Show what is open and what covers it. Exit status 0: all covered and a desk passes in time; 1: a gap, or nobody watches.
 
     Asks the running desk; without one it reads the exchange itself and says so.
 
-    Examples: `qtkit check`, `qtkit check --json | jq .sentence`, `qtkit check || mail -s "not covered" me@example.com`
+    Examples: `qtkit check`, `qtkit check --json | jq .sentence`, `qtkit check --all || mail -s "not covered" me@example.com`
     """
     from qtkit import show
 
-    it = asyncio.run(ledger_now(account))
-    bad = it.has_gap or it.late() is not None
+    if everything:
+        if account:
+            raise typer.BadParameter("say --account NAME or --all", param_hint="--all")
+        raise typer.Exit(0 if _check_all(as_json) else 1)
+    it = asyncio.run(ledger_now(_meant(account)))
     if as_json:
-        print(json.dumps({"sentence": it.sentence, "ok": not bad, "late": it.late(), **asdict(it)}, indent=1))
+        print(json.dumps(_row(it), indent=1))
     else:
         show.ledger(it)
     say(it.access, as_json)
-    raise typer.Exit(1 if bad else 0)
+    raise typer.Exit(0 if _is_well(it) else 1)
+
+
+def _is_well(it: "Ledger") -> bool:
+    return not it.has_gap and it.late() is None
+
+
+def _row(it: "Ledger") -> dict[str, object]:
+    return {"sentence": it.sentence, "ok": _is_well(it), "late": it.late(), **asdict(it)}
+
+
+def _check_all(as_json: bool) -> bool:
+    """Show every account, also those behind one that cannot be looked at. True if all is well with all."""
+    from qtkit import show
+    from qtkit.core.model import PolicyError
+    from qtkit.core.names import of_account
+    from qtkit.settings import Settings
+    from qtkit.store.codec import CorruptRecord
+    from qtkit.store.disk import StoreError
+    from qtkit.venue.gateway import GatewayError
+
+    rows: list[dict[str, object]] = []
+    for name in sorted(Settings.load().accounts):
+        try:
+            it = asyncio.run(ledger_now(name))
+            rows.append(_row(it))
+        except (PolicyError, GatewayError, StoreError, CorruptRecord, OSError) as error:
+            rows.append({"account": name, "sentence": of_account(str(error), name), "ok": False})
+            it = None
+        if not as_json:
+            print(f"{'' if len(rows) == 1 else chr(10)}account {name}", flush=True)
+            if it is None:
+                print(rows[-1]["sentence"])
+            else:
+                show.ledger(it)
+                say(it.access, as_json)
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    return all(row["ok"] for row in rows)
 
 
 def say(access: str, as_json: bool) -> None:
@@ -76,7 +133,7 @@ async def ledger_now(account: str) -> "Ledger":
         return await looking.ledger()
 
 
-def preview(account: ACCOUNT = "paper", as_json: JSON = False) -> None:
+def preview(account: ACCOUNT = "", as_json: JSON = False) -> None:
     """Show what the next pass would create, keep, replace and cancel. Sends nothing.
 
     Examples: `qtkit preview`, `qtkit preview --json`
@@ -113,7 +170,7 @@ async def steps_now(account: str) -> "tuple[tuple[Step, ...], str]":
 def plan(
     symbol: Annotated[str, typer.Argument(help="As the exchange writes it, BTCUSDT.")],
     side: Annotated[str, typer.Option(help="long or short, where both are open (hedge mode).")] = "",
-    account: ACCOUNT = "paper",
+    account: ACCOUNT = "",
     as_json: JSON = False,
 ) -> None:
     """Show a position's exit plan leg by leg. Price, distance from the entry, size and money; the stop as planned and as it is now.

@@ -22,7 +22,7 @@ def adopt(
     symbol: SYMBOL,
     scope: Annotated[str, typer.Option(help="How far the desk goes there: watch, guard or full; default: as far as the account.")] = "",
     yes: YES = False,
-    account: ACCOUNT = "paper",
+    account: ACCOUNT = "",
     as_json: JSON = False,
 ) -> None:
     """Take a symbol over, whoever trades it, in this scope; it stays so until it is released or adopted otherwise.
@@ -59,7 +59,7 @@ def release(
     span: Annotated[str, typer.Option("--for", help="For how long: 30m, 2h, 1d; then the desk comes back.")] = "2h",
     reason: Annotated[str, typer.Option(help="Why, for the journal and for `qtkit check`.")] = "",
     yes: YES = False,
-    account: ACCOUNT = "paper",
+    account: ACCOUNT = "",
     as_json: JSON = False,
 ) -> None:
     """Hands off a symbol for a while: nothing is placed, moved or closed there. `qtkit check` lists it until it is over.
@@ -83,7 +83,7 @@ def change(
     loosen: Annotated[bool, typer.Option("--loosen", help="Let the stop go further away; needs --reason.")] = False,
     reason: Annotated[str, typer.Option(help="Why, for the journal.")] = "",
     yes: YES = False,
-    account: ACCOUNT = "paper",
+    account: ACCOUNT = "",
     as_json: JSON = False,
 ) -> None:
     """Set a position's stop, or plan it anew. Shows what it comes to and asks.
@@ -105,7 +105,7 @@ def change(
 def pause(
     reason: Annotated[str, typer.Option(help="Why, for the journal and for `qtkit check`.")] = "",
     yes: YES = False,
-    account: ACCOUNT = "paper",
+    account: ACCOUNT = "",
     as_json: JSON = False,
 ) -> None:
     """Take nothing new on: no entries, no adoptions. What is held goes on being protected, trailed and closed by its plan.
@@ -117,7 +117,7 @@ def pause(
     _carry_out(Pause(reason=reason), account, yes, as_json)
 
 
-def resume(yes: YES = False, account: ACCOUNT = "paper", as_json: JSON = False) -> None:
+def resume(yes: YES = False, account: ACCOUNT = "", as_json: JSON = False) -> None:
     """Take new positions on again, those that came meanwhile too.
 
     Examples: `qtkit resume`

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from qtkit.core.model import PolicyError
+
 DEFAULT_ACCOUNT = "paper"
 _OF_AN_ACCOUNT = frozenset(
     "desk check preview plan signal flatten adopt release set pause resume doctor canary disarm hindsight".split()
@@ -25,8 +27,21 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return ranked[0][1]
 
 
+def default_account(known: Iterable[str]) -> str:
+    """The account that is meant where none is named: `paper`, else the only one. Raises ``PolicyError`` naming all if there are several."""
+    names = sorted(known)
+    if DEFAULT_ACCOUNT in names:
+        return DEFAULT_ACCOUNT
+    if len(names) != 1:
+        raise PolicyError(f"several accounts are set, and none is called {DEFAULT_ACCOUNT}; say which with --account: {', '.join(names)}")
+    return names[0]
+
+
 def of_account(text: str, account: str) -> str:
-    """The text, the commands that it advises (between backquotes) completed for an account that is not the default one."""
+    """The text, the commands that it advises (between backquotes) completed by the account's name, so that they mean it wherever typed.
+
+    Only of `paper` the name is left out: where there is an account of that name, it is the one that ``default_account`` means.
+    """
     if account == DEFAULT_ACCOUNT:
         return text
     parts = text.split("`")

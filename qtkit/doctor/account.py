@@ -117,7 +117,7 @@ def key_rights(facts: AccountFacts, account: Account, keys: Keys | Unread) -> Fi
         return fine(name, told)
     if None in (rights.withdraw, rights.transfer):
         return look(name, f"{told}; whether it can empty the account is not told", f"look at its rights in {api}")
-    if rights.ip_restricted is not True:
+    if rights.ip_restricted is not True and (rights.ip_restricted, rights.trade) != (None, False):
         return look(name, f"{told}; whoever gets it can use it", f"bind it to this computer's address in {api}")
     if account.scope is Scope.WATCH and rights.trade:
         return look(name, f"{told}; scope watch sends nothing", f"make a key without Enable Futures in {api}: it suffices for looking")

@@ -12,7 +12,7 @@ from typing import Any
 from qtkit.account import Account
 from qtkit.apply import wall_ms
 from qtkit.core.model import Instrument, PolicyError, Scope
-from qtkit.core.names import of_account
+from qtkit.core.names import DEFAULT_ACCOUNT, of_account
 from qtkit.core.plan import ExitPlan
 from qtkit.desk import VENUE, gateway_of, read_heartbeat, traits_of
 from qtkit.doctor import account as accounts
@@ -54,11 +54,12 @@ class Examination:
         return f"account {self.account}{what}: {count(len(self.findings), 'finding')}, {told}"
 
 
-async def examine(name: str = "paper", limits: Limits | None = None) -> Examination:
+async def examine(name: str = "", limits: Limits | None = None) -> Examination:
     """Look at everything about an account. Raises ``PolicyError`` for an account that the settings do not name."""
     limits = limits or Limits()
     paths, now_ms = Paths(home()), wall_ms()
     setup = set_up(name, paths)
+    name = setup.account.name if isinstance(setup.account, Account) else name or DEFAULT_ACCOUNT
     knocked, facts = await _outside(setup, limits)
     journal = stores.read_journal(paths.of(name).journal, name)
     register = stores.read_register(paths.register, name, now_ms)
@@ -95,7 +96,7 @@ async def _outside(setup: Setup, limits: Limits) -> tuple[knock.Knock | Unread, 
     """One request without a key, and if it is answered and the minute is not used up, everything that needs one."""
     if isinstance(setup.account, Unread):
         return UNSET, accounts.nothing(UNSET)
-    knocked = await knock.knock(setup.account.base_url)
+    knocked = await knock.knock(setup.account)
     if isinstance(knocked, Unread):
         return knocked, accounts.nothing(knock.NO_ANSWER)
     if knock.is_crowded(knocked, limits):
@@ -113,9 +114,8 @@ def _of_exchange(
     setup: Setup, knocked: knock.Knock | Unread, facts: accounts.AccountFacts, plans: tuple[ExitPlan, ...], limits: Limits, now_ms: int
 ) -> tuple[Finding, ...]:
     account = setup.account if isinstance(setup.account, Account) else Account()
-    near = not account.real or account.rehearsal
-    start = "`qtkit paper` starts a paper exchange there" if near else "check the network, and the exchange's status page"
-    most = (account.traits or traits_of(VENUE)).max_conditional
+    start = "`qtkit paper` starts a paper exchange there" if account.on_paper else "check the network, and the exchange's status page"
+    most = (account.traits or traits_of(account.venue)).max_conditional
     return (
         knock.exchange(knocked, start) if knocked is not UNSET else unread("exchange", UNSET),
         knock.clock(knocked, limits),
@@ -123,7 +123,7 @@ def _of_exchange(
         accounts.position_mode(facts, plans),
         accounts.margin_mode(facts, account),
         accounts.filters(facts, plans, limits, now_ms),
-        knock.weight(knocked, limits, setup.settings.budget_share_bps),
+        *([knock.weight(knocked, limits, setup.settings.budget_share_bps)] if account.venue == VENUE else []),
         accounts.order_slots(facts, limits, most),
     )
 

@@ -1,34 +1,74 @@
 """The exchange's clock and request counter, asked without a key: one request, before anything else is asked."""
 
+import asyncio
 import os
 import time
 from dataclasses import dataclass
 
-from qtkit.doctor.finding import Finding, Limits, Unread, fine, graded, unread, wrong
+from qtkit.account import Account
+from qtkit.desk import VENUE, gateway_of
+from qtkit.doctor.finding import Finding, Limits, Unread, fine, graded, look, unread, wrong
+from qtkit.home import Secret
+from qtkit.keys import Keys
+from qtkit.settings import Settings
 from qtkit.venue.budget import WEIGHT_A_MINUTE
+from qtkit.venue.ccxt_unified import CcxtUnifiedGateway
+from qtkit.venue.gateway import Unavailable
 
 CLOCK = "/fapi/v1/time"  # Binance USD-M, weight 1; every answer carries the address's counter
 COUNTER = "X-MBX-USED-WEIGHT-1M"
 WITHIN_S = 4.0
 NO_ANSWER = Unread(why="the exchange does not tell it")
+NOBODY = Keys("-", Secret("-:-"))  # what is asked here needs no key; a passphrase is written behind a colon
+TOLD = 160  # characters of a client's own words: they may hold a whole page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knock:
     """An answer: how far this computer's clock is ahead (negative: behind), its round trip, and the weight used by this address.
 
-    Times in ms. ``ahead_ms`` is None where the exchange sent us away (banned) instead of the time, ``used`` where it did not count.
+    Times in ms. ``ahead_ms`` is None where the exchange told no time: it sent us away (banned), or has no call for it. ``used`` is None
+    where it did not count.
     """
 
     url: str
     ahead_ms: int | None
     round_trip_ms: int
-    used: int | None
-    status: int
+    used: int | None = None
+    status: int = 200
+    venue: str = VENUE
 
 
-async def knock(url: str) -> Knock | Unread:
-    """Ask the exchange at ``url`` for its time; ``Unread`` if nobody answers as an exchange does."""
+async def knock(account: Account) -> Knock | Unread:
+    """Ask the exchange of an account for its time; ``Unread`` if nobody answers as that exchange does."""
+    if account.venue == VENUE:
+        return await _knock_binance(account.base_url)
+    gateway = gateway_of(account, NOBODY, Settings(), writes=False)
+    assert isinstance(gateway, CcxtUnifiedGateway)
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            return await _knock_unified(gateway, account)
+    except Unavailable as error:
+        return Unread(why=f"{account.base_url} does not answer as an exchange: {' '.join(str(error).split())[:TOLD]}")
+    except TimeoutError:
+        return Unread(why=f"{account.base_url} does not answer as an exchange: no answer in time")
+    finally:
+        await gateway.close()
+
+
+async def _knock_unified(gateway: CcxtUnifiedGateway, account: Account) -> Knock:
+    """An exchange that tells no time is known by its trading rules."""
+    began = time.monotonic()
+    server = await gateway.time_ms()
+    if server is None:
+        await gateway.load()
+    here_ms, took_ms = time.time_ns() // 1_000_000, int((time.monotonic() - began) * 1000)
+    ahead_ms = None if server is None else here_ms - took_ms // 2 - server
+    return Knock(url=account.base_url, ahead_ms=ahead_ms, round_trip_ms=took_ms, venue=account.venue)
+
+
+async def _knock_binance(url: str) -> Knock | Unread:
+    """As it comes, without the client: its counter and its ban stand beside the answer."""
     import aiohttp
 
     began = time.monotonic()
@@ -70,6 +110,8 @@ def exchange(fact: Knock | Unread, remedy: str) -> Finding:
 def clock(fact: Knock | Unread, limits: Limits) -> Finding:
     """Is this computer's clock the exchange's. Half the round trip is what the measurement may be wrong by."""
     name = "clock"
+    if isinstance(fact, Knock) and fact.ahead_ms is None and fact.status == 200:
+        return look(name, f"not known: {fact.venue} does not tell its time", "`timedatectl` says whether this clock is set by the network")
     if isinstance(fact, Unread) or fact.ahead_ms is None:
         return unread(name, NO_ANSWER)
     within = fact.round_trip_ms // 2

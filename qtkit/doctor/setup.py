@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from qtkit.account import Account
 from qtkit.core.model import ONE, Instrument, PolicyError, Scope
 from qtkit.core.names import suggestion
-from qtkit.desk import identity
+from qtkit.desk import account_of, identity
 from qtkit.doctor import process
 from qtkit.doctor.finding import Finding, Unread, age, count, fine, look, told_by, unread, wrong
 from qtkit.home import Paths
@@ -39,10 +39,7 @@ def set_up(name: str, paths: Paths) -> Setup:
         settings = Settings.load(paths.home)
     except PolicyError as error:
         return Setup(settings=Settings(), account=Unread(why=str(error)), keys=UNSET, owner=UNSET)
-    if name not in settings.accounts:
-        raise PolicyError(f"there is no account '{name}': {suggestion(name, settings.accounts)}")
-    account = settings.accounts[name]
-    return _with_keys(settings, account, paths)
+    return _with_keys(settings, account_of(settings, name), paths)
 
 
 def _with_keys(settings: Settings, account: Account, paths: Paths) -> Setup:

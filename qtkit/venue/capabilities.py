@@ -91,7 +91,7 @@ class Capabilities:
                 f"{self.venue} keeps only 128 bits of an order id, so the desk could not tell its own orders from others': "
                 "nothing is written there, use scope watch"
             )
-        return f"no canary has proven orders on {self.venue} yet, so nothing is written there: use scope watch"
+        return f"the canary exists for Binance only so far, so {self.venue} can be looked at only: use scope watch"
 
 
 def _documented(source: str) -> Evidence:

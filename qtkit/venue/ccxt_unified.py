@@ -73,16 +73,24 @@ class CcxtUnifiedGateway:
 
     async def start(self) -> None:
         """Measure the clock, load the contracts and, where an account has one mode, the position mode."""
-        if self._reader.client.has.get("fetchTime"):
-            sent = self._reader.client.milliseconds()
-            server = (await self._reader.read("fetch_time"))[0]
-            self._offset_ms = int(server) - (sent + self._reader.client.milliseconds()) // 2
+        sent = self._reader.client.milliseconds()
+        if (server := await self.time_ms()) is not None:
+            self._offset_ms = server - (sent + self._reader.client.milliseconds()) // 2
             self._reader.client.options["timeDifference"] = -self._offset_ms  # ccxt's sign of it; it dates what is signed
         if self.venue == "bitget":
             await self._refuse_unified_account()
-        await self._load()
+        await self.load()
         if self.venue == "okx":
             self._hedge = bool((await self._reader.read("fetch_position_mode"))[0]["hedged"])
+
+    async def time_ms(self) -> int | None:
+        """The exchange's time, asked without a key; None where it has no call for that (Kraken)."""
+        if not self._reader.client.has.get("fetchTime"):
+            return None
+        server, _ = await self._reader.read("fetch_time")
+        if not isinstance(server, int):
+            raise Unavailable(f"{self.venue}: fetch_time was answered without a time")
+        return server
 
     async def close(self) -> None:
         """Release the sockets. Resting orders stay."""
@@ -106,7 +114,8 @@ class CcxtUnifiedGateway:
             await self._reader.read("privateUtaGetV3AccountSettings")
             raise PolicyError("this is a unified account of Bitget, which this version cannot read: only classic accounts")
 
-    async def _load(self) -> None:
+    async def load(self) -> None:
+        """Read the contracts, which needs no key. Raises ``Unavailable`` if none came."""
         markets, _ = await self._reader.read("load_markets", True)
         found: dict[str, Listed] = {}
         others = set()
@@ -118,6 +127,8 @@ class CcxtUnifiedGateway:
                 continue
             with contextlib.suppress(WireError, KeyError):  # a contract without a grid is not traded here; held, it fails the reading
                 found[market["symbol"]] = unified_rows.listed(self.venue, market)
+        if not found:
+            raise Unavailable(f"{self.venue}: load_markets was answered without a contract")
         self._contracts, self._others = MappingProxyType(found), frozenset(others)
         self._instruments = MappingProxyType({contract.name: contract.rules for contract in found.values()})
 
@@ -303,7 +314,7 @@ class CcxtUnifiedGateway:
         if name in self._others:
             raise Unavailable(f"{self.venue} holds {name}, a coin-margined contract: its risk cannot be counted by this version")
         if name not in self._contracts:
-            await self._load()
+            await self.load()
         if name not in self._contracts:
             raise Unavailable(f"{self.venue} gives no readable trading rules for {name}")
         return self._contracts[str(name)]
