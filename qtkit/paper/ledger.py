@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from qtkit.core.matching import fee, funding, notional, taker_price
+from qtkit.core.matching import fee, funding, notional
 from qtkit.core.model import E8, ONE, OrderKind, OrderSide, OrderStatus, Ticks, TriggerBy
 from qtkit.paper import margin
 from qtkit.paper.account import Account, Leg
@@ -97,9 +97,10 @@ class Ledger(ABC):
 
     # fills
 
-    def _taker_price(self, market: Market, side: OrderSide) -> int:
-        half = self.rules.half_spread_ticks * market.tick
-        return taker_price(market.last, side, tick=market.tick, half_spread=half, slippage=self.rules.slippage)
+    def _taker_price(self, market: Market, side: OrderSide, quantity: int = 0) -> int:
+        """The best price of the far side, or what a quantity costs there on average, rounded against the taker."""
+        ladder = market.ladder(side, self.now_ms)
+        return ladder.average(quantity, market.tick) if quantity else ladder.quote()[0]
 
     def _income(self, account: Account, symbol: str, kind: IncomeKind, amount: int, trade_id: int = 0) -> None:
         account.credit(kind, amount)
@@ -268,7 +269,7 @@ class Ledger(ABC):
             origin=OrderKind.LIMIT,
             time_in_force=TimeInForce.IOC,
             quantity=E8(abs(leg.amount)),
-            price=E8(self._taker_price(market, side)),
+            price=E8(self._taker_price(market, side, abs(leg.amount))),
             reduce_only=False,
             created_ms=self.now_ms,
             updated_ms=self.now_ms,
@@ -276,6 +277,7 @@ class Ledger(ABC):
         account.orders[order_id] = row
         account.order_ids[row.client_id] = order_id
         self._tell(OrderUpdate(account=account.name, order=row, execution=Execution.NEW, trade=None, at_ms=self.now_ms))
+        market.eat(side, row.quantity, self.now_ms)
         self._fill(account, row, row.quantity, row.price, maker=False, liquidation=True)
         return account.trades[-1].realised
 

@@ -7,11 +7,12 @@ Evidence marks: [doc] Binance's documents or change log, [cap] captured from pro
 from dataclasses import dataclass
 
 from qtkit.core.model import Bps
+from qtkit.paper.liquidity import Liquidity
 from qtkit.paper.rows import AlgoStatus, TimeInForce
 
 _CALLBACK_MAX = Bps(2000)
 _CALLBACK_STEP = Bps(10)
-_SLIPPAGE = Bps(1)
+_LIQUIDITY = Liquidity()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +39,9 @@ class Rules:
         reduce_only_failure: state of a reduce-only conditional that finds no position at its trigger. [inferred: REJECTED]
         close_position_tif: text of timeInForce of close-position orders. [doc: GTE_GTC; samples show GTC]
         algo_read_lag_ms: a new conditional order is neither listed nor found by id for this long. [com, default 0]
-        half_spread_ticks: the book is last -/+ this many ticks. [inferred]
-        slippage: further loss of every taker fill, bps of the price, rounded up to the next tick. [inferred]
-        take_bound: a market order whose price lies beyond ``market_take_bound`` of the mark is refused with -4131, or its
-            child expires at a trigger. [doc]
+        liquidity: the book of every symbol that got none of its own (``Exchange.set_liquidity``).
+        take_bound: a market order is refused with -4131 if the best price lies beyond ``market_take_bound`` of the mark, its child
+            rejected at a trigger; one that reaches the bound fills up to it and the rest of it is EXPIRED. [doc: both]
         liquidation_first: when one price reaches both a stop and the liquidation, the liquidation wins. [inferred, on: the worse case]
         funding_hours: hours between two fundings where ``set_funding`` did not say otherwise. [doc: 8, 4 or 1]
     """
@@ -61,8 +61,7 @@ class Rules:
     reduce_only_failure: AlgoStatus = AlgoStatus.REJECTED
     close_position_tif: TimeInForce = TimeInForce.GTE_GTC
     algo_read_lag_ms: int = 0
-    half_spread_ticks: int = 1
-    slippage: Bps = _SLIPPAGE
+    liquidity: Liquidity = _LIQUIDITY
     take_bound: bool = True
     liquidation_first: bool = True
     funding_hours: int = 8

@@ -129,13 +129,16 @@ async def test_slippage_is_learnt_from_the_desks_own_fills(home: Path, side: Sid
 
 @given(
     side=st.sampled_from(SIDES), symbol=st.sampled_from(sorted(PRICES)), profit=st.integers(-3, 9),
-    stops=st.lists(st.tuples(st.integers(10, 250), st.integers(1, 80)), min_size=1, max_size=4),
+    stops=st.lists(st.tuples(st.integers(10, 250), st.integers(5, 80)), min_size=1, max_size=4),
 )  # fmt: skip
 @settings(max_examples=40)
 def test_whatever_stops_rest_the_exchange_takes_no_more_than_is_modelled(
     side: Side, symbol: str, profit: int, stops: list[tuple[int, int]]
 ) -> None:
-    """Up to four stops of any size, in profit and in loss: what they close, the engine closes, and within the slippage for that money."""
+    """Up to four stops of any size, in profit and in loss: what they close, the engine closes, and within the slippage for that money.
+
+    A short of which less is closed is liquidated at the end of the walk, which is just beyond the liquidation of all of it.
+    """
     world, rules = World(), World().exchange.facts[symbol].instrument
     lots = int(Decimal(20_000) / Decimal(PRICES[symbol]) * ONE / rules.lot)
     world.stranger(symbol, side, str(Decimal(lots * rules.lot) / ONE))
