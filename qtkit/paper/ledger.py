@@ -277,7 +277,7 @@ class Ledger(ABC):
         account.orders[order_id] = row
         account.order_ids[row.client_id] = order_id
         self._tell(OrderUpdate(account=account.name, order=row, execution=Execution.NEW, trade=None, at_ms=self.now_ms))
-        market.eat(side, row.quantity, self.now_ms)
+        market.take(side, row.quantity, market.take_limit(side, bounded=False), self.now_ms)
         self._fill(account, row, row.quantity, row.price, maker=False, liquidation=True)
         return account.trades[-1].realised
 

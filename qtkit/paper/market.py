@@ -119,10 +119,13 @@ class Market:
         eaten = still_eaten(quantity, now_ms - at_ms, self.liquidity.recovery_ms, lot) if quantity else 0
         return ladder(self.liquidity, side, self.last, tick=self.tick, lot=lot, eaten=eaten)
 
-    def eat(self, side: OrderSide, quantity: int, now_ms: int) -> None:
-        """A taker of this side took so much: it is missing until the book has recovered."""
-        if self.liquidity.depth is not None:
-            self.eaten[side] = self.ladder(side, now_ms).eaten + quantity, now_ms
+    def take(self, side: OrderSide, quantity: int, limit: int, now_ms: int) -> list[tuple[E8, E8]]:
+        """Sweep the book up to a limit price: (price, quantity) of the fills. What they took is missing until the book has recovered."""
+        ladder = self.ladder(side, now_ms)
+        fills = ladder.sweep(quantity, limit)
+        if fills and self.liquidity.depth is not None:
+            self.eaten[side] = ladder.eaten + sum(held for _, held in fills), now_ms
+        return fills
 
     def brought(self, side: OrderSide, limit: int) -> int:
         """How much of a resting order the present price fills."""

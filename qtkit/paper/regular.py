@@ -177,16 +177,14 @@ class RegularBook(Ledger):
 
     def _require_postable(self, market: Market, row: OrderRow) -> None:
         """What time in force and the take bound forbid: -4131, -5021, -5022."""
-        price = self._taker_price(market, row.side)
         if row.kind is OrderKind.MARKET:
+            price = self._taker_price(market, row.side)
             if self.rules.take_bound and gap_exceeds(price, market.mark, market.facts.market_take_bound):
                 raise ExchangeError(-4131, "The counterparty's best price does not meet the PERCENT_PRICE filter limit.")
             return
-        crosses = self._crosses(market, row)
-        if row.time_in_force is TimeInForce.GTX and crosses:
+        if row.time_in_force is TimeInForce.GTX and self._crosses(market, row):
             raise ExchangeError(-5022, "Due to the order could not be executed as maker, the Post Only order will be rejected.")
-        held = market.ladder(row.side, self.now_ms).within(row.price)
-        if row.time_in_force is TimeInForce.FOK and held < row.remaining:
+        if row.time_in_force is TimeInForce.FOK and market.ladder(row.side, self.now_ms).within(row.price) < row.remaining:
             raise ExchangeError(-5021, "Due to the order could not be filled immediately, the FOK order has been rejected.")
 
     def _require_margin(self, account: Account, market: Market, row: OrderRow, held: OrderRow | None = None) -> None:
@@ -225,16 +223,11 @@ class RegularBook(Ledger):
 
     def _match(self, account: Account, market: Market, row: OrderRow) -> OrderRow:
         rest = row.time_in_force not in (TimeInForce.IOC, TimeInForce.FOK)
-        if self._crosses(market, row):
-            return self._take(account, market, row, row.price, rest=rest)
-        if not rest:
-            return self._close_order(account, row, OrderStatus.EXPIRED)
-        return self._rest(account, market, row)
+        return self._take(account, market, row, row.price, rest=rest)
 
     def _take(self, account: Account, market: Market, row: OrderRow, limit: int, *, rest: bool) -> OrderRow:
         """Sweep what the book holds up to the limit, a trade for each level; the remainder rests or expires."""
-        for price, quantity in market.ladder(row.side, self.now_ms).sweep(row.remaining, limit):
-            market.eat(row.side, quantity, self.now_ms)
+        for price, quantity in market.take(row.side, row.remaining, limit, self.now_ms):
             row = self._fill(account, row, quantity, price, maker=False)
         if row.status.terminal:
             return row
