@@ -157,12 +157,12 @@ def test_inside_the_spread_an_order_rests_and_is_filled_by_a_trade_through_it(si
 
 @SIDES
 def test_a_gap_through_a_resting_order_brings_more(side: Side) -> None:
-    world = book(side, replace(STEPS, queue_ticks=0, step=9_000))
-    near, far = world.limit(side.opening, world.away(-1), 0.5), world.limit(side.opening, world.away(-1.01), 0.5)
-    world.price(world.away(-1.01))  # 98,990 and 101,010: 10,000 USDT are 0.101 and 0.099 there, 20,000 are 0.202 and 0.198
-    one = money(0.1 + side.sign * 0.001)
-    assert world.order(far).executed == one, "what stands at the best price"
-    assert world.order(near).executed == one + money(0.2 + side.sign * 0.002), "and on the level between the price and the limit"
+    world = book(side, replace(STEPS, queue_ticks=0))
+    near, far = world.limit(side.opening, world.away(-1), 0.5), world.limit(side.opening, world.away(-1.015), 0.5)
+    world.price(world.away(-1.015))  # 98,985 and 101,015; the next level is 9.9 and 10.2 away, rounded up from 9.8985 and 10.1015
+    top, level = {Side.LONG: (0.101, 0.202), Side.SHORT: (0.098, 0.199)}[side]
+    assert world.order(far).executed == money(top), "what stands at the best price"
+    assert world.order(near).executed == money(top) + money(level), "and on the level between the price and the limit"
     world.price(world.away(-1.02))
     assert world.order(near).status is OrderStatus.FILLED
 

@@ -27,7 +27,7 @@ def test_values_are_told_in_units_of_people() -> None:
     row = json.loads(market_file.written({"BTCUSDT": Liquidity()}, {}))["symbols"]["BTCUSDT"]
     assert row == {
         "half_spread_ticks": "1", "half_spread_bps": "1", "depth": "100000", "step_bps": "1", "level": "25000",
-        "recovery_ms": "1000", "queue_ticks": "1",
+        "recovery_ms": "5000", "queue_ticks": "1",
     }  # fmt: skip
 
 
