@@ -111,7 +111,8 @@ def fit_table(fits: Sequence[Fit]) -> Table:
     """The parameters, and how well they foretell."""
     rows = [
         {
-            "symbol": fit.symbol, "half spread": f"{fit.half_bps:.3f}", "depth": f"{(fit.book.depth or 0) // ONE:,}",
+            "symbol": fit.symbol, "half spread": f"{fit.half_bps:.3f}", "quoted": f"{fit.quoted:,.0f}",
+            "depth": f"{(fit.book.depth or 0) // ONE:,}",
             "a bp more": f"{fit.per_bp:,.0f}", "recovery": "over 5 s" if fit.back_ms is None else f"{fit.back_ms} ms",
             "sweeps": f"{fit.sweeps:,}", "paid": f"{fit.paid:.3f}", "off": f"{fit.error_in:.3f}",
             "at other times": "" if fit.error_out is None else f"{fit.error_out:.3f}", "one cost": f"{fit.error_flat:.3f}",

@@ -27,15 +27,16 @@ _BPS = 10_000
 class Fit:
     """What was found for one symbol.
 
-    ``per_bp`` is the money on each basis point beyond the best price; ``paid`` is the average cost of a USDT swept,
-    the errors are how far the cost by size is off, weighted by money: of the fit on its own data, of each stretch by a fit on the
-    others (None with one stretch), and of one cost for all sizes. ``back_ms``: half of the price move of large sweeps is
-    gone, ``healed_ms``: half of the excess spread is; None: not within the time watched.
+    ``quoted`` is the money that stood at a best price half of the time, ``per_bp`` that on each basis point beyond it; ``paid`` is the
+    average cost of a USDT swept. The errors are how far the cost by size is off, weighted by money: of the fit on its own data, of each
+    stretch by a fit on the others (None with one stretch), and of one cost for all sizes. ``back_ms``: half of the price move of large
+    sweeps is gone, ``healed_ms``: half of the excess spread is; None: not within the time watched.
     """
 
     symbol: str
     book: Liquidity
     half_bps: float
+    quoted: float
     per_bp: float
     back_ms: int | None
     healed_ms: int | None
@@ -85,6 +86,15 @@ def spreads(it: Recording) -> pl.DataFrame:
     rows = wide.group_by("symbol", "ticks").agg(bps=(pl.col("bps") * pl.col("ms")).sum() / pl.col("ms").sum(), ms=pl.col("ms").sum())
     shares = rows.filter(pl.col("ms") > 0).with_columns(share=pl.col("ms") / pl.col("ms").sum().over("symbol"))
     return shares.select("symbol", "ticks", "bps", "share").sort("symbol", "ticks")
+
+
+def quoted(it: Recording, symbol: str) -> float:
+    """The money that stood at a best price, of either side, for half of the time."""
+    following = pl.col("time_ms").shift(-1).over("stretch")
+    stood = it.quotes.filter(pl.col("symbol") == symbol).with_columns(ms=(following - pl.col("time_ms")).fill_null(0))
+    sides = [stood.select("ms", money=pl.col(side) * pl.col(f"{side}_size")) for side in ("bid", "ask")]
+    rows = pl.concat(sides).sort("money").with_columns(part=pl.col("ms").cum_sum() / pl.col("ms").sum())
+    return float(rows.filter(pl.col("part") >= 0.5)["money"][0])
 
 
 def by_size(orders: pl.DataFrame, value: str = "money", *, every: float = 2.0) -> pl.DataFrame:
@@ -182,7 +192,7 @@ def fit(it: Recording, symbol: str, orders: pl.DataFrame, watched: pl.DataFrame)
     book = book_of(half, depth, per_bp, back or HORIZONS_MS[-1])
     stretches, paid = own["stretch"].n_unique(), _by_money(own)
     return Fit(
-        symbol=symbol, book=book, half_bps=half, per_bp=per_bp, back_ms=back,
+        symbol=symbol, book=book, half_bps=half, quoted=quoted(it, symbol), per_bp=per_bp, back_ms=back,
         healed_ms=half_life(seen.select("after_ms", "spread").iter_rows(), rest=2 * half),
         sweeps=own.height, large=own.filter(pl.col("far") >= LARGE_BPS).height, stretches=stretches,
         paid=paid, error_in=error(modelled(own, bare(book))), error_out=error(foretold(own)) if stretches > 1 else None,
@@ -221,7 +231,20 @@ def bare(book: Liquidity) -> Liquidity:
 
 def told(fits: Iterable[Fit]) -> dict[str, dict[str, float | int | None]]:
     """The figures of each symbol for a record: what was counted, what was measured, and the errors."""
-    names = ("half_bps", "per_bp", "back_ms", "healed_ms", "sweeps", "large", "stretches", "paid", "error_in", "error_out", "error_flat")
+    names = (
+        "half_bps",
+        "quoted",
+        "per_bp",
+        "back_ms",
+        "healed_ms",
+        "sweeps",
+        "large",
+        "stretches",
+        "paid",
+        "error_in",
+        "error_out",
+        "error_flat",
+    )
     return {fit.symbol: {name: _rounded(getattr(fit, name)) for name in names} for fit in fits}
 
 

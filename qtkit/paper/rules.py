@@ -41,7 +41,8 @@ class Rules:
         algo_read_lag_ms: a new conditional order is neither listed nor found by id for this long. [com, default 0]
         liquidity: the book of every symbol that got none of its own (``Exchange.set_liquidity``).
         take_bound: a market order is refused with -4131 if the best price lies beyond ``market_take_bound`` of the mark, its child
-            rejected at a trigger; one that reaches the bound fills up to it and the rest of it is EXPIRED. [doc: both]
+            rejected at a trigger; one that reaches the bound fills up to it and its rest is EXPIRED. [doc: the bound, and that a market
+            order which fills in part is EXPIRED; inferred: that it fills up to the bound]
         liquidation_first: when one price reaches both a stop and the liquidation, the liquidation wins. [inferred, on: the worse case]
         funding_hours: hours between two fundings where ``set_funding`` did not say otherwise. [doc: 8, 4 or 1]
     """

@@ -113,6 +113,8 @@ def test_the_spread_is_weighed_by_time() -> None:
     quotes = [QUOTE | {"time_ms": 0}, QUOTE | {"time_ms": 300, "ask": 101.0}, QUOTE | {"time_ms": 400}]
     rows = fitting.spreads(Recording(quotes=pl.DataFrame(quotes), trades=tape((1, 1, 1, "buy")).trades, made=True)).to_dicts()
     assert [(row["ticks"], row["share"]) for row in rows] == [(10, 0.75), (20, 0.25)]
+    quotes[0]["bid_size"] = 10.0
+    assert fitting.quoted(Recording(quotes=pl.DataFrame(quotes), trades=pl.DataFrame(), made=True), "BTCUSDT") == 101
 
 
 # -- places -----------------------------------------------------------------------------------------------------------------------------
@@ -133,6 +135,7 @@ def test_the_real_recording(market_data: Path, tmp_path: Path) -> None:
     btc, eth = fits_of(it)
     assert (btc.sweeps, eth.sweeps) == (12_939, 6_935)
     assert 380_000 < btc.per_bp < 390_000 and 165_000 < eth.per_bp < 175_000
+    assert 4 < btc.quoted / (btc.book.depth or 0) * ONE < 15 and 1.5 < eth.quoted / (eth.book.depth or 0) * ONE < 4
     assert btc.half_bps < 0.02 and eth.half_bps < 0.02 and (btc.back_ms, eth.back_ms) == (None, None)
     for fit in (btc, eth):
         assert fit.error_in < 0.25 * fit.paid and fit.error_out is not None and fit.error_out < 0.6 * fit.error_flat
