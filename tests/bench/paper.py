@@ -227,6 +227,8 @@ def figures(*, symbols: int = 10, count: int = TICKS, sizes: tuple[int, ...] = (
     rows = far_orders(sizes, symbols, count)
     mixes = [mixed(symbols, 1_000, count) for _ in range(3)]
     cost = {size: statistics.median(spent) for size, spent in rows.items()}
+    growth = statistics.median(most / least for least, most in zip(rows[sizes[0]], rows[sizes[-1]], strict=True))
+    quietest = min(rows[sizes[-1]]) / min(rows[sizes[0]])
     found = []
     for size in sizes:
         note = f"{1e9 / cost[size]:,.0f} ticks a second; quietest run {min(rows[size]) / 1e3:.2f} us; median of {REPEATS} x {count:,}"
@@ -235,7 +237,7 @@ def figures(*, symbols: int = 10, count: int = TICKS, sizes: tuple[int, ...] = (
     mix, share = statistics.median(one for one, _ in mixes), statistics.median(one for _, one in mixes)
     return [
         *found,
-        Figure(f"growth, {sizes[0]:,} to {sizes[-1]:,} far orders", cost[sizes[-1]] / cost[sizes[0]], "x", 1.5),
+        Figure(f"growth, {sizes[0]:,} to {sizes[-1]:,} far orders", growth, "x", 1.5, f"median of pairs; quietest {quietest:.2f} x"),
         Figure("a tick, 1,000 far orders and some that trigger", mix / 1e3, "us", 5.0, f"{share:.1%} of ticks; {1e9 / mix:,.0f} a second"),
         Figure("a trigger with its fill", (mix - cost[1_000]) / share / 1e3 if share else 0.0, "us", None, "what such a tick costs more"),
         Figure("all orders asked / index, far orders", quiet[1] / quiet[0], "x", None, f"equal; asking all {quiet[1] / 1e3:.1f} us a tick"),
