@@ -34,6 +34,7 @@ def paper(
     hours: Annotated[float, typer.Option(min=0.02, help="Length of the stretch of --data.")] = 24.0,
     hedge: Annotated[bool, typer.Option("--hedge", help="Hedge mode: a long and a short position in one symbol.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the made prices.")] = 7,
+    market: Annotated[Path | None, typer.Option(help="Books of the symbols: a market.json that `qtkit run slippage` wrote.")] = None,
 ) -> None:
     """Run a paper exchange (Binance USD-M) on this computer. Nothing is kept when it ends.
 
@@ -43,14 +44,15 @@ def paper(
     Examples: `qtkit paper`, `qtkit paper --incident`, `qtkit paper --port 8570 --data bars --window fall --hours 6`
     """
     given = [name.strip().upper() for name in symbols.split(",") if name.strip()]
-    asyncio.run(_run(port, incident, data or [], given, window, hours, hedge, seed))
+    asyncio.run(_run(port, incident, data or [], given, window, hours, hedge, seed, market))
 
 
 async def _run(
-    port: int | None, incident: bool, data: list[Path], symbols: list[str], window: str, hours: float, hedge: bool, seed: int
-) -> None:
+    port: int | None, incident: bool, data: list[Path], symbols: list[str], window: str, hours: float, hedge: bool, seed: int,
+    market: Path | None,
+) -> None:  # fmt: skip
     from qtkit.core.model import E8, ONE
-    from qtkit.paper import scene
+    from qtkit.paper import market_file, scene
     from qtkit.paper.clock import Pump
     from qtkit.paper.exchange import Exchange
     from qtkit.paper.server import PaperServer
@@ -60,10 +62,15 @@ async def _run(
     paths = Paths.here()
     configured = _port_of(Settings.load(paths.home))
     start_ms = time.time_ns() // 1_000_000 // MINUTE_MS * MINUTE_MS
+    books = market_file.read(market) if market else {}
+    if books:
+        print(f"the books of {', '.join(books)} are those of {market}; the others keep the default")
     tape, ticks = _prices(data, symbols, window, hours, seed, start_ms, incident)
     keys = {name: PaperKeys.create(paths.paper_keys(name)) for name in ("paper", scene.STRANGER, READER)}
     exchange = Exchange(seed=seed, start_ms=start_ms)
     account = exchange.open_account("paper", balance=E8(BALANCE * ONE), hedge=hedge)
+    for symbol, book in books.items():
+        exchange.set_liquidity(symbol, book)
     scene.prepare(exchange, tape)
     entries = scene.first_prices(tape, scene.incident_entries()) if data else scene.incident_entries()
     opened = scene.open_incident(exchange, account, entries) if incident else ()

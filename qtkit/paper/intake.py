@@ -9,8 +9,8 @@ from qtkit.paper.route import Desk
 from qtkit.paper.rows import ExchangeError, NewOrder, TimeInForce
 
 LONGEST_WINDOW_MS = 7 * 24 * 3_600_000
-_AT_BID = {"QUEUE": 0, "QUEUE_5": 5, "QUEUE_10": 10, "QUEUE_20": 20}
-_AT_ASK = {"OPPONENT": 0, "OPPONENT_5": 5, "OPPONENT_10": 10, "OPPONENT_20": 20}
+_AT_OWN = {"QUEUE": 1, "QUEUE_5": 5, "QUEUE_10": 10, "QUEUE_20": 20}
+_AT_FAR = {"OPPONENT": 1, "OPPONENT_5": 5, "OPPONENT_10": 10, "OPPONENT_20": 20}
 _T = TypeVar("_T")
 
 
@@ -25,12 +25,14 @@ def matched_price(desk: Desk, params: Params, symbol: str, side: OrderSide) -> E
     match = params.text("priceMatch", "NONE")
     if match == "NONE":
         return e8(params, "price")
-    level = _AT_BID.get(match, _AT_ASK.get(match))
+    level = _AT_OWN.get(match, _AT_FAR.get(match))
     if level is None or params.has("price"):
         raise invalid("priceMatch")
-    book, tick = desk.exchange.book(symbol), desk.facts(symbol).instrument.tick
-    buys_deeper = (match in _AT_ASK) == (side is OrderSide.BUY)
-    return E8(book.ask + level * tick if buys_deeper else book.bid - level * tick)
+    book = desk.exchange.depth(symbol, level)
+    rows = book.asks if (match in _AT_FAR) == (side is OrderSide.BUY) else book.bids
+    if not rows:
+        raise ExchangeError(-4131, "The counterparty's best price does not meet the PERCENT_PRICE filter limit.")
+    return rows[-1][0]  # a book with fewer levels gives its last
 
 
 def new_order(desk: Desk, params: Params) -> NewOrder:

@@ -76,7 +76,7 @@ def _depth(desk: Desk, request: Request) -> object:
     limit = request.params.limit(500, 1_000)
     if limit not in (5, 10, 20, 50, 100, 500, 1_000):
         raise ExchangeError(-4021, f"{limit} is not valid depth limit.")
-    return wire.depth(desk.exchange.book(facts.symbol), facts, limit)
+    return wire.depth(desk.exchange.depth(facts.symbol, limit), facts)
 
 
 def _funding_rate(desk: Desk, request: Request) -> object:

@@ -1,14 +1,14 @@
 """Engine rows -> Binance's JSON of instruments, prices, bars and the market streams.
 
-The tape knows prices, not volume: volumes are 0, the book is one synthetic ladder around the engine's bid and ask, and
-the index price is the mark price.
+The tape knows prices, not volume: volumes are 0, the book is the engine's own (what is shown is what an order gets), and the index
+price is the mark price.
 """
 
 from collections.abc import Mapping
 
 from qtkit.core.model import ONE, TriggerBy
 from qtkit.paper.facts import Facts
-from qtkit.paper.rows import Book, Candle, FundingRow
+from qtkit.paper.rows import Book, Candle, Depth, FundingRow
 from qtkit.paper.wire import Row, decimal, money
 
 MINUTE_MS = 60_000
@@ -161,23 +161,17 @@ def ticker_price(book: Book) -> Row:
 
 def book_ticker(book: Book, facts: Facts) -> Row:
     """One symbol of ticker/bookTicker."""
-    size = _level_size(facts)
+    digits = facts.quantity_precision
     return {
-        "symbol": book.symbol, "bidPrice": decimal(book.bid), "bidQty": size, "askPrice": decimal(book.ask), "askQty": size,
-        "time": book.time_ms, "lastUpdateId": book.time_ms,
+        "symbol": book.symbol, "bidPrice": decimal(book.bid), "bidQty": decimal(book.bid_size, digits),
+        "askPrice": decimal(book.ask), "askQty": decimal(book.ask_size, digits), "time": book.time_ms, "lastUpdateId": book.time_ms,
     }  # fmt: skip
 
 
-def depth(book: Book, facts: Facts, limit: int) -> Row:
-    """Answer of depth: one level a tick."""
-    size, tick = _level_size(facts), facts.instrument.tick
-    bids = [[decimal(book.bid - level * tick), size] for level in range(limit) if book.bid > level * tick]
-    asks = [[decimal(book.ask + level * tick), size] for level in range(limit)]
-    return {"lastUpdateId": book.time_ms, "E": book.time_ms, "T": book.time_ms, "bids": bids, "asks": asks}
-
-
-def _level_size(facts: Facts) -> str:
-    return decimal(facts.instrument.market_max_lots * facts.instrument.lot, facts.quantity_precision)
+def depth(shown: Depth, facts: Facts) -> Row:
+    """Answer of depth."""
+    bids, asks = ([[decimal(price), decimal(size, facts.quantity_precision)] for price, size in rows] for rows in (shown.bids, shown.asks))
+    return {"lastUpdateId": shown.time_ms, "E": shown.time_ms, "T": shown.time_ms, "bids": bids, "asks": asks}
 
 
 def ticker_24h(book: Book, day: tuple[Candle, ...], facts: Facts) -> Row:
@@ -242,10 +236,10 @@ def kline_event(symbol: str, bar: Candle, interval: str, by: TriggerBy, at_ms: i
 
 def book_ticker_event(book: Book, facts: Facts) -> Row:
     """bookTicker."""
-    size = _level_size(facts)
+    digits = facts.quantity_precision
     return {
         "e": "bookTicker", "u": book.time_ms, "E": book.time_ms, "T": book.time_ms, "s": book.symbol,
-        "b": decimal(book.bid), "B": size, "a": decimal(book.ask), "A": size,
+        "b": decimal(book.bid), "B": decimal(book.bid_size, digits), "a": decimal(book.ask), "A": decimal(book.ask_size, digits),
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from qtkit.core.model import E8, ONE, Bar, OrderKind, OrderSide, OrderStatus, Po
 from qtkit.paper.exchange import Exchange, ExchangeError
 from qtkit.paper.facts import FACTS, instrument
 from qtkit.paper.rows import AlgoStatus, ConfigUpdate, Execution, IncomeKind, OrderUpdate
-from tests.paper.engine import BTC, EXACT, SIDES, START, TimeInForce, World, money, refused
+from tests.paper.engine import BTC, EXACT, SIDES, START, TimeInForce, World, money, refused, thin
 
 
 def test_prices_of_the_incident_lie_on_the_grid() -> None:
@@ -114,7 +114,7 @@ def test_time_in_force(side: Side) -> None:
     assert world.limit(side.opening, world.away(-1), time_in_force=TimeInForce.IOC).status is OrderStatus.EXPIRED
     with refused(-5021):
         world.limit(side.opening, world.away(-1), time_in_force=TimeInForce.FOK)
-    world.ex.set_depth(BTC, money(0.05))
+    world.ex.set_liquidity(BTC, thin(5_000))
     with refused(-5021):
         world.limit(side.opening, world.away(1), time_in_force=TimeInForce.FOK)
     part = world.limit(side.opening, world.away(1), time_in_force=TimeInForce.IOC)

@@ -57,7 +57,7 @@ async def test_pro_market_streams() -> None:
         assert (await told(it, client.watch_mark_price(S), 1, "BTCUSDT", "96100", "96105"))["markPrice"] == 96_105
         assert (await told(it, client.watch_ohlcv(S, "1m"), 2, "BTCUSDT", "96200"))[-1][4] == 96_200
         assert (await told(it, client.watch_ticker(S), 3, "BTCUSDT", "96300"))["last"] == 96_300
-        assert (await told(it, client.watch_bids_asks([S]), 4, "BTCUSDT", "96400"))[S]["bid"] == 96_399.9
+        assert (await told(it, client.watch_bids_asks([S]), 4, "BTCUSDT", "96400"))[S]["bid"] == 96_390.2, "a tick and a bp"
         marks = await told(it, client.watch_mark_prices(), 5, "ETHUSDT", "3001")
         assert marks["ETH/USDT:USDT"]["markPrice"] == 3_001
 
