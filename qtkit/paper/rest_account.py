@@ -4,10 +4,11 @@ from qtkit.core.model import E8, PositionSide
 from qtkit.paper import wire_account as wire
 from qtkit.paper import wire_market
 from qtkit.paper.faults import Verb
+from qtkit.paper.intake import span
 from qtkit.paper.limits import Weight
 from qtkit.paper.params import invalid, missing
 from qtkit.paper.route import Desk, Request, Route, Routes, Security, optional_symbol, some_symbols, symbol_of
-from qtkit.paper.rows import PositionRow
+from qtkit.paper.rows import ExchangeError, PositionRow
 from qtkit.paper.signing import WHOLE
 
 SUCCESS = {"code": 200, "msg": "success"}
@@ -67,11 +68,11 @@ def _commission(desk: Desk, request: Request) -> object:
 
 def _income(desk: Desk, request: Request) -> object:
     params = request.params
-    start, end, kind = params.integer("startTime", 0) or 0, params.integer("endTime"), params.text("incomeType")
+    (start, end), kind = span(params), params.text("incomeType")
     rows = [
         row
         for row in desk.exchange.income(request.owner, optional_symbol(desk, request))
-        if start <= row.time_ms and (end is None or row.time_ms <= end) and kind in ("", row.kind.value)
+        if (start is None or start <= row.time_ms) and (end is None or row.time_ms <= end) and kind in ("", row.kind.value)
     ]
     limit = params.limit(100, 1_000)
     return [wire.income(row) for row in (rows[:limit] if params.has("startTime") else rows[-limit:])]
@@ -83,6 +84,23 @@ def _order_limits(desk: Desk, request: Request) -> object:
 
 def _multi_assets(desk: Desk, request: Request) -> object:
     return {"multiAssetsMargin": False}
+
+
+def _set_multi_assets(desk: Desk, request: Request) -> object:
+    """USDT is the only margin here: the mode that is on cannot be set again, the other is not there."""
+    request.params.required("multiAssetsMargin")
+    if request.params.flag("multiAssetsMargin"):
+        raise ExchangeError(-1020, "This operation is not supported.")
+    raise ExchangeError(-4171, "Adjusted asset mode is currently set and does not need to be adjusted repeatedly.")
+
+
+def _fee_burn(desk: Desk, request: Request) -> object:
+    return {"feeBurn": False}
+
+
+def _quantiles(desk: Desk, request: Request) -> object:
+    held = desk.exchange.positions(request.owner, optional_symbol(desk, request))
+    return wire.adl_quantiles(held)
 
 
 def _position_mode(desk: Desk, request: Request) -> object:
@@ -118,6 +136,8 @@ def _position_margin(desk: Desk, request: Request) -> object:
     amount, direction = params.e8("amount"), params.text("type")
     if amount is None:
         raise missing("amount")
+    if amount <= 0:
+        raise ExchangeError(-4055, "Amount must be positive.")
     if direction not in ("1", "2"):
         raise invalid("type")
     side = params.choice("positionSide", PositionSide, PositionSide.BOTH)
@@ -156,6 +176,9 @@ ROUTES: Routes = {
     ("GET", "/fapi/v1/income"): Route(handler=_income, weight=_SLOW),
     ("GET", "/fapi/v1/rateLimit/order"): Route(handler=_order_limits),
     ("GET", "/fapi/v1/multiAssetsMargin"): Route(handler=_multi_assets, weight=_SLOW),
+    ("POST", "/fapi/v1/multiAssetsMargin"): Route(handler=_set_multi_assets),
+    ("GET", "/fapi/v1/feeBurn"): Route(handler=_fee_burn, weight=_SLOW),
+    ("GET", "/fapi/v1/adlQuantile"): Route(handler=_quantiles, weight=Weight(one=5), verb=Verb.POSITIONS),
     ("GET", "/fapi/v1/positionSide/dual"): Route(handler=_position_mode, weight=_SLOW),
     ("POST", "/fapi/v1/positionSide/dual"): Route(handler=_set_position_mode),
     ("POST", "/fapi/v1/leverage"): Route(handler=_set_leverage),

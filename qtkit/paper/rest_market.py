@@ -7,7 +7,9 @@ from qtkit.core.model import TriggerBy
 from qtkit.paper import wire_market as wire
 from qtkit.paper.facts import Facts
 from qtkit.paper.faults import Verb
+from qtkit.paper.intake import span, window
 from qtkit.paper.limits import Weight
+from qtkit.paper.params import invalid
 from qtkit.paper.route import LIGHT, Desk, Request, Route, Routes, Security, some_symbols, symbol_of
 from qtkit.paper.rows import Book, Candle, ExchangeError
 
@@ -55,17 +57,17 @@ def _exchange_info(desk: Desk, request: Request) -> object:
     return wire.exchange_info(desk.exchange.facts, limits, desk.exchange.rules.max_orders, request.now_ms)
 
 
-def _klines(by: TriggerBy) -> Callable[[Desk, Request], object]:
+def _klines(by: TriggerBy, name: str = "symbol") -> Callable[[Desk, Request], object]:
     def handler(desk: Desk, request: Request) -> object:
         params = request.params
-        symbol = symbol_of(desk, request).symbol
+        symbol = desk.facts(params.required(name)).symbol
+        if name == "pair" and "contractType" in params.raw and params.text("contractType") != "PERPETUAL":
+            raise invalid("contractType")
         minutes = wire.INTERVALS.get(params.required("interval"))
         if minutes is None:
             raise ExchangeError(-1120, "Invalid interval.")
-        bars = desk.exchange.candles(
-            symbol, by, minutes=minutes, limit=params.limit(500, 1_500),
-            start_ms=params.integer("startTime"), end_ms=params.integer("endTime"),
-        )  # fmt: skip
+        start, end = span(params)
+        bars = desk.exchange.candles(symbol, by, minutes=minutes, limit=params.limit(500, 1_500), start_ms=start, end_ms=end)
         return [wire.kline(bar, minutes) for bar in bars]
 
     return handler
@@ -76,17 +78,31 @@ def _depth(desk: Desk, request: Request) -> object:
     limit = request.params.limit(500, 1_000)
     if limit not in (5, 10, 20, 50, 100, 500, 1_000):
         raise ExchangeError(-4021, f"{limit} is not valid depth limit.")
-    return wire.depth(desk.exchange.book(facts.symbol), facts, limit)
+    return wire.depth(desk.exchange.book(facts.symbol), facts, limit, desk.prints.snapshot_id(facts.symbol))
+
+
+def _trades(desk: Desk, request: Request) -> object:
+    facts = symbol_of(desk, request)
+    rows, limit = list(desk.prints.recent(facts.symbol)), request.params.limit(500, 1_000)
+    first = request.params.integer("fromId")
+    page = rows[-limit:] if first is None else [row for row in rows if row.number >= first][:limit]
+    return [wire.trade(row, facts) for row in page]
+
+
+def _aggregates(desk: Desk, request: Request) -> object:
+    facts, params = symbol_of(desk, request), request.params
+    rows = window(params, list(desk.prints.recent(facts.symbol)), lambda row: row.time_ms, lambda row: row.number, "fromId")
+    return [wire.aggregate(row, facts) for row in rows]
 
 
 def _funding_rate(desk: Desk, request: Request) -> object:
     params = request.params
-    start, end = params.integer("startTime", 0) or 0, params.integer("endTime")
+    start, end = span(params)
     rows = [
         row
         for facts in some_symbols(desk, request)
         for row in desk.exchange.funding_history(facts.symbol)
-        if start <= row.time_ms and (end is None or row.time_ms <= end)
+        if (start is None or start <= row.time_ms) and (end is None or row.time_ms <= end)
     ]
     rows.sort(key=lambda row: row.time_ms)
     limit = params.limit(100, 1_000)
@@ -98,7 +114,7 @@ def _funding_info(desk: Desk, request: Request) -> object:
 
 
 def _book_24h(desk: Desk, book: Book, facts: Facts) -> object:
-    return wire.ticker_24h(book, day_of(desk, book.symbol), facts)
+    return wire.ticker_24h(book, day_of(desk, book.symbol), facts, desk.prints)
 
 
 def _public(handler: Callable[[Desk, Request], object], weight: Weight = LIGHT, verb: Verb = Verb.PRICES) -> Route:
@@ -106,7 +122,7 @@ def _public(handler: Callable[[Desk, Request], object], weight: Weight = LIGHT, 
 
 
 _PRICE = _each(lambda desk, book, facts: wire.ticker_price(book))
-_BOOK = _each(lambda desk, book, facts: wire.book_ticker(book, facts))
+_BOOK = _each(lambda desk, book, facts: wire.book_ticker(book, facts, desk.prints.update_id(book.symbol)))
 _PREMIUM = _each(lambda desk, book, facts: wire.premium_index(book))
 
 ROUTES: Routes = {
@@ -115,6 +131,11 @@ ROUTES: Routes = {
     ("GET", "/fapi/v1/exchangeInfo"): _public(_exchange_info),
     ("GET", "/fapi/v1/klines"): _public(_klines(TriggerBy.LAST), Weight(by="klines"), Verb.BARS),
     ("GET", "/fapi/v1/markPriceKlines"): _public(_klines(TriggerBy.MARK), Weight(by="klines"), Verb.BARS),
+    ("GET", "/fapi/v1/indexPriceKlines"): _public(_klines(TriggerBy.MARK, "pair"), Weight(by="klines"), Verb.BARS),
+    ("GET", "/fapi/v1/continuousKlines"): _public(_klines(TriggerBy.LAST, "pair"), Weight(by="klines"), Verb.BARS),
+    ("GET", "/fapi/v1/trades"): _public(_trades, Weight(one=5)),
+    ("GET", "/fapi/v1/historicalTrades"): Route(handler=_trades, security=Security.KEY, weight=Weight(one=20), verb=Verb.PRICES),
+    ("GET", "/fapi/v1/aggTrades"): _public(_aggregates, Weight(one=20)),
     ("GET", "/fapi/v1/depth"): _public(_depth, Weight(by="depth")),
     ("GET", "/fapi/v1/ticker/24hr"): _public(_each(_book_24h), Weight(one=1, every=40)),
     ("GET", "/fapi/v1/ticker/price"): _public(_PRICE, Weight(one=1, every=2)),

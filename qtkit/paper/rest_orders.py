@@ -10,12 +10,12 @@ from qtkit.paper import wire
 from qtkit.paper.faults import Verb
 from qtkit.paper.intake import e8, ids, matched_price, new_order, window
 from qtkit.paper.limits import Weight
-from qtkit.paper.params import Params, invalid, missing
+from qtkit.paper.params import Params, invalid, missing, whole
 from qtkit.paper.route import Desk, Request, Route, Routes, optional_symbol, symbol_of
 from qtkit.paper.rows import ExchangeError, OrderRow
 
 ALL_CANCELLED = {"code": 200, "msg": "The operation of cancel all open order is done."}
-MAX_BATCH = 5
+MAX_BATCH, MAX_CANCEL = 5, 10
 _T = TypeVar("_T")
 
 
@@ -40,8 +40,8 @@ def _post(desk: Desk, request: Request) -> object:
 
 
 def _test(desk: Desk, request: Request) -> object:
-    desk.exchange.check(request.owner, new_order(desk, request.params))
-    return {}
+    row = desk.exchange.check(request.owner, new_order(desk, request.params))
+    return wire.placed(row, desk.exchange.facts[row.symbol], result=False)
 
 
 def _amend(desk: Desk, request: Request, params: Params) -> wire.Row:
@@ -54,7 +54,9 @@ def _amend(desk: Desk, request: Request, params: Params) -> wire.Row:
     row = desk.exchange.amend(
         request.owner, facts.symbol, side=side, quantity=quantity, price=price, order_id=order_id, client_id=client_id
     )
-    return _row(desk, row)
+    modify_id = params.integer("modifyId")
+    own = {} if modify_id is None else {"modifyId": modify_id}
+    return wire.changed(row, facts) | {"pair": facts.symbol} | own
 
 
 def _put(desk: Desk, request: Request) -> object:
@@ -79,7 +81,11 @@ def _get_open(desk: Desk, request: Request) -> object:
 def _delete(desk: Desk, request: Request) -> object:
     symbol = symbol_of(desk, request).symbol
     order_id, client_id = ids(request.params, "orderId", "origClientOrderId")
-    return _row(desk, desk.exchange.cancel(request.owner, symbol, order_id=order_id, client_id=client_id))
+    return _cancel(desk, request, symbol, order_id, client_id)
+
+
+def _cancel(desk: Desk, request: Request, symbol: str, order_id: int | None, client_id: str | None) -> wire.Row:
+    return wire.changed(desk.exchange.cancel(request.owner, symbol, order_id=order_id, client_id=client_id), desk.exchange.facts[symbol])
 
 
 def _delete_all(desk: Desk, request: Request) -> object:
@@ -113,8 +119,8 @@ def _force_orders(desk: Desk, request: Request) -> object:
 # batches
 
 
-def _list(params: Params, *names: str) -> list[Any]:
-    """A JSON list by the first of its names that was sent, of one to five elements."""
+def _list(params: Params, most: int, refusal: tuple[int, str], *names: str) -> list[Any]:
+    """A JSON list by the first of its names that was sent, of one to ``most`` elements, else the refusal."""
     text = next((params.text(name) for name in names if params.has(name)), None)
     if text is None:
         raise missing(names[0])
@@ -122,8 +128,10 @@ def _list(params: Params, *names: str) -> list[Any]:
         values = json.loads(text)
     except ValueError:
         raise invalid(names[0]) from None
-    if not isinstance(values, list) or not 1 <= len(values) <= MAX_BATCH:
+    if not isinstance(values, list):
         raise invalid(names[0])
+    if not 1 <= len(values) <= most:
+        raise ExchangeError(*refusal)
     return values
 
 
@@ -143,7 +151,7 @@ def _each(values: Sequence[_T], do: Callable[[_T], wire.Row]) -> list[wire.Row]:
 
 
 def _elements(params: Params) -> list[Params]:
-    values = _list(params, "batchOrders")
+    values = _list(params, MAX_BATCH, (-4082, "Invalid number of batch place orders."), "batchOrders")
     if not all(isinstance(value, dict) for value in values):
         raise invalid("batchOrders")
     return [Params({name: _text(part) for name, part in value.items() if part is not None}) for value in values]
@@ -159,12 +167,15 @@ def _put_batch(desk: Desk, request: Request) -> object:
 
 def _delete_batch(desk: Desk, request: Request) -> object:
     params, symbol = request.params, symbol_of(desk, request).symbol
-    cancel = desk.exchange.cancel
+    refusal = (-4032, "Exceed maximum cancel order size.")
     if params.has("orderidlist") or params.has("orderIdList"):
-        numbers = [int(value) for value in map(str, _list(params, "orderidlist", "orderIdList")) if value.isdecimal()]
-        return _each(numbers, lambda value: _row(desk, cancel(request.owner, symbol, order_id=value)))
-    names = [str(value) for value in _list(params, "origclientorderidlist", "origClientOrderIdList")]
-    return _each(names, lambda value: _row(desk, cancel(request.owner, symbol, client_id=value)))
+        values = [str(value) for value in _list(params, MAX_CANCEL, refusal, "orderidlist", "orderIdList")]
+        numbers = [number for number in map(whole, values) if number is not None]
+        if len(numbers) != len(values):
+            raise invalid("orderIdList")
+        return _each(numbers, lambda value: _cancel(desk, request, symbol, value, None))
+    names = [str(value) for value in _list(params, MAX_CANCEL, refusal, "origclientorderidlist", "origClientOrderIdList")]
+    return _each(names, lambda value: _cancel(desk, request, symbol, None, value))
 
 
 def _countdown(desk: Desk, request: Request) -> object:

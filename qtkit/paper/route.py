@@ -10,8 +10,8 @@ from qtkit.paper.facts import Facts
 from qtkit.paper.faults import Verb
 from qtkit.paper.limits import Limits, Weight
 from qtkit.paper.listen_keys import ListenKeys
-from qtkit.paper.params import Params
-from qtkit.paper.rows import ExchangeError
+from qtkit.paper.params import Params, refuse_symbol
+from qtkit.paper.prints import Prints
 from qtkit.paper.streams import Hub
 from qtkit.venue.gateway import KeyRights
 
@@ -32,15 +32,16 @@ class Desk:
     limits: Limits
     listen_keys: ListenKeys
     hub: Hub
+    prints: Prints
     countdowns: dict[tuple[str, str], TimerHandle] = field(default_factory=dict)
     rights: dict[str, KeyRights] = field(default_factory=dict)
     elsewhere: set[str] = field(default_factory=set)
 
     def facts(self, symbol: str) -> Facts:
-        """Facts of a symbol; -1121 for one that is not traded here."""
+        """Facts of a symbol; -1121 for one that is not traded here, -1100 for what cannot be one."""
         found = self.exchange.facts.get(symbol)
         if found is None:
-            raise ExchangeError(-1121, "Invalid symbol.")
+            raise refuse_symbol(symbol)
         return found
 
 

@@ -186,6 +186,14 @@ def account_config(hedge: bool) -> Row:
     return head | {"dualSidePosition": hedge, "updateTime": 0, "multiAssetsMargin": False, "tradeGroupId": -1}
 
 
+def adl_quantiles(rows: tuple[PositionRow, ...]) -> list[Row]:
+    """Answer of adlQuantile: nobody is ahead of anybody in the queue, so each stands at 0."""
+    found: dict[str, dict[str, int]] = {}
+    for row in rows:
+        found.setdefault(row.symbol, {})[row.position_side.value] = 0
+    return [{"symbol": symbol, "adlQuantile": sides} for symbol, sides in found.items()]
+
+
 def api_restrictions(rights: KeyRights, made_ms: int) -> Row:
     """Answer of the wallet's apiRestrictions: what a key may do. Both switches of transfers stand as one."""
     moves, trades = bool(rights.transfer), bool(rights.trade)

@@ -139,7 +139,7 @@ async def test_small_answers() -> None:
         assert brackets["brackets"][0] == {
             "bracket": 1, "initialLeverage": 150, "notionalCap": 300_000, "notionalFloor": 0, "maintMarginRatio": 0.004, "cum": 0,
         }  # fmt: skip
-        assert await ok(it, "POST", "/fapi/v1/order/test", {**MARKET, "side": "BUY"}) == {}
+        assert (await ok(it, "POST", "/fapi/v1/order/test", {**MARKET, "side": "BUY"}))["status"] == "NEW"
         assert await ok(it, "GET", "/fapi/v3/positionRisk") == []
         await ok(it, "POST", "/fapi/v1/marginType", {"symbol": "BTCUSDT", "marginType": "ISOLATED"})
         await ok(it, "POST", "/fapi/v1/order", {**MARKET, "side": "BUY"})
@@ -158,7 +158,7 @@ async def test_batch_tells_each_outcome() -> None:
         assert (row["price"], row["origQty"]) == ("94000.00", "0.020")
         both = await ok(it, "DELETE", "/fapi/v1/batchOrders", {"symbol": "BTCUSDT", "orderIdList": f"[{rows[0]['orderId']},12]"})
         assert [row.get("code", row.get("status")) for row in both] == ["CANCELED", -2011]
-        assert await code(it, "POST", "/fapi/v1/batchOrders", {"batchOrders": json.dumps([good] * 6)}) == (400, -1130)
+        assert await code(it, "POST", "/fapi/v1/batchOrders", {"batchOrders": json.dumps([good] * 6)}) == (400, -4082)
         assert await code(it, "POST", "/fapi/v1/batchOrders", {"batchOrders": "nonsense"}) == (400, -1130)
 
 

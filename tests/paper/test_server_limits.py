@@ -12,7 +12,7 @@ from qtkit.paper.limits import MINUTE_MS, PATIENCE, Limits, Weight
 from qtkit.paper.listen_keys import ListenKeys
 from qtkit.paper.params import Params
 from qtkit.paper.rows import ExchangeError
-from qtkit.paper.streams import category
+from qtkit.paper.stream_names import category
 
 NOW = 1_700_000_000_000
 SECRET = "s" * 64
@@ -65,7 +65,8 @@ def test_signature_covers_raw_query_and_body(query: str, body: str) -> None:
 
 def test_parse_keeps_raw_json() -> None:
     raw = 'timestamp=1&batchOrders=[{"a":"b=c"}]&x=%5B1%5D'
-    assert signing.parse(raw) == {"timestamp": "1", "batchOrders": '[{"a":"b=c"}]', "x": "[1]"}
+    assert signing.parse(raw) == ({"timestamp": "1", "batchOrders": '[{"a":"b=c"}]', "x": "[1]"}, "")
+    assert signing.parse("a=1&b=2&a=1") == ({"a": "1", "b": "2"}, "a")
 
 
 def test_weight_429_then_418_then_freedom() -> None:
@@ -129,12 +130,14 @@ def test_params_refuse_by_number() -> None:
     params = Params({"price": "1.5", "quantity": "x", "fine": "0.000000001", "reduceOnly": "TRUE", "limit": "5000"})
     assert params.e8("price") == 150_000_000
     assert params.flag("reduceOnly")
-    assert code_of(params.e8, "quantity") == -1102
+    assert code_of(params.e8, "quantity") == -1100
     assert code_of(params.e8, "fine") == -1111
     assert code_of(params.required, "symbol") == -1102
     assert code_of(params.limit, 500, 1_000) == -1130
-    monstrous = Params({"orderId": "9" * 5_000, "price": "1e999999", "quantity": "NaN"})
-    assert code_of(monstrous.integer, "orderId") == -1130
-    assert code_of(monstrous.e8, "price") == -1130
-    assert code_of(monstrous.e8, "quantity") == -1102
+    monstrous = Params({"orderId": "9" * 5_000, "price": "1e999999", "quantity": "NaN", "stopPrice": "9" * 20})
+    assert code_of(monstrous.integer, "orderId") == -1100
+    assert code_of(monstrous.e8, "price") == -1100
+    assert code_of(monstrous.e8, "quantity") == -1100
+    assert code_of(monstrous.e8, "stopPrice") == -1130
+    assert code_of(Params({"price": "1e-05"}).e8, "price") == -1100
     assert code_of(signing.check_time, {"timestamp": "9" * 5_000}, NOW) == -1102

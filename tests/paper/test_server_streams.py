@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from qtkit.core.model import OrderKind
 from qtkit.paper.faults import Fault, FaultKind, Faults, Match, Verb
 from qtkit.paper.rules import Rules
+from qtkit.paper.sockets import StreamRules
 from tests.paper.server_rig import KEY, SECRET, Rig, config, redirect, rig
 
 S = "BTC/USDT:USDT"
@@ -253,13 +255,18 @@ async def test_event_faults() -> None:
         assert algos == ["twice", "twice"]
 
 
-async def test_slow_reader_is_closed_not_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qtkit.paper.streams.QUEUE_LIMIT", 50)
-    async with rig() as it, it.session.ws_connect(f"{it.base}/public/ws/btcusdt@trade") as ws:
-        await readers(it)
-        for number in range(60):
-            it.tick("BTCUSDT", str(96_000 + number), step_ms=10)
+async def test_who_does_not_read_is_closed_and_holds_nobody_back() -> None:
+    rules = StreamRules(unread_bytes=20_000, grace_s=0.1)
+    async with rig(stream_rules=rules) as it, it.session.ws_connect(f"{it.base}/market/ws/btcusdt@markPrice") as other:
+        sleeper = socket.create_connection(("127.0.0.1", it.server.port))
+        sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        head = "GET /market/ws/btcusdt@markPrice HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        sleeper.sendall(f"{head}Sec-WebSocket-Key: {'A' * 22}==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
+        await readers(it, 2)
         count = 0
-        async for _ in ws:
+        while len(it.server.hub.sockets) > 1:
+            it.tick("BTCUSDT", str(96_000 + count % 50), step_ms=1)
             count += 1
-        assert (count, ws.close_code) == (50, 1008)
+            assert json.loads(await asyncio.wait_for(other.receive_str(), 1))["E"] == it.at_ms
+        assert count > 100, "what the kernel takes is not unread"
+        sleeper.close()
