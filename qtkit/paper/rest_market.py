@@ -9,7 +9,7 @@ from qtkit.paper.facts import Facts
 from qtkit.paper.faults import Verb
 from qtkit.paper.intake import span, window
 from qtkit.paper.limits import Weight
-from qtkit.paper.params import invalid
+from qtkit.paper.params import Params
 from qtkit.paper.route import LIGHT, Desk, Request, Route, Routes, Security, some_symbols, symbol_of
 from qtkit.paper.rows import Book, Candle, ExchangeError
 
@@ -57,12 +57,20 @@ def _exchange_info(desk: Desk, request: Request) -> object:
     return wire.exchange_info(desk.exchange.facts, limits, desk.exchange.rules.max_orders, request.now_ms)
 
 
+def _perpetual(desk: Desk, params: Params) -> str:
+    """The one contract of a ``pair``. Raises -4144 (no such pair), -4104 (not a perpetual)."""
+    pair = params.required("pair")
+    if pair not in desk.exchange.facts:
+        raise ExchangeError(-4144, "Invalid pair")
+    if params.text("contractType", "PERPETUAL") != "PERPETUAL":
+        raise ExchangeError(-4104, "Invalid contract type")
+    return pair
+
+
 def _klines(by: TriggerBy, name: str = "symbol") -> Callable[[Desk, Request], object]:
     def handler(desk: Desk, request: Request) -> object:
         params = request.params
-        symbol = desk.facts(params.required(name)).symbol
-        if name == "pair" and "contractType" in params.raw and params.text("contractType") != "PERPETUAL":
-            raise invalid("contractType")
+        symbol = _perpetual(desk, params) if name == "pair" else symbol_of(desk, request).symbol
         minutes = wire.INTERVALS.get(params.required("interval"))
         if minutes is None:
             raise ExchangeError(-1120, "Invalid interval.")

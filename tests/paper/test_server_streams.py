@@ -55,6 +55,7 @@ async def told(it: Rig, call: Any, sockets: int, *price: str) -> Any:
 
 
 async def test_pro_market_streams() -> None:
+    """Each ``watch`` of prices of unmodified ccxt.pro once, on its own connection as there."""
     async with rig() as it, pro(it) as client:
         assert (await told(it, client.watch_mark_price(S), 1, "BTCUSDT", "96100", "96105"))["markPrice"] == 96_105
         assert (await told(it, client.watch_ohlcv(S, "1m"), 2, "BTCUSDT", "96200"))[-1][4] == 96_200
@@ -62,6 +63,51 @@ async def test_pro_market_streams() -> None:
         assert (await told(it, client.watch_bids_asks([S]), 4, "BTCUSDT", "96400"))[S]["bid"] == 96_399.9
         marks = await told(it, client.watch_mark_prices(), 5, "ETHUSDT", "3001")
         assert marks["ETH/USDT:USDT"]["markPrice"] == 3_001
+        tickers = await told(it, client.watch_tickers([S, "ETH/USDT:USDT"]), 6, "ETHUSDT", "3002")
+        assert tickers["ETH/USDT:USDT"]["last"] == 3_002
+        (trade,) = await told(it, client.watch_trades(S), 7, "BTCUSDT", "96500")
+        assert (trade["price"], trade["side"], trade["amount"]) == (96_500, "buy", 0.001)
+
+
+async def test_pro_order_book_follows_the_rest_snapshot() -> None:
+    async with rig() as it, pro(it) as client:
+
+        async def moving() -> None:
+            for number in range(1_000):
+                it.tick("BTCUSDT", str(96_000 + number % 7), step_ms=10)
+                await asyncio.sleep(0.01)
+
+        prices = asyncio.create_task(moving())
+        try:
+            for _ in range(10):
+                book = await soon(client.watch_order_book(S))
+                assert book["bids"][0][0] < book["asks"][0][0]
+            assert book["nonce"] is not None
+        finally:
+            prices.cancel()
+        await asyncio.sleep(0.05)
+        now = await client.fetch_order_book(S, 5)
+        held = client.orderbooks[S]
+        assert ([row[0] for row in held["bids"][:5]], [row[0] for row in held["asks"][:5]]) == (
+            [row[0] for row in now["bids"]], [row[0] for row in now["asks"]],
+        )  # fmt: skip
+
+
+async def test_pro_account_streams() -> None:
+    async with rig() as it, pro(it) as client:
+        client.options["watchPositions"] = {"fetchPositionsSnapshot": False}
+        client.options["watchBalance"] = {"fetchBalanceSnapshot": False, "awaitBalanceSnapshot": False}
+        watched = [client.watch_balance(), client.watch_my_trades(S), client.watch_orders(S), client.watch_positions([S])]
+        tasks = [asyncio.create_task(each) for each in watched]
+        await readers(it)
+        await asyncio.sleep(0.05)
+        await client.create_order(S, "market", "buy", 0.01)
+        balance, (trade,), (order,), (position,) = [await soon(task) for task in tasks]
+        assert 999_900 < balance["USDT"]["total"] < 1_000_000
+        assert (trade["side"], trade["amount"], trade["takerOrMaker"]) == ("buy", 0.01, "taker")
+        assert order["symbol"] == S
+        assert (position["side"], position["contracts"]) == ("long", 0.01)
+        assert len(it.server.hub.sockets) == 1, "all of them share one connection"
 
 
 @pytest.mark.parametrize(("opening", "closing", "sign"), SIDES)
