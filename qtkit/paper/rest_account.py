@@ -142,7 +142,26 @@ def _position_margin(desk: Desk, request: Request) -> object:
         raise invalid("type")
     side = params.choice("positionSide", PositionSide, PositionSide.BOTH)
     desk.exchange.add_position_margin(request.owner, symbol, E8(amount if direction == "1" else -amount), side)
+    moved = wire.margin_move(symbol, amount, int(direction), side, desk.exchange.now_ms)
+    desk.margin_moves[request.owner.name].append(moved)
     return {"amount": float(params.text("amount")), "code": 200, "msg": "Successfully modify position margin.", "type": int(direction)}
+
+
+def _margin_moves(desk: Desk, request: Request) -> object:
+    symbol, direction = symbol_of(desk, request).symbol, request.params.integer("type")
+    start, end = span(request.params)
+    rows = [
+        row
+        for row in desk.margin_moves[request.owner.name]
+        if row["symbol"] == symbol and direction in (None, row["type"])
+        and (start is None or row["time"] >= start) and (end is None or row["time"] <= end)
+    ]  # fmt: skip
+    return rows[-request.params.limit(500, 1_000) :]
+
+
+def _indicators(desk: Desk, request: Request) -> object:
+    """No quantitative rule of the exchange is broken: there are none here."""
+    return {"indicators": {}, "updateTime": request.now_ms}
 
 
 def _open_key(desk: Desk, request: Request) -> object:
@@ -184,6 +203,8 @@ ROUTES: Routes = {
     ("POST", "/fapi/v1/leverage"): Route(handler=_set_leverage),
     ("POST", "/fapi/v1/marginType"): Route(handler=_set_margin_type),
     ("POST", "/fapi/v1/positionMargin"): Route(handler=_position_margin),
+    ("GET", "/fapi/v1/positionMargin/history"): Route(handler=_margin_moves),
+    ("GET", "/fapi/v1/apiTradingStatus"): Route(handler=_indicators),
     ("POST", "/fapi/v1/listenKey"): Route(handler=_open_key, security=Security.KEY),
     ("PUT", "/fapi/v1/listenKey"): Route(handler=_extend_key, security=Security.KEY),
     ("DELETE", "/fapi/v1/listenKey"): Route(handler=_close_key, security=Security.KEY),

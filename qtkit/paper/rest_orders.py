@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from qtkit.core.model import OrderSide
 from qtkit.paper import wire
 from qtkit.paper.faults import Verb
-from qtkit.paper.intake import e8, ids, matched_price, new_order, window
+from qtkit.paper.intake import e8, ids, matched_price, new_order, span, window
 from qtkit.paper.limits import Weight
 from qtkit.paper.params import Params, invalid, missing, whole
 from qtkit.paper.route import Desk, Request, Route, Routes, optional_symbol, symbol_of
@@ -51,9 +51,13 @@ def _amend(desk: Desk, request: Request, params: Params) -> wire.Row:
     price = matched_price(desk, params, facts.symbol, side)
     if quantity is None or price is None:
         raise missing("quantity" if quantity is None else "price")
+    before = desk.exchange.order(request.owner, facts.symbol, order_id=order_id, client_id=client_id)
     row = desk.exchange.amend(
         request.owner, facts.symbol, side=side, quantity=quantity, price=price, order_id=order_id, client_id=client_id
     )
+    told = desk.amendments[request.owner.name]
+    count = 1 + sum(each["orderId"] == row.order_id for each in told)
+    told.append(wire.amendment(before, row, facts, number=len(told) + 1, count=count, at_ms=desk.exchange.now_ms))
     modify_id = params.integer("modifyId")
     own = {} if modify_id is None else {"modifyId": modify_id}
     return wire.changed(row, facts) | {"pair": facts.symbol} | own
@@ -114,6 +118,19 @@ def _force_orders(desk: Desk, request: Request) -> object:
     """Liquidations of the account: their client ids start with ``autoclose-``."""
     rows = desk.exchange.order_history(request.owner, optional_symbol(desk, request))
     return _rows(desk, [row for row in rows if row.client_id.startswith("autoclose-")][-request.params.limit(50, 100) :])
+
+
+def _amendments(desk: Desk, request: Request) -> object:
+    symbol = symbol_of(desk, request).symbol
+    order_id, client_id = request.params.integer("orderId"), request.params.text("origClientOrderId")
+    rows = [
+        row
+        for row in desk.amendments[request.owner.name]
+        if row["symbol"] == symbol and order_id in (None, row["orderId"]) and client_id in ("", row["clientOrderId"])
+    ]
+    start, end = span(request.params)
+    rows = [row for row in rows if (start is None or row["time"] >= start) and (end is None or row["time"] <= end)]
+    return rows[: -request.params.limit(50, 100) - 1 : -1]  # the newest first
 
 
 # batches
@@ -210,6 +227,7 @@ ROUTES: Routes = {
     ("GET", "/fapi/v1/openOrders"): Route(handler=_open_orders, weight=LIST, verb=Verb.ORDERS, conditional=False),
     ("GET", "/fapi/v1/allOrders"): Route(handler=_all_orders, weight=HISTORY, verb=Verb.ORDERS, conditional=False),
     ("DELETE", "/fapi/v1/allOpenOrders"): Route(handler=_delete_all, verb=Verb.CANCEL_ALL, conditional=False),
+    ("GET", "/fapi/v1/orderAmendment"): Route(handler=_amendments, verb=Verb.LOOKUP, conditional=False),
     ("GET", "/fapi/v1/userTrades"): Route(handler=_trades, weight=HISTORY, verb=Verb.LOOKUP),
     ("GET", "/fapi/v1/forceOrders"): Route(handler=_force_orders, weight=Weight(one=20, every=50), verb=Verb.ORDERS, conditional=False),
     ("POST", "/fapi/v1/countdownCancelAll"): Route(handler=_countdown, weight=Weight(one=10)),

@@ -78,6 +78,20 @@ def changed(row: OrderRow, facts: Facts) -> Row:
     return answer | {"cumQty": answer["executedQty"]}
 
 
+def amendment(before: OrderRow, after: OrderRow, facts: Facts, *, number: int, count: int, at_ms: int) -> Row:
+    """One row of orderAmendment; ``count`` is how often the order was changed."""
+    price, quantity = facts.price_precision, facts.quantity_precision
+    return {
+        "amendmentId": number, "symbol": after.symbol, "pair": after.symbol, "orderId": after.order_id, "clientOrderId": after.client_id,
+        "time": at_ms,
+        "amendment": {
+            "price": {"before": decimal(before.price, price), "after": decimal(after.price, price)},
+            "origQty": {"before": decimal(before.quantity, quantity), "after": decimal(after.quantity, quantity)},
+            "count": count,
+        },
+    }  # fmt: skip
+
+
 def algo(row: AlgoRow, facts: Facts) -> Row:
     """Answer of POST algoOrder."""
     price = facts.price_precision

@@ -275,6 +275,11 @@ def figures(*, requests: int = REQUESTS, clients: int = CLIENTS, events: int = E
         served.stop()
 
 
+def load() -> str:
+    """What else the machine did: the load of the last minute and its cores."""
+    return f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+
+
 def told(figure: Figure) -> str:
     """One line of the table."""
     bound = "" if figure.bound is None else f"  ({'kept' if figure.kept else 'MISSED'}, {'>=' if figure.least else '<='} {figure.bound:,g})"
@@ -287,9 +292,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     found = figures()
     if parser.parse_args().json:
-        print(json.dumps({"python": sys.version.split()[0], "aiohttp": aiohttp.__version__, "figures": [asdict(each) for each in found]}))
+        about = {"python": sys.version.split()[0], "aiohttp": aiohttp.__version__, "load": load()}
+        print(json.dumps(about | {"figures": [asdict(each) for each in found]}))
     else:
-        print(*(told(figure) for figure in found), sep="\n")
+        print(*(told(figure) for figure in found), f"load {load()}", sep="\n")
     sys.exit(not all(figure.kept for figure in found))
 
 

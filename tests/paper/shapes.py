@@ -170,6 +170,14 @@ ANSWERS: dict[tuple[str, str], Shape] = {
     ("POST", "/fapi/v1/leverage"): of("leverage:i maxNotionalValue:s symbol:s"),
     ("POST", "/fapi/v1/marginType"): SUCCESS,
     ("POST", "/fapi/v1/positionMargin"): of("amount:n code:i msg:s type:i"),
+    ("GET", "/fapi/v1/positionMargin/history"): [of("symbol:s type:i deltaType:s amount:s asset:s time:i positionSide:s")],
+    ("GET", "/fapi/v1/apiTradingStatus"): of("updateTime:i", indicators={}),
+    ("GET", "/fapi/v1/orderAmendment"): [
+        of(
+            "amendmentId:i symbol:s pair:s orderId:i clientOrderId:s time:i",
+            amendment=of("count:i modifyId?:i", price=of("before:s after:s"), origQty=of("before:s after:s")),
+        )
+    ],
     ("POST", "/fapi/v1/listenKey"): _KEY,
     ("PUT", "/fapi/v1/listenKey"): _KEY,
     ("DELETE", "/fapi/v1/listenKey"): {},

@@ -54,6 +54,8 @@ MODELS = {
     ("POST", V1 + "leverage"): "ChangeInitialLeverageResponse",
     ("POST", V1 + "marginType"): "ChangeMarginTypeResponse",
     ("POST", V1 + "positionMargin"): "ModifyIsolatedPositionMarginResponse",
+    ("GET", V1 + "positionMargin/history"): "GetPositionMarginChangeHistoryResponseInner",
+    ("GET", V1 + "orderAmendment"): "GetOrderModifyHistoryResponseInner",
     ("POST", V1 + "listenKey"): "StartUserDataStreamResponse",
     ("PUT", V1 + "listenKey"): "KeepaliveUserDataStreamResponse",
     ("POST", V1 + "order"): "NewOrderResponse",
@@ -195,7 +197,8 @@ def calls(sdk: Any) -> list[tuple[str, dict[str, Any]]]:
             "activate_price": 97_000.0, "reduce_only": "true"}),
         ("query_algo_order", {"client_algo_id": "floor"}), ("current_all_algo_open_orders", {}),
         ("cancel_algo_order", {"client_algo_id": "work"}), ("query_all_algo_orders", one), ("account_trade_list", one),
-        ("modify_isolated_position_margin", one | {"amount": 10.0, "type": 1}),
+        ("modify_isolated_position_margin", one | {"amount": 10.0, "type": 1}), ("get_position_margin_change_history", one),
+        ("get_order_modify_history", one), ("futures_trading_quantitative_rules_indicators", {}),
         *((name, {}) for name in (
             "account_information_v2", "account_information_v3", "futures_account_balance_v2", "futures_account_balance_v3",
             "position_information_v2", "position_information_v3", "futures_account_configuration", "symbol_configuration",

@@ -89,7 +89,7 @@ async def read_account(see: Any) -> None:
             await see("GET", f"/fapi/{version}/{name}")
     for name in (
         "accountConfig", "symbolConfig", "leverageBracket", "income", "rateLimit/order", "multiAssetsMargin", "feeBurn", "adlQuantile",
-        "positionSide/dual",
+        "positionSide/dual", "apiTradingStatus",
     ):  # fmt: skip
         await see("GET", name)
     await see("GET", "leverageBracket", {"symbol": "BTCUSDT"})
@@ -99,6 +99,8 @@ async def read_account(see: Any) -> None:
 
 async def write_account(see: Any) -> None:
     await see("POST", "positionMargin", {"symbol": "BTCUSDT", "amount": "10", "type": "1"})
+    (moved,) = await see("GET", "positionMargin/history", {"symbol": "BTCUSDT"})
+    assert (moved["amount"], moved["type"]) == ("10.00000000", 1)
     refused = await see("POST", "multiAssetsMargin", {"multiAssetsMargin": "false"}, status=400)
     assert refused["code"] == -4171
     assert (await see("POST", "multiAssetsMargin", {"multiAssetsMargin": "true"}, status=400))["code"] == -1020
@@ -125,6 +127,11 @@ async def write_orders(see: Any) -> None:
     change = {**symbol, "side": "BUY", "origClientOrderId": "rests", "quantity": "0.02", "price": "94000"}
     await see("PUT", "order", change)
     assert (await see("PUT", "order", change | {"price": "93000", "modifyId": 7}))["modifyId"] == 7
+    changes = await see("GET", "orderAmendment", symbol | {"origClientOrderId": "rests"})
+    assert [row["amendment"]["price"] for row in changes] == [
+        {"before": "94000.00", "after": "93000.00"}, {"before": "95000.00", "after": "94000.00"},
+    ]  # fmt: skip
+    assert [row["amendment"]["count"] for row in changes] == [2, 1]
     await see("DELETE", "order", symbol | {"origClientOrderId": "rests"})
     batch = json.dumps([LIMIT | {"newClientOrderId": f"b{number}"} for number in range(3)])
     rows = await see("POST", "batchOrders", {"batchOrders": batch})
