@@ -3,12 +3,13 @@
 ``ladder`` is the one place that says what rests at which price: REST snapshot, partial and difference streams all read it.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from qtkit.paper.exchange import Exchange
 from qtkit.paper.facts import Facts
 from qtkit.paper.prints import Prints
-from qtkit.paper.rows import Book
+from qtkit.paper.rows import Book, ExchangeError
 from qtkit.paper.wire import Row, decimal
 
 MOST_LEVELS = 1_000
@@ -72,16 +73,17 @@ class Depths:
         """Somebody begins to read: the next event tells what has changed since now."""
         told_before = self._told.get(symbol)
         if told_before is None or told_before.number != self._prints.number(symbol):
-            self._take(symbol)
+            with suppress(ExchangeError):  # no price yet: the first event is the whole book
+                self._take(symbol)
 
     def _take(self, symbol: str) -> tuple[Levels, Levels]:
         """The changes since the book was last told; all of it if that was not with the price before."""
+        bids, asks = ladder(self._exchange.book(symbol), self._exchange.facts[symbol], MOST_LEVELS)
         number = self._prints.number(symbol)
         before = self._told.get(symbol)
         if before is None or before.number < number - 1:
             before = self._told[symbol] = _Told(number)
         before.number = number
-        bids, asks = ladder(self._exchange.book(symbol), self._exchange.facts[symbol], MOST_LEVELS)
         return before.bids.changes(bids, bids=True), before.asks.changes(asks, bids=False)
 
     def changes(self, symbol: str) -> Row:

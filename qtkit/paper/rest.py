@@ -132,7 +132,10 @@ class Rest:
 
     def _carry_out(self, case: _Case, route: Route, method: str, query: str, body: str, api_key: str | None, now_ms: int) -> object:
         case.weight = route.weight.of(case.params)
-        case.headers["X-MBX-USED-WEIGHT-1M"] = str(self.limits.charge(case.weight, now_ms))
+        try:
+            self.limits.charge(case.weight, now_ms)
+        finally:  # a refusal tells it too
+            case.headers["X-MBX-USED-WEIGHT-1M"] = str(self.limits.used)
         if case.twice:
             raise ExchangeError(-1101, f"Duplicate values for parameter '{case.twice}'.")
         account = self._authorise(case, route, method, query, body, api_key, now_ms)

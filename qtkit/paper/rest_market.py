@@ -9,10 +9,12 @@ from qtkit.paper.facts import Facts
 from qtkit.paper.faults import Verb
 from qtkit.paper.intake import span, window
 from qtkit.paper.limits import Weight
+from qtkit.paper.long_bars import LONG, merged
 from qtkit.paper.params import Params
 from qtkit.paper.route import LIGHT, Desk, Request, Route, Routes, Security, some_symbols, symbol_of
 from qtkit.paper.rows import Book, Candle, ExchangeError
 
+DAY_MINUTES, MOST_DAYS = 1_440, 10_000
 DAY_BARS = 25
 """Hourly bars that cover the last 24 hours, the running one included."""
 
@@ -71,12 +73,16 @@ def _klines(by: TriggerBy, name: str = "symbol") -> Callable[[Desk, Request], ob
     def handler(desk: Desk, request: Request) -> object:
         params = request.params
         symbol = _perpetual(desk, params) if name == "pair" else symbol_of(desk, request).symbol
-        minutes = wire.INTERVALS.get(params.required("interval"))
-        if minutes is None:
+        interval, (start, end), limit = params.required("interval"), span(params), params.limit(500, 1_500)
+        minutes = wire.INTERVALS.get(interval)
+        if minutes is not None:
+            bars = desk.exchange.candles(symbol, by, minutes=minutes, limit=limit, start_ms=start, end_ms=end)
+            return [wire.kline(bar, bar.time_ms + minutes * wire.MINUTE_MS) for bar in bars]
+        if interval not in LONG:
             raise ExchangeError(-1120, "Invalid interval.")
-        start, end = span(params)
-        bars = desk.exchange.candles(symbol, by, minutes=minutes, limit=params.limit(500, 1_500), start_ms=start, end_ms=end)
-        return [wire.kline(bar, minutes) for bar in bars]
+        days = desk.exchange.candles(symbol, by, minutes=DAY_MINUTES, limit=MOST_DAYS)
+        rows = [row for row in merged(days, interval) if (start or 0) <= row[0].time_ms and (end is None or row[0].time_ms <= end)]
+        return [wire.kline(bar, end_ms) for bar, end_ms in (rows[-limit:] if start is None else rows[:limit])]
 
     return handler
 

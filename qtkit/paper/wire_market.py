@@ -126,11 +126,10 @@ def commission_rate(row: Facts) -> Row:
     return {"symbol": row.symbol, "makerCommissionRate": maker, "takerCommissionRate": taker, "rpiCommissionRate": maker}
 
 
-def kline(bar: Candle, minutes: int) -> list[object]:
-    """One row of klines and markPriceKlines."""
-    end = bar.time_ms + minutes * MINUTE_MS - 1
+def kline(bar: Candle, end_ms: int) -> list[object]:
+    """One row of klines and markPriceKlines; ``end_ms`` is where the next bar begins."""
     prices = [decimal(bar.open), decimal(bar.high), decimal(bar.low), decimal(bar.close)]
-    return [bar.time_ms, *prices, "0", end, "0", bar.ticks, "0", "0", "0"]
+    return [bar.time_ms, *prices, "0", end_ms - 1, "0", bar.ticks, "0", "0", "0"]
 
 
 def premium_index(book: Book) -> Row:

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import socket
+from datetime import datetime
 from typing import Any
 
 import aiohttp
 import pytest
 
-from qtkit.core.model import E8, ONE, OrderKind, PolicyError
+from qtkit.core.model import E8, ONE, OrderKind, PolicyError, Ticks
 from qtkit.paper.exchange import Exchange
 from qtkit.paper.faults import Fault, FaultKind, Faults, Match, Verb
 from qtkit.paper.server import PaperServer, PortInUse
@@ -83,6 +84,27 @@ async def test_small_answers() -> None:
         await ok(it, "POST", "/fapi/v1/order", {**MARKET, "side": "BUY"})
         added = await ok(it, "POST", "/fapi/v1/positionMargin", {"symbol": "BTCUSDT", "amount": "10.5", "type": "1"})
         assert (added["amount"], added["type"]) == (10.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("interval", "first", "after"),
+    [("3d", "2026-01-13", "2026-01-16"), ("1w", "2026-01-12", "2026-01-19"), ("1M", "2026-01-01", "2026-02-01")],
+)
+async def test_bars_longer_than_a_day(interval: str, first: str, after: str) -> None:
+    start, end = (int(datetime.fromisoformat(f"{day}T00:00+00:00").timestamp() * 1_000) for day in (first, after))
+    exchange = Exchange(start_ms=start)
+    tick = exchange.facts["BTCUSDT"].instrument.tick
+    for number, price in enumerate((100, 130, 90, 110)):
+        for at_ms in (start + number * 3_600_000, end - 60_000 + number * 1_000):
+            if at_ms >= exchange.now_ms:
+                exchange.tick("BTCUSDT", Ticks(price * ONE // tick), E8(price * ONE), at_ms)
+    exchange.tick("BTCUSDT", Ticks(105 * ONE // tick), E8(105 * ONE), end)
+    exchange.open_account("main", balance=E8(ONE))
+    rest = PaperServer(exchange, keys={KEY: ("s", "main")})._rest
+    rows = json.loads(rest.answer("GET", f"/fapi/v1/klines?symbol=BTCUSDT&interval={interval}", "", None, 0).text)
+    assert (rows[0][0], rows[0][6]) == (start, end - 1)
+    assert [row[0] for row in rows][1:] == [end]
+    assert rows[0][1:4] == ["100", "130", "90"]
 
 
 async def test_batch_tells_each_outcome() -> None:

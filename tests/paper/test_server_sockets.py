@@ -76,6 +76,14 @@ async def test_a_local_book_follows_by_the_documented_rules(limit: int) -> None:
         assert max(book["bids"]) < min(book["asks"])
 
 
+async def test_a_book_without_a_price_begins_with_the_first() -> None:
+    async with rig() as it, it.session.ws_connect(f"{it.base}/public/ws/xrpusdt@depth") as ws:
+        await readers(it)
+        it.tick("XRPUSDT", "2.5")
+        event = await next_row(ws)
+        assert len(event["b"]) == len(event["a"]) == 1_000
+
+
 async def test_best_price_and_partial_books_agree_with_the_snapshot() -> None:
     async with rig() as it, it.session.ws_connect(f"{it.base}/stream?streams=btcusdt@bookTicker/btcusdt@depth10/btcusdt@depth") as ws:
         await readers(it)
