@@ -143,7 +143,7 @@ def _list(params: Params, most: int, refusal: tuple[int, str], *names: str) -> l
         raise missing(names[0])
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise invalid(names[0]) from None
     if not isinstance(values, list):
         raise invalid(names[0])

@@ -36,7 +36,7 @@ class StreamRules:
     life_s: float = 24 * 3_600.0
     max_streams: int = 1_024
     frames_per_second: int = 10
-    unread_bytes: int = 4_000_000
+    unread_bytes: int = 1_000_000
     grace_s: float = 1.0
 
 

@@ -166,7 +166,7 @@ class Hub:
         """Carry out one request frame."""
         try:
             asked = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return _error(3, f"Invalid JSON: {error}", None)
         if not isinstance(asked, dict) or not isinstance(asked.get("method"), str):
             return _error(2, "Invalid request: missing field `method`", None)

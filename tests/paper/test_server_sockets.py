@@ -162,6 +162,7 @@ async def test_no_more_than_1024_streams() -> None:
     ("sent", "code"),
     [
         ("nonsense", 3),
+        ("[" * 5_000, 3),
         ("[]", 2),
         ('{"id":1}', 2),
         ('{"method":"SUBSCRIBE","params":"btcusdt@trade","id":1}', 2),
