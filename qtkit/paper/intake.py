@@ -8,7 +8,8 @@ from qtkit.paper.params import Params, ResponseType, SelfTrade, invalid, missing
 from qtkit.paper.route import Desk
 from qtkit.paper.rows import ExchangeError, NewOrder, TimeInForce
 
-LONGEST_WINDOW_MS = 7 * 24 * 3_600_000
+DAY_MS = 24 * 3_600_000
+LONGEST_WINDOW_MS = 7 * DAY_MS
 _AT_BID = {"QUEUE": 0, "QUEUE_5": 5, "QUEUE_10": 10, "QUEUE_20": 20}
 _AT_ASK = {"OPPONENT": 0, "OPPONENT_5": 5, "OPPONENT_10": 10, "OPPONENT_20": 20}
 _LIMITS = ("LIMIT", "STOP", "TAKE_PROFIT")
@@ -137,15 +138,31 @@ def span(params: Params) -> tuple[int | None, int | None]:
     return start, end
 
 
-def window(params: Params, rows: Sequence[_T], time: Callable[[_T], int], number: Callable[[_T], int], first: str) -> Sequence[_T]:
-    """A page of a history, oldest first: from an id or a time on, else the newest."""
-    (start, end), from_id = span(params), params.integer(first)
+def week(params: Params, now_ms: int) -> tuple[int, int]:
+    """The seven days at most that a history tells at a time: the last ones, unless a time was sent. -1127 for more."""
+    start, end = span(params)
     if start is not None and end is not None and end - start > LONGEST_WINDOW_MS:
         raise ExchangeError(-1127, "Lookup interval is too big. More than 168 hours between startTime and endTime.")
-    chosen = [
-        row
-        for row in rows
-        if (from_id is None or number(row) >= from_id) and (start is None or time(row) >= start) and (end is None or time(row) <= end)
-    ]
+    if start is None:
+        last = now_ms if end is None else end
+        return last - LONGEST_WINDOW_MS, last
+    return start, start + LONGEST_WINDOW_MS if end is None else end
+
+
+def window(
+    params: Params, rows: Sequence[_T], now_ms: int, time: Callable[[_T], int], number: Callable[[_T], int], first: str
+) -> Sequence[_T]:
+    """A page of a history, oldest first: from an id on, or of a week from its start, else the newest of it."""
+    from_id = params.integer(first)
+    if from_id is not None and not (params.has("startTime") or params.has("endTime")):
+        chosen = [row for row in rows if number(row) >= from_id]
+    else:
+        start, end = week(params, now_ms)
+        chosen = [row for row in rows if start <= time(row) <= end and (from_id is None or number(row) >= from_id)]
     limit = params.limit(500, 1_000)
-    return chosen[:limit] if from_id is not None or start is not None else chosen[-limit:]
+    return chosen[:limit] if from_id is not None or params.has("startTime") else chosen[-limit:]
+
+
+def remembered(created_ms: int, now_ms: int, *, came_to_nothing: bool) -> bool:
+    """Orders are found for 90 days, cancelled and expired ones without a fill for three (documents of GET order and algoOrder)."""
+    return now_ms - created_ms <= (3 if came_to_nothing else 90) * DAY_MS

@@ -4,7 +4,7 @@ from qtkit.core.model import E8, PositionSide
 from qtkit.paper import wire_account as wire
 from qtkit.paper import wire_market
 from qtkit.paper.faults import Verb
-from qtkit.paper.intake import span
+from qtkit.paper.intake import LONGEST_WINDOW_MS, span
 from qtkit.paper.limits import Weight
 from qtkit.paper.params import invalid, missing
 from qtkit.paper.route import Desk, Request, Route, Routes, Security, optional_symbol, some_symbols, symbol_of
@@ -67,8 +67,11 @@ def _commission(desk: Desk, request: Request) -> object:
 
 
 def _income(desk: Desk, request: Request) -> object:
+    """Of the last seven days, unless a time was sent."""
     params = request.params
     (start, end), kind = span(params), params.text("incomeType")
+    if start is None and end is None:
+        start = desk.exchange.now_ms - LONGEST_WINDOW_MS
     rows = [
         row
         for row in desk.exchange.income(request.owner, optional_symbol(desk, request))
@@ -204,7 +207,7 @@ ROUTES: Routes = {
     ("POST", "/fapi/v1/marginType"): Route(handler=_set_margin_type),
     ("POST", "/fapi/v1/positionMargin"): Route(handler=_position_margin),
     ("GET", "/fapi/v1/positionMargin/history"): Route(handler=_margin_moves),
-    ("GET", "/fapi/v1/apiTradingStatus"): Route(handler=_indicators),
+    ("GET", "/fapi/v1/apiTradingStatus"): Route(handler=_indicators, weight=Weight(one=1, every=10)),
     ("POST", "/fapi/v1/listenKey"): Route(handler=_open_key, security=Security.KEY),
     ("PUT", "/fapi/v1/listenKey"): Route(handler=_extend_key, security=Security.KEY),
     ("DELETE", "/fapi/v1/listenKey"): Route(handler=_close_key, security=Security.KEY),

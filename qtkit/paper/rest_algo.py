@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from qtkit.paper import wire
 from qtkit.paper.faults import Verb
-from qtkit.paper.intake import ids, new_algo, window
+from qtkit.paper.intake import ids, new_algo, remembered, window
 from qtkit.paper.rest_orders import ALL_CANCELLED, HISTORY, LIST, NEW
 from qtkit.paper.route import Desk, Request, Route, Routes, optional_symbol, symbol_of
-from qtkit.paper.rows import AlgoRow
+from qtkit.paper.rows import AlgoRow, AlgoStatus, ExchangeError
 
 
 def _algo_rows(desk: Desk, rows: Sequence[AlgoRow]) -> list[wire.Row]:
@@ -25,7 +25,14 @@ def _post_algo(desk: Desk, request: Request) -> object:
 def _get_algo(desk: Desk, request: Request) -> object:
     algo_id, client_id = ids(request.params, "algoId", "clientAlgoId")
     row = desk.exchange.algo(request.owner, algo_id=algo_id, client_id=client_id)
+    if not _remembered(desk, row):
+        raise ExchangeError(-2013, "Order does not exist.")
     return wire.algo_query(row, desk.exchange.facts[row.symbol])
+
+
+def _remembered(desk: Desk, row: AlgoRow) -> bool:
+    nothing = row.status in (AlgoStatus.CANCELED, AlgoStatus.EXPIRED) and not row.actual_quantity
+    return remembered(row.created_ms, desk.exchange.now_ms, came_to_nothing=nothing)
 
 
 def _delete_algo(desk: Desk, request: Request) -> object:
@@ -46,8 +53,9 @@ def _open_algos(desk: Desk, request: Request) -> object:
 
 
 def _all_algos(desk: Desk, request: Request) -> object:
-    rows = desk.exchange.algo_history(request.owner, symbol_of(desk, request).symbol)
-    return _algo_rows(desk, window(request.params, rows, lambda row: row.created_ms, lambda row: row.algo_id, "algoId"))
+    history = desk.exchange.algo_history(request.owner, symbol_of(desk, request).symbol)
+    rows, now_ms = [row for row in history if _remembered(desk, row)], desk.exchange.now_ms
+    return _algo_rows(desk, window(request.params, rows, now_ms, lambda row: row.created_ms, lambda row: row.algo_id, "algoId"))
 
 
 ROUTES: Routes = {

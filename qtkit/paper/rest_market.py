@@ -5,9 +5,10 @@ from itertools import islice
 
 from qtkit.core.model import TriggerBy
 from qtkit.paper import wire_market as wire
+from qtkit.paper.exchange import HOUR_MS
 from qtkit.paper.facts import Facts
 from qtkit.paper.faults import Verb
-from qtkit.paper.intake import span, window
+from qtkit.paper.intake import span
 from qtkit.paper.limits import Weight
 from qtkit.paper.long_bars import LONG, merged
 from qtkit.paper.params import Params
@@ -104,9 +105,17 @@ def _trades(desk: Desk, request: Request) -> object:
 
 
 def _aggregates(desk: Desk, request: Request) -> object:
+    """From an id or a time on, else the newest; -1127 for more than an hour."""
     facts, params = symbol_of(desk, request), request.params
-    rows = window(params, list(desk.prints.recent(facts.symbol)), lambda row: row.time_ms, lambda row: row.number, "fromId")
-    return [wire.aggregate(row, facts) for row in rows]
+    (start, end), first, limit = span(params), params.integer("fromId"), params.limit(500, 1_000)
+    if start is not None and end is not None and end - start > HOUR_MS:
+        raise ExchangeError(-1127, "Lookup interval is too big. More than 1 hours between startTime and endTime.")
+    rows = [
+        row
+        for row in desk.prints.recent(facts.symbol)
+        if (first is None or row.number >= first) and (start is None or start <= row.time_ms) and (end is None or row.time_ms <= end)
+    ]
+    return [wire.aggregate(row, facts) for row in (rows[-limit:] if first is None and start is None else rows[:limit])]
 
 
 def _funding_rate(desk: Desk, request: Request) -> object:
@@ -148,7 +157,7 @@ ROUTES: Routes = {
     ("GET", "/fapi/v1/indexPriceKlines"): _public(_klines(TriggerBy.MARK, "pair"), Weight(by="klines"), Verb.BARS),
     ("GET", "/fapi/v1/continuousKlines"): _public(_klines(TriggerBy.LAST, "pair"), Weight(by="klines"), Verb.BARS),
     ("GET", "/fapi/v1/trades"): _public(_trades, Weight(one=5)),
-    ("GET", "/fapi/v1/historicalTrades"): Route(handler=_trades, security=Security.KEY, weight=Weight(one=20), verb=Verb.PRICES),
+    ("GET", "/fapi/v1/historicalTrades"): Route(handler=_trades, security=Security.KEY, weight=Weight(one=200), verb=Verb.PRICES),
     ("GET", "/fapi/v1/aggTrades"): _public(_aggregates, Weight(one=20)),
     ("GET", "/fapi/v1/depth"): _public(_depth, Weight(by="depth")),
     ("GET", "/fapi/v1/ticker/24hr"): _public(_each(_book_24h), Weight(one=1, every=40)),
@@ -156,6 +165,6 @@ ROUTES: Routes = {
     ("GET", "/fapi/v2/ticker/price"): _public(_PRICE, Weight(one=1, every=2)),
     ("GET", "/fapi/v1/ticker/bookTicker"): _public(_BOOK, Weight(one=2, every=5)),
     ("GET", "/fapi/v1/premiumIndex"): _public(_PREMIUM, Weight(one=1, every=10)),
-    ("GET", "/fapi/v1/fundingRate"): _public(_funding_rate),
-    ("GET", "/fapi/v1/fundingInfo"): _public(_funding_info),
+    ("GET", "/fapi/v1/fundingRate"): _public(_funding_rate, Weight(one=0)),
+    ("GET", "/fapi/v1/fundingInfo"): _public(_funding_info, Weight(one=0)),
 }

@@ -5,10 +5,10 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from qtkit.core.model import OrderSide
+from qtkit.core.model import OrderSide, OrderStatus
 from qtkit.paper import wire
 from qtkit.paper.faults import Verb
-from qtkit.paper.intake import e8, ids, matched_price, new_order, span, window
+from qtkit.paper.intake import e8, ids, matched_price, new_order, remembered, span, week, window
 from qtkit.paper.limits import Weight
 from qtkit.paper.params import Params, invalid, missing, whole
 from qtkit.paper.route import Desk, Request, Route, Routes, optional_symbol, symbol_of
@@ -16,6 +16,7 @@ from qtkit.paper.rows import ExchangeError, OrderRow
 
 ALL_CANCELLED = {"code": 200, "msg": "The operation of cancel all open order is done."}
 MAX_BATCH, MAX_CANCEL = 5, 10
+_FORCED = {"": ("autoclose-", "adl_autoclose"), "LIQUIDATION": ("autoclose-",), "ADL": ("adl_autoclose",)}
 _T = TypeVar("_T")
 
 
@@ -70,7 +71,15 @@ def _put(desk: Desk, request: Request) -> object:
 def _get(desk: Desk, request: Request) -> object:
     symbol = symbol_of(desk, request).symbol
     order_id, client_id = ids(request.params, "orderId", "origClientOrderId")
-    return _row(desk, desk.exchange.order(request.owner, symbol, order_id=order_id, client_id=client_id))
+    row = desk.exchange.order(request.owner, symbol, order_id=order_id, client_id=client_id)
+    if not _remembered(desk, row):
+        raise ExchangeError(-2013, "Order does not exist.")
+    return _row(desk, row)
+
+
+def _remembered(desk: Desk, row: OrderRow) -> bool:
+    nothing = row.status in (OrderStatus.CANCELED, OrderStatus.EXPIRED) and not row.executed
+    return remembered(row.created_ms, desk.exchange.now_ms, came_to_nothing=nothing)
 
 
 def _get_open(desk: Desk, request: Request) -> object:
@@ -102,22 +111,30 @@ def _open_orders(desk: Desk, request: Request) -> object:
 
 
 def _all_orders(desk: Desk, request: Request) -> object:
-    rows = desk.exchange.order_history(request.owner, optional_symbol(desk, request))
-    return _rows(desk, window(request.params, rows, lambda row: row.created_ms, lambda row: row.order_id, "orderId"))
+    history = desk.exchange.order_history(request.owner, optional_symbol(desk, request))
+    rows, now_ms = [row for row in history if _remembered(desk, row)], desk.exchange.now_ms
+    return _rows(desk, window(request.params, rows, now_ms, lambda row: row.created_ms, lambda row: row.order_id, "orderId"))
 
 
 def _trades(desk: Desk, request: Request) -> object:
-    rows = desk.exchange.trades(request.owner, symbol_of(desk, request).symbol)
-    order_id = request.params.integer("orderId")
+    rows, params = desk.exchange.trades(request.owner, symbol_of(desk, request).symbol), request.params
+    if params.has("fromId") and (params.has("startTime") or params.has("endTime")):
+        raise ExchangeError(-1128, "Combination of optional parameters invalid.")
+    order_id = params.integer("orderId")
     kept = rows if order_id is None else [row for row in rows if row.order_id == order_id]
-    page = window(request.params, kept, lambda row: row.time_ms, lambda row: row.trade_id, "fromId")
+    page = window(params, kept, desk.exchange.now_ms, lambda row: row.time_ms, lambda row: row.trade_id, "fromId")
     return [wire.trade(row, desk.exchange.facts[row.symbol]) for row in page]
 
 
 def _force_orders(desk: Desk, request: Request) -> object:
-    """Liquidations of the account: their client ids start with ``autoclose-``."""
-    rows = desk.exchange.order_history(request.owner, optional_symbol(desk, request))
-    return _rows(desk, [row for row in rows if row.client_id.startswith("autoclose-")][-request.params.limit(50, 100) :])
+    """Orders that the exchange closed positions with, within seven days; their client ids tell a liquidation from deleveraging."""
+    kind = request.params.text("autoCloseType")
+    if kind not in _FORCED:
+        raise invalid("autoCloseType")
+    start, end = week(request.params, desk.exchange.now_ms)
+    history = desk.exchange.order_history(request.owner, optional_symbol(desk, request))
+    rows = [row for row in history if row.client_id.startswith(_FORCED[kind]) and start <= row.created_ms <= end]
+    return _rows(desk, rows[-request.params.limit(50, 100) :])
 
 
 def _amendments(desk: Desk, request: Request) -> object:

@@ -107,6 +107,43 @@ async def test_bars_longer_than_a_day(interval: str, first: str, after: str) -> 
     assert rows[0][1:4] == ["100", "130", "90"]
 
 
+async def test_histories_tell_a_week_and_forget_what_came_to_nothing() -> None:
+    """Cancelled without a fill: three days. Anything: ninety. Lists: seven days at a time."""
+    day = 24 * 3_600_000
+    async with rig() as it:
+        symbol = {"symbol": "BTCUSDT"}
+        limit = symbol | {"side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01", "price": "95000"}
+        await ok(it, "POST", "/fapi/v1/order", {**MARKET, "side": "BUY", "newClientOrderId": "filled"})
+        await ok(it, "POST", "/fapi/v1/order", {**limit, "newClientOrderId": "nothing"})
+        await ok(it, "DELETE", "/fapi/v1/order", symbol | {"origClientOrderId": "nothing"})
+        await ok(it, "POST", "/fapi/v1/algoOrder", {**STOP, "side": "SELL", "triggerPrice": "50000", "clientAlgoId": "stop"})
+        await ok(it, "DELETE", "/fapi/v1/algoOrder", {"clientAlgoId": "stop"})
+        born = it.at_ms
+
+        async def seen() -> dict[str, Any]:
+            found: dict[str, Any] = {}
+            for name in ("filled", "nothing"):
+                found[name] = (await it.call("GET", "/fapi/v1/order", symbol | {"origClientOrderId": name}))[0] == 200
+            found["stop"] = (await it.call("GET", "/fapi/v1/algoOrder", {"clientAlgoId": "stop"}))[0] == 200
+            for path in ("allOrders", "allAlgoOrders", "userTrades", "income"):
+                found[path] = len(await ok(it, "GET", f"/fapi/v1/{path}", symbol if path != "income" else {}))
+            return found
+
+        everything = {"filled": True, "nothing": True, "stop": True, "allOrders": 2, "allAlgoOrders": 1, "userTrades": 1, "income": 2}
+        assert await seen() == everything
+        it.exchange.advance(born + 3 * day + 1_000)
+        younger = everything | {"nothing": False, "stop": False, "allOrders": 1, "allAlgoOrders": 0}
+        assert await seen() == younger
+        it.exchange.advance(born + 7 * day + 1_000)
+        assert await seen() == younger | {"allOrders": 0, "userTrades": 0, "income": 0}
+        dated = symbol | {"startTime": born - day}
+        assert len(await ok(it, "GET", "/fapi/v1/userTrades", dated)) == len(await ok(it, "GET", "/fapi/v1/allOrders", dated)) == 1
+        assert len(await ok(it, "GET", "/fapi/v1/userTrades", symbol | {"fromId": 1})) == 1
+        assert await ok(it, "GET", "/fapi/v1/userTrades", symbol | {"endTime": born - day}) == []
+        it.exchange.advance(born + 90 * day + 1_000)
+        assert (await seen())["filled"] is False
+
+
 async def test_batch_tells_each_outcome() -> None:
     async with rig() as it:
         good = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01", "price": "95000"}
