@@ -16,7 +16,6 @@ import os
 import resource
 import sys
 import time
-from collections import deque
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -32,7 +31,7 @@ PRICE = 96_000
 REQUESTS, CONNECTIONS, WARMING = 20_000, 16, 2_000
 CLIENTS, EVENTS, EVENT_S = 1_000, 100, 0.05
 STREAM = "btcusdt@markPrice@1s"
-HEAD = "HTTP/1.1\r\nHost: 127.0.0.1\r\nX-MBX-APIKEY: {key}\r\n"
+HEAD = f"HTTP/1.1\r\nHost: 127.0.0.1\r\nX-MBX-APIKEY: {KEY}\r\n"
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,7 @@ class Figure:
     @property
     def kept(self) -> bool:
         """True if the promise is kept, or there is none."""
-        if self.bound is None:
-            return True
-        return self.value >= self.bound if self.least else self.value <= self.bound
+        return self.bound is None or (self.value >= self.bound if self.least else self.value <= self.bound)
 
 
 def percentile(values: list[float], part: float) -> float:
@@ -69,7 +66,7 @@ def resident_mb() -> float:
 
 
 def serve(pipe: Connection, core: int | None) -> None:
-    """Serve until told to stop: the port goes out first; then each ``tick`` asked for is a price."""
+    """Serve until told to stop: the port goes out first, then what is asked for."""
     if core is not None:
         os.sched_setaffinity(0, {core})
     asyncio.run(_serve(pipe))
@@ -86,9 +83,8 @@ async def _serve(pipe: Connection) -> None:
 
     price(PRICE)
     pipe.send(await server.start())
-    loop = asyncio.get_running_loop()
     while True:
-        match await loop.run_in_executor(None, pipe.recv):
+        match await asyncio.to_thread(pipe.recv):
             case "stop":
                 break
             case ("prices", count, pause):
@@ -99,7 +95,7 @@ async def _serve(pipe: Connection) -> None:
                 pipe.send(time.process_time() - cpu)
             case "state":
                 orders = [len(account.orders), len(account.open_orders)]
-                pipe.send({"memory": resident_mb(), "cpu": time.process_time(), "sockets": len(server.hub.sockets), "orders": orders})
+                pipe.send({"memory": resident_mb(), "cpu": time.process_time(), "orders": orders})
     await server.stop()
 
 
@@ -140,9 +136,9 @@ def signed(method: str, path: str, text: str) -> bytes:
     text += f"&recvWindow=60000&timestamp={time.time_ns() // 1_000_000}"
     text += "&signature=" + hmac.digest(SECRET.encode(), text.encode(), "sha256").hex()
     if method == "DELETE":
-        return f"DELETE {path}?{text} {HEAD.format(key=KEY)}\r\n".encode()
+        return f"DELETE {path}?{text} {HEAD}\r\n".encode()
     form = f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(text)}\r\n\r\n"
-    return f"{method} {path} {HEAD.format(key=KEY)}{form}{text}".encode()
+    return f"{method} {path} {HEAD}{form}{text}".encode()
 
 
 async def _exchanged(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> tuple[int, bytes]:
@@ -224,7 +220,7 @@ class _Reader(asyncio.Protocol):
                 return
             self.open.set_result(None)
         while len(data) >= 4:
-            size, start = (data[1], 2) if data[1] < 126 else (int.from_bytes(data[2:4], "big"), 4)
+            size, start = (data[1], 2) if data[1] < 126 else (int.from_bytes(data[2:4]), 4)
             if len(data) < start + size:
                 break
             frame, data = data[start : start + size], data[start + size :]
@@ -236,13 +232,13 @@ class _Reader(asyncio.Protocol):
 async def _listen(served: Served, clients: int, events: int) -> tuple[list[float], list[int], float, float]:
     loop = asyncio.get_running_loop()
     delays: list[float] = []
-    readers = deque[_Reader]()
+    readers: list[_Reader] = []
     for _ in range(clients):
         _, reader = await loop.create_connection(lambda: _Reader(delays), "127.0.0.1", served.port)
         await reader.open
         readers.append(reader)
     memory = served.ask("state")["memory"]
-    spent = await loop.run_in_executor(None, served.ask, ("prices", events, EVENT_S))
+    spent = await asyncio.to_thread(served.ask, ("prices", events, EVENT_S))
     for _ in range(100):
         if all(reader.events >= events for reader in readers):
             break
