@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote
 from aiohttp import web
 
 from qtkit.core.model import PolicyError
+from qtkit.paper import stream_names
 from qtkit.paper.exchange import Exchange
 from qtkit.paper.faults import Faults
 from qtkit.paper.feed import Feed
@@ -39,7 +40,8 @@ class PortInUse(OSError):
 class PaperServer:
     """Serves one ``Exchange``. ``keys`` are API key -> (secret, account name); every account must be open.
 
-    ``requests`` holds the last requests as they were answered; ``limits`` the weights and bans; ``hub`` the sockets.
+    ``requests`` holds the last requests as they were answered; ``limits`` the weights and bans; ``hub`` the sockets, which live by
+    ``stream_rules``.
     """
 
     def __init__(
@@ -145,10 +147,9 @@ class PaperServer:
         mode, *names = rest if categories is not None and rest else [first, *rest]
         if mode not in ("ws", "stream"):
             return web.Response(status=404, text="404 Not Found")
-        asked = {name: "/".join(values).split("/") for name, values in parse_qs(query).items()}
+        asked = {name: [part for part in "/".join(values).split("/") if part] for name, values in parse_qs(query).items()}
         streams = [name for name in (*asked.get("streams", ()), *names) if name and not name.isdecimal()]
-        private = first == "private"
-        key = next((name for name in [*asked.get("listenKey", ()), *streams] if private or ("@" not in name and name[0] != "!")), "")
+        key = next((name for name in [*asked.get("listenKey", ()), *streams] if first == "private" or not _is_stream(name)), "")
         lost = bool(key) and self.hub.account_of(key) is None
         return await self.hub.serve(
             request, categories=categories if categories is not None else ALL, combined=mode == "stream",
@@ -164,6 +165,11 @@ class PaperServer:
                 event = {"e": "listenKeyExpired", "E": self._desk.exchange.now_ms, "listenKey": key}
                 self.hub.publish_user(account, event)
                 self.hub.silence(account)
+
+
+def _is_stream(name: str) -> bool:
+    """True if a name of a URL is meant as a market stream, served or not; else it is a listen key."""
+    return "@" in name or name.startswith("!") or stream_names.known(name)
 
 
 def wall_ms() -> int:

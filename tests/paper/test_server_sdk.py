@@ -235,7 +235,8 @@ async def test_the_sdk_knows_our_refusals() -> None:
         assert (caught.value.status_code, caught.value.error_message) == (-2013, "Order does not exist.")
         answer = await to_thread(sdk.position_information_v3)
         (limit,) = answer.rate_limits
-        assert (limit.rateLimitType, limit.interval, limit.intervalNum, limit.count) == ("REQUEST_WEIGHT", "MINUTE", 1, 6)
+        assert (limit.rateLimitType, limit.interval, limit.intervalNum) == ("REQUEST_WEIGHT", "MINUTE", 1)
+        assert limit.count in (5, 6)  # a minute may end between the two calls
         with pytest.raises(errors.UnauthorizedError):
             await to_thread(client(it, "x" * 64).position_information_v3)
         with pytest.raises((errors.TooManyRequestsError, errors.RateLimitBanError)):

@@ -200,6 +200,12 @@ def test_frames_of_every_length() -> None:
         assert len(made) == size + (2 if size < 126 else 4 if size < 65_536 else 10)
 
 
+@pytest.mark.parametrize("path", ["/ws", "/ws/0", "/stream", "/private/ws", "/ws/tradingSession", "/stream?streams=//", "/ws?listenKey=/"])
+async def test_connections_that_ask_for_nothing_yet(path: str) -> None:
+    async with rig() as it, it.session.ws_connect(it.base + path) as ws:
+        assert (await ask(ws, "LIST_SUBSCRIPTIONS"))["result"] in ([], ["tradingSession"])
+
+
 # user streams
 
 

@@ -238,11 +238,17 @@ async def test_frames_and_combined_streams() -> None:
 
 
 async def test_bars_close() -> None:
-    async with rig() as it, it.session.ws_connect(f"{it.base}/market/ws/btcusdt@kline_1m") as ws:
+    async with rig() as it:
+        it.at_ms = (it.at_ms // 60_000 + 1) * 60_000 + 58_000  # a minute that has begun and is not over, whatever the clock says
+        it.tick("BTCUSDT", "96000", step_ms=0)
+        await bars_close(it)
+
+
+async def bars_close(it: Rig) -> None:
+    async with it.session.ws_connect(f"{it.base}/market/ws/btcusdt@kline_1m") as ws:
         await readers(it)
-        it.at_ms = it.at_ms // 60_000 * 60_000 + 59_000
         highs = ("96500", "95000", "96100")
-        it.tick("BTCUSDT", highs[0], step_ms=0)
+        it.tick("BTCUSDT", highs[0])
         it.tick("BTCUSDT", highs[1], step_ms=500)
         it.tick("BTCUSDT", highs[2], step_ms=1_000)
         rows = [json.loads(await asyncio.wait_for(ws.receive_str(), 5))["k"] for _ in range(4)]
