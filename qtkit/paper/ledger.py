@@ -16,6 +16,7 @@ from qtkit.paper.account import Account, Leg
 from qtkit.paper.facts import Facts
 from qtkit.paper.market import HOUR_MS, Guard, Market
 from qtkit.paper.rows import (
+    LIQUIDATION,
     AccountEvent,
     AccountUpdate,
     AlgoRow,
@@ -265,13 +266,13 @@ class Ledger(ABC):
             self._clear(account, leg, account.cross_wallet if last else max(account.cross_wallet, 0))
 
     def _liquidate(self, account: Account, leg: Leg) -> int:
-        """Close a position at the market under an ``autoclose-`` order, at what all of it costs; answers the profit realised."""
+        """Close a position at the market, at what all of it costs; answers the profit realised."""
         market = self._markets[leg.symbol]
         account.liquidating_until_ms = self.now_ms + self.rules.liquidation_ms
         side, quantity = OrderSide.SELL if leg.amount > 0 else OrderSide.BUY, abs(leg.amount)
         price = self._taker_price(market, side, quantity)
         market.take(side, quantity, market.take_limit(side, bounded=False), self.now_ms)
-        return self._autoclose(account, leg, "autoclose-", quantity, price)
+        return self._autoclose(account, leg, LIQUIDATION, quantity, price)
 
     def _autoclose(self, account: Account, leg: Leg, prefix: str, quantity: int, price: int) -> int:
         """Close a part of a position by an order of the exchange's own; answers the profit realised."""

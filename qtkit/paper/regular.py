@@ -28,9 +28,9 @@ class RegularBook(Ledger):
         self._done()
         return account.orders[row.order_id]
 
-    def check(self, account: Account, new: NewOrder) -> None:
-        """Raise what ``submit`` would raise, place nothing (``order/test``)."""
-        self._draft(account, new)
+    def check(self, account: Account, new: NewOrder) -> OrderRow:
+        """The order that ``submit`` would place, without an id, or what it would raise; nothing is placed (``order/test``)."""
+        return self._draft(account, new)
 
     def amend(
         self,

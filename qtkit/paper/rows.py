@@ -10,6 +10,8 @@ from enum import Enum
 from qtkit.core.model import E8, Bps, Instrument, Order, OrderKind, OrderSide, OrderStatus, PositionSide, TriggerBy
 
 NOTHING = E8(0)
+LIQUIDATION, ADL = "autoclose-", "adl_autoclose-"
+"""How the client ids begin of orders by which the exchange itself closes a position."""
 
 
 class ExchangeError(Exception):
