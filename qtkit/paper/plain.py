@@ -141,8 +141,8 @@ class _Unpacker:
                 return self._container(kind, rest)
 
     def _container(self, kind: str, rest: list[Any]) -> Any:
-        made: Any
-        place, made = len(self._things), None
+        made: Any = None
+        place = len(self._things)
         match kind:
             case "l":
                 made = []
