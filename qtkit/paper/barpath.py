@@ -8,13 +8,13 @@ corners. None ever leaves the bar, so the bars of the tape are the bars of the f
 
 from array import array
 from collections.abc import Sequence
-from difflib import get_close_matches
 from enum import Enum
 from itertools import pairwise
 from math import isqrt
 from random import Random
 
 from qtkit.core.model import Bar, PolicyError
+from qtkit.core.names import suggestion
 
 MINUTE_MS = 60_000
 
@@ -36,8 +36,7 @@ class BarPath(Enum):
         names = [path.value for path in BarPath]
         if word in names:
             return BarPath(word)
-        near = get_close_matches(word, names, 1)
-        raise PolicyError(f"{text!r} names no path inside a bar; " + (f"did you mean {near[0]}?" if near else f"use {', '.join(names)}"))
+        raise PolicyError(f"{text!r} names no path inside a bar: {suggestion(word, names)}")
 
     @property
     def low_first(self) -> bool | None:

@@ -44,7 +44,8 @@ class Pump:
 
     Exchange time is monotone: a tape that goes back in time raises ``PolicyError`` out of the pump's task, hence out of ``run_until``,
     ``finish`` and the ``async with``. Time stands still while paused and is frozen when the tape ends. ``on_quote`` is called with each
-    tick that knows bid and ask, before its price goes to the exchange. ``fed`` counts the ticks that went out.
+    tick that knows bid and ask, before its price goes to the exchange. ``fed`` counts the ticks that went out, ``newest`` is the
+    last of them. Time begins at the first tick, or at ``start_ms`` where a tape goes on: it may be between two ticks, or after the last.
     """
 
     def __init__(
@@ -55,20 +56,23 @@ class Pump:
         *,
         clock: Callable[[], float] = time.monotonic,
         on_quote: Callable[[Tick], None] | None = None,
+        start_ms: int | None = None,
     ) -> None:
         self._exchange = exchange
         self._on_quote = on_quote
         self.fed = 0
+        self.newest: Tick | None = None
         self._ticks: Iterator[Tick] = iter(tape)
         self._next = next(self._ticks, None)
-        if self._next is None:
+        if self._next is None and start_ms is None:
             raise PolicyError("the tape is empty: nothing to feed")
         self._clock = clock
         self._speed = _positive(speed)
         self._paused = False
         self._over = False
         self._limit: int | None = None
-        self._fed_ms = self._next.at_ms
+        times = [at for at in (start_ms, self._next.at_ms if self._next is not None else None) if at is not None]
+        self._fed_ms = min(times)
         self._anchor = (clock(), float(self._fed_ms))
         self._stretch = (clock(), float(self._fed_ms), self._speed)
         self._stretches: list[Stretch] = []
@@ -260,6 +264,7 @@ class Pump:
         self._fed_ms = tick.at_ms
         self._next = next(self._ticks, None)
         self.fed += 1
+        self.newest = tick
         if tick.ask and self._on_quote is not None:
             self._on_quote(tick)
         self._exchange.tick(tick.symbol, tick.last, tick.mark, tick.at_ms)

@@ -176,7 +176,7 @@ class _Unpacker:
         names = self._table[name]
         if len(values) != len(names):
             raise ValueError(f"{name} has {len(values)} values for {len(names)} fields")
-        made = object.__new__(self._classes[name])
+        made: Any = object.__new__(self._classes[name])
         self._things.append(made)
         for field, value in zip(names, values, strict=True):
             object.__setattr__(made, field, self.get(value))

@@ -7,12 +7,12 @@ one price a second. A seed means the same ticks on every machine: uniform draws,
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 from itertools import cycle
 from random import Random
 
 from qtkit.core.model import Bar, Instrument, PolicyError, Side, Ticks
+from qtkit.core.names import suggestion
 from qtkit.paper.tape import INSTRUMENTS, MINUTE_MS, PPM, Tape, Track, excursion_note, known_instrument, mark_path
 
 WHOLE = 10_000
@@ -51,8 +51,7 @@ class Regime(Enum):
         words = [word.strip().lower() for word in text.split(",") if word.strip()]
         for word in words:
             if word not in names:
-                near = get_close_matches(word, names, 1)
-                raise PolicyError(f"{word!r} is no regime; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"))
+                raise PolicyError(f"{word!r} is no regime: {suggestion(word, names)}")
         return tuple(Regime(word) for word in words)
 
 

@@ -202,3 +202,12 @@ async def test_a_quote_is_told_before_its_price() -> None:
     async with Pump(Taker(), ticks, 1000, on_quote=lambda tick: told.append((tick.bid, tick.ask))) as pump:
         await pump.finish()
     assert told == [100, (99, 102), 101]
+
+
+async def test_a_tape_goes_on_between_two_ticks_or_after_its_last() -> None:
+    async with Pump(Recorder(), tape((10, 20)), 1, start_ms=START + 4_000) as pump:
+        pump.pause()
+        assert START + 4_000 <= pump.now_ms < START + 5_000
+        assert await pump.step(ms=6_000) == 1 and pump.now_ms < START + 11_000
+    async with Pump(Recorder(), [], 1, start_ms=START + 4_000) as pump:
+        assert pump.finished and pump.now_ms == START + 4_000

@@ -26,7 +26,7 @@ STARTS = {"BTCUSDT": Ticks(934_758), "SOLUSDT": Ticks(14_240), "DOGEUSDT": Ticks
 RULES = (
     Rules(),
     Rules(conditional_reserves=True, algo_read_lag_ms=500, slot_lag_ms=700),
-    Rules(floor_beside_stop=False, half_spread_ticks=3),
+    Rules(floor_beside_stop=False, close_position_while_flat=True),
 )
 
 
@@ -38,7 +38,6 @@ def lived(seed: int, *, hedge: bool, rules: Rules, steps: int) -> Exchange:
         exchange.set_margin_mode(account, "SOLUSDT", isolated=True)
         exchange.set_leverage(account, "SOLUSDT", 50)
     exchange.set_funding("BTCUSDT", E8(12_345), START + 60_000, hours=1)
-    exchange.set_depth("DOGEUSDT", E8(3_000 * ONE))
     play(exchange, seed, steps, 0)
     return exchange
 
