@@ -48,8 +48,8 @@ def load_recording(trades: Path, quotes: Path | None = None) -> Recording:
     known = told.select("symbol", "time", "id", _e8("price"))
     if quotes is None:
         return Recording(source=trades.name, trades=known, quotes=pl.DataFrame(schema=_QUOTES))
-    asked = _read(quotes, ("symbol", "time", "bid", "ask"), "quotes").with_row_index("id")
-    rows = asked.select("symbol", "time", pl.col("id").cast(pl.Int64), _e8("bid"), _e8("ask"))
+    asked = _read(quotes, ("symbol", "time", "bid", "ask"), "quotes").select("symbol", "time", _e8("bid"), _e8("ask"))
+    rows = asked.with_row_index("id").select("symbol", "time", pl.col("id").cast(pl.Int64), "bid", "ask")
     return Recording(source=f"{trades.name} and {quotes.name}", trades=known, quotes=rows)
 
 
