@@ -64,10 +64,10 @@ def paper(
     from qtkit.paper.recipe import Recipe
 
     given = tuple(name.strip().upper() for name in symbols.split(",") if name.strip())
-    chosen = any((data, trades, regime, incident, basis, at, quotes, symbols, hedge))
-    if resume is not None and (chosen or live):
+    made = any((data, trades, regime, incident, basis))
+    if resume is not None and (made or live or any((at, quotes, symbols, hedge))):
         raise PolicyError("--resume goes on with what was saved; leave away what chooses prices and positions")
-    if live and (data or trades or regime or incident or basis or step or snapshot or speed != 1):
+    if live and (made or step or snapshot or speed != 1):
         raise PolicyError("--live takes the prices and the time of now; leave away what makes, steps, hurries or saves them")
     start_ms = time.time_ns() // 1_000_000 // MINUTE_MS * MINUTE_MS
     recipe = Recipe(

@@ -147,7 +147,7 @@ class Pump:
             raise PolicyError("a step is a number of ticks, or of milliseconds, above zero")
         before, goal = self.fed, None if ms is None else self.now_ms + ms
         until = self._clock() + BATCH_S
-        while (tick := self._next) is not None and self._paused:
+        while (tick := self._next) is not None and self._paused and not self._over:
             if tick.at_ms > goal if goal is not None else self.fed - before >= (ticks or 0):
                 break
             self._feed(tick)

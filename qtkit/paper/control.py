@@ -4,7 +4,9 @@ Only for whoever can read the token's file, and only under a loopback name, so t
 (``GET /qtkit/``) shows no key and changes nothing, so it asks for no token.
 """
 
+import asyncio
 import hmac
+import re
 from collections.abc import Callable, Mapping
 
 from aiohttp import web
@@ -32,9 +34,10 @@ class ControlDoor:
         if len(token) < 20:
             raise PolicyError("the token of the control endpoint must have at least 20 characters")
         self._session, self._token = session, token
+        self._turn = asyncio.Lock()  # one command after the other: time is not stepped while the exchange becomes another one
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        host = request.headers.get("Host", "").rpartition(":")[0] or request.headers.get("Host", "")
+        host = re.sub(r":\d+$", "", request.headers.get("Host", ""))
         if host not in LOOPBACK:
             return _no(403, f"this is {host or 'nameless'} to you; ask under 127.0.0.1")
         word = request.path.removeprefix(CONTROL).strip("/")
@@ -63,7 +66,9 @@ class ControlDoor:
             asked = deed.takes.model_validate_json(body or b"{}")
         except ValidationError as wrong:
             raise PolicyError(f"{word}: {sentence(wrong, deed.takes)}") from None
-        return web.Response(text=Done(done=await deed.does(self._session, asked)).model_dump_json(), content_type="application/json")
+        async with self._turn:
+            done = Done(done=await deed.does(self._session, asked))
+        return web.Response(text=done.model_dump_json(), content_type="application/json")
 
     @staticmethod
     async def _body(request: web.BaseRequest) -> bytes:

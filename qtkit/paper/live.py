@@ -71,7 +71,8 @@ class LivePump:
         while self._symbols - self.known:
             if self.fault is not None or self._clock() > end:
                 missing = ", ".join(sorted(self._symbols - self.known))
-                raise PolicyError(f"no live price of {missing} came within {within_s:g} s" + (f": {self.fault}" if self.fault else ""))
+                why = f": {self.fault}" if self.fault else "; is there a way to the network?"
+                raise PolicyError(f"no live price of {missing} came within {within_s:g} s{why}")
             await asyncio.sleep(0.02)
 
     async def _run(self) -> None:

@@ -53,15 +53,15 @@ class Fall:
 
 
 RECORDED = (
-    Fall(name="DOT 2025-11-03, a tenth in an hour", symbol="DOTUSDT", at="2025-11-03T14:15", folder="perp_1m", hours=1.25),
-    Fall(name="AVAX 2026-02-05, a tenth in an hour", symbol="AVAXUSDT", at="2026-02-05T23:05", folder="perp_1m", hours=1.25),
-    Fall(name="SOL 2022-11-09, a fifth in an hour", symbol="SOLUSDT", at="2022-11-09T17:30", folder="spot_1m", hours=1.25),
+    Fall(name="DOT 2025-11-03, a tenth in an hour", symbol="DOTUSDT", at="2025-11-03T14:25", folder="perp_1m", hours=1.1),
+    Fall(name="AVAX 2026-02-05, a tenth in an hour", symbol="AVAXUSDT", at="2026-02-05T23:15", folder="perp_1m", hours=1.1),
+    Fall(name="SOL 2022-11-09, a fifth in an hour", symbol="SOLUSDT", at="2022-11-09T17:40", folder="spot_1m", hours=1.1),
     Fall(
         name="SOL 2023-01-02 07:14, a fifth up in one bar",
         symbol="SOLUSDT",
         at="2023-01-02T07:00",
         folder="spot_1m",
-        hours=0.75,
+        hours=0.5,
         per_minute=300,
     ),
 )

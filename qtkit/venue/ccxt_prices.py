@@ -61,12 +61,16 @@ class CcxtPrices:
             await self._client.close()
 
     async def _forever(self, watch: Callable[[], Awaitable[list[Quote]]]) -> None:
+        told = False  # an outage is told once
         while True:
             try:
                 for quote in await watch():
                     self._queue.put_nowait(quote)
+                told = False
             except self._lost as lost:
-                _log.warning("live prices are lost, dialled again: %s", type(lost).__name__)
+                if not told:
+                    _log.warning("live prices are lost and dialled again: %s", type(lost).__name__)
+                told = True
                 await asyncio.sleep(self._pause_s)
             except Exception as error:  # noqa: BLE001 - told to whoever reads the prices
                 self._queue.put_nowait(error)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,20 @@ import aiohttp
 import pytest
 from pydantic import ValidationError
 
-from qtkit.core.model import ONE, PolicyError
+from qtkit.core.model import E8, ONE, PolicyError, Ticks
 from qtkit.paper.control import ControlDoor, sentence
 from qtkit.paper.control_words import Step, Word
 from qtkit.paper.deeds import DEEDS
 from qtkit.paper.digest import Digest
+from qtkit.paper.exchange import Exchange
 from qtkit.paper.faults import FaultKind
 from qtkit.paper.recipe import Recipe
 from qtkit.paper.remote import Remote
+from qtkit.paper.server import PaperServer
 from qtkit.paper.session import Session
 from qtkit.paper.snapshot import load, save
 from qtkit.paper.truth import text
+from qtkit.venue.gateway import Quote
 from tests.paper.control_rig import START, TOKEN, Held, held, session_of
 from tests.paper.server_rig import KEY, SECRET, config, redirect
 
@@ -147,6 +151,47 @@ class _client:  # noqa: N801 - reads as a context
 
     async def __aexit__(self, *_: object) -> None:
         await self.client.close()
+
+
+class Told:
+    """A source of live prices."""
+
+    async def prices(self) -> AsyncIterator[Quote]:
+        yield Quote(symbol="BTCUSDT", last=Ticks(960_000), mark=E8(9_601_000_000_000), time_ms=START + 5)
+        await asyncio.sleep(60)
+
+
+async def test_live_prices_can_be_looked_at_and_traded_and_neither_held_nor_saved(tmp_path: Path) -> None:
+    exchange = Exchange(start_ms=START)
+    exchange.open_account("paper", balance=E8(100_000 * ONE))
+    session = Session(exchange, Recipe(start_ms=START), source=Told(), symbols=("BTCUSDT",), folder=tmp_path)
+    server = PaperServer(exchange, keys={KEY: (SECRET, "paper")}, faults=session.faults)
+    session.server, server.control = server, ControlDoor(session, TOKEN)
+    await server.start()
+    try:
+        async with session:
+            assert session.live is not None
+            await session.live.wait(5)
+            it = Held(session, server, Remote(f"http://127.0.0.1:{server.port}", TOKEN))
+            state = await it.ask(it.remote.state)
+            assert (state.clock, state.fed, state.tape) == ("live", 1, ("live prices of BTCUSDT",))
+            assert (await it.ask(it.remote.opens, "BTCUSDT", "LONG", "0.1")).startswith("opened LONG 0.1 BTCUSDT at 96")
+            for command in (it.remote.pause, lambda: it.remote.save("a"), lambda: it.remote.step(ms=5)):
+                with pytest.raises(PolicyError, match="prices are live: they come at their own time"):
+                    await it.ask(command)
+            async with aiohttp.ClientSession() as http, http.get(f"{it.remote.url}/qtkit/") as answer:
+                assert "live prices of BTCUSDT" in await answer.text()
+    finally:
+        await server.stop()
+
+
+async def test_commands_take_turns(tmp_path: Path) -> None:
+    async with held(tmp_path) as it:
+        await it.ask(it.remote.save, "a")
+        long = asyncio.create_task(it.ask(it.remote.step, ms=1_200_000))
+        await asyncio.sleep(0.03)
+        assert (await it.ask(it.remote.restore, "a")).startswith(f"it is {START} again")
+        assert "7206 prices" in await long and (it.session.now_ms, it.session.fed) == (START, 0)
 
 
 # -- who may

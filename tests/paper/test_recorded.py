@@ -73,9 +73,9 @@ def test_a_stop_and_a_target_in_one_bar_the_path_decides(side: Side) -> None:
 
 def test_names_of_paths() -> None:
     assert BarPath.parse("Worst") is BarPath.WORST_LONG and BarPath.parse(" bridge ") is BarPath.BRIDGE
-    with pytest.raises(PolicyError, match="did you mean worst-short"):
+    with pytest.raises(PolicyError, match="did you mean 'worst-short'"):
         BarPath.parse("worst-shrot")
-    with pytest.raises(PolicyError, match="use bridge, worst-long"):
+    with pytest.raises(PolicyError, match="known: best-long, best-short, bridge"):
         BarPath.parse("zz")
 
 

@@ -177,5 +177,5 @@ def test_a_thin_market_trades_seldom_and_jumps() -> None:
 
 def test_regimes_are_named() -> None:
     assert Regime.parse("crash, THIN") == (Regime.CRASH, Regime.THIN)
-    with pytest.raises(PolicyError, match="did you mean squeeze"):
+    with pytest.raises(PolicyError, match="did you mean 'squeeze'"):
         Regime.parse("sqeeze")
