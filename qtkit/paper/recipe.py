@@ -83,7 +83,7 @@ class Recipe:
         return scene.endless(tape, self.seed, Regime.parse(",".join(self.regimes)))
 
     def _ticks(self, marks: Marks | None) -> Tape:
-        from qtkit.paper.recorded import MARKS, load_recording, recorded_tape
+        from qtkit.paper.trade_tape import MARKS, load_recording, recorded_tape
 
         recording = load_recording(Path(self.trades), Path(self.quotes) if self.quotes else None)
         return recorded_tape(recording, self.symbols, at=_moment(self.at), start_ms=self.start_ms, seed=self.seed, marks=marks or MARKS)

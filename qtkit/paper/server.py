@@ -27,6 +27,7 @@ from qtkit.venue.gateway import KeyRights
 
 KEY_CHECK_S = 1.0
 CONTROL = "/qtkit/"
+RESTARTED = 1012  # close code of a websocket: connect anew
 Control = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 """Answers what is asked under ``CONTROL``: no path of Binance's, and none of these rules."""
 _CATEGORY = {"market": frozenset({"market"}), "public": frozenset({"public"}), "private": frozenset[str]()}
@@ -137,7 +138,7 @@ class PaperServer:
         for timer in self._desk.countdowns.values():
             timer.cancel()
         self._desk.countdowns.clear()
-        self.hub.close_all(WSCloseCode.SERVICE_RESTART, b"restored")
+        self.hub.close_all(RESTARTED, b"restored")
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         if self.control is not None and request.path.startswith(CONTROL):

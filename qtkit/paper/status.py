@@ -37,7 +37,7 @@ h2 b { color: inherit; font-weight: 600; text-transform: none; letter-spacing: 0
 @media (max-width: 900px) { .columns { grid-template-columns: 1fr; } }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: left; font-weight: 500; font-size: 11.5px; color: var(--soft); }
-th, td { padding: 3px 10px 3px 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: 3px 10px 3px 0; border-bottom: 1px solid var(--line); white-space: nowrap; vertical-align: top; }
 td.n, th.n { text-align: right; } td.n + td:not(.n), th.n + th:not(.n) { padding-left: 10px; } td.w { white-space: normal; }
 .good { color: var(--good); } .loss { color: var(--bad); } .bad { color: var(--bad); font-weight: 600; } .soft { color: var(--soft); }
 .none { color: var(--soft); margin: 2px 0; }

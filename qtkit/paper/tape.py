@@ -1,7 +1,7 @@
 """Prices over time for several symbols on one exchange clock.
 
 A ``Tape`` is finished data: it can be iterated any number of times and always gives the same ticks. Where the prices come from is
-said in ``synthetic`` (seeded stories and regimes), ``window`` (recorded bars, played again) and ``recorded`` (trades and quotes).
+said in ``synthetic`` (seeded stories and regimes), ``window`` (recorded bars, played again) and ``trade_tape`` (trades and quotes).
 How far mark and last part is said in ``basis``; unless told otherwise by a seeded 1 to 8 bps of either sign, so that they never agree and
 code that reads the wrong one is found out (on Binance USD-M 44 % of mark prices lie off the tick).
 """

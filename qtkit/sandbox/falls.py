@@ -172,14 +172,14 @@ def _slippage(market: Market, exits: Iterable[Trade]) -> float | None:
 
 
 def outcomes_table(outcomes: Iterable[Outcome]) -> Table:
-    """The outcomes, a row for each position."""
+    """The outcomes, a row for each position; ``stop`` is the first one, ``closed`` day and time (UTC)."""
     found = tuple(outcomes)
     rows = [
         {
-            "fall": one.fall, "side": one.side.name.lower(), "entry": f"{one.entry:g}", "first stop": f"{one.stop:g}",
-            "exit": "" if one.exit_price is None else f"{one.exit_price:.6g}", "closed (UTC)": _utc(one.closed_ms), "by": one.reason,
-            "result (USDT)": f"{one.pnl:+,.2f}", "R": f"{one.r:+.2f}", "naked before": f"{one.naked_ms / 1000:g} s",
-            "worst gap": f"{one.worst_gap_ms / 1000:g} s", "slippage (bps)": "" if one.slippage is None else f"{one.slippage:.1f}",
+            "fall": one.fall.partition(",")[0], "side": one.side.name.lower(), "entry": f"{one.entry:g}", "stop": f"{one.stop:g}",
+            "exit": "" if one.exit_price is None else f"{one.exit_price:.6g}", "closed": _utc(one.closed_ms), "by": one.reason,
+            "USDT": f"{one.pnl:+,.2f}", "R": f"{one.r:+.2f}", "naked first": f"{one.naked_ms / 1000:g} s",
+            "worst gap": f"{one.worst_gap_ms / 1000:g} s", "slip (bps)": "" if one.slippage is None else f"{one.slippage:.1f}",
             "sound": "yes" if one.sound else "NO",
         }
         for one in found
@@ -189,13 +189,13 @@ def outcomes_table(outcomes: Iterable[Outcome]) -> Table:
         if name == "sound":
             return GOOD if row[name] == "yes" else BAD
         good = not str(row[name]).startswith("-")
-        return (GOOD if good else BAD) if name in ("result (USDT)", "R") else ""
+        return (GOOD if good else BAD) if name in ("USDT", "R") else ""
 
     columns = (
-        "fall", "side", "entry", "first stop", "exit", "closed (UTC)", "by", "result (USDT)", "R", "naked before", "worst gap",
-        "slippage (bps)", "sound",
+        "fall", "side", "entry", "stop", "exit", "closed", "by", "USDT", "R", "naked first", "worst gap",
+        "slip (bps)", "sound",
     )  # fmt: skip
-    right = frozenset(columns) - {"fall", "side", "closed (UTC)", "by", "sound"}
+    right = frozenset(columns) - {"fall", "side", "closed", "by", "sound"}
     caption = (
         f"{len(found)} positions, {sum(one.pnl for one in found):+,.2f} USDT after fees; {sum(not one.sound for one in found)} not sound"
     )
@@ -203,4 +203,4 @@ def outcomes_table(outcomes: Iterable[Outcome]) -> Table:
 
 
 def _utc(ms: int | None) -> str:
-    return "open" if ms is None else f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    return "open" if ms is None else f"{datetime.fromtimestamp(ms / 1000, UTC):%d %H:%M:%S}"

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from qtkit.core.model import E8, Bar, PolicyError, Side, Ticks
 from qtkit.paper.barpath import BarPath, play
 from qtkit.paper.basis import Course, FixedMarks, RecordedMarks, SeededMarks, parse_marks
-from qtkit.paper.recorded import load_recording, recorded_tape
 from qtkit.paper.tape import INSTRUMENTS, Tape
+from qtkit.paper.trade_tape import load_recording, recorded_tape
 from qtkit.paper.window import WindowChoice, replay_tape
 
 START = 1_767_571_200_000
