@@ -83,7 +83,7 @@ def books(exchange: Exchange) -> str:
     return json.dumps(pack(read)[0])
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(seed=st.integers(0, 10_000), hedge=st.booleans(), rules=st.sampled_from(RULES), steps=st.integers(1, 150))
 def test_what_was_restored_has_the_same_future(tmp_path: Path, seed: int, hedge: bool, rules: Rules, steps: int) -> None:
     exchange, file = lived(seed, hedge=hedge, rules=rules, steps=steps), tmp_path / "a.snapshot"
