@@ -178,8 +178,8 @@ def outcomes_table(outcomes: Iterable[Outcome]) -> Table:
         {
             "fall": one.fall.partition(",")[0], "side": one.side.name.lower(), "entry": f"{one.entry:g}", "stop": f"{one.stop:g}",
             "exit": "" if one.exit_price is None else f"{one.exit_price:.6g}", "closed": _utc(one.closed_ms), "by": one.reason,
-            "USDT": f"{one.pnl:+,.2f}", "R": f"{one.r:+.2f}", "naked first": f"{one.naked_ms / 1000:g} s",
-            "worst gap": f"{one.worst_gap_ms / 1000:g} s", "slip (bps)": "" if one.slippage is None else f"{one.slippage:.1f}",
+            "USDT": f"{one.pnl:+,.2f}", "R": f"{one.r:+.2f}", "naked": f"{one.naked_ms / 1000:g} s",
+            "gap": f"{one.worst_gap_ms / 1000:g} s", "slip (bps)": "" if one.slippage is None else f"{one.slippage:.1f}",
             "sound": "yes" if one.sound else "NO",
         }
         for one in found
@@ -192,7 +192,7 @@ def outcomes_table(outcomes: Iterable[Outcome]) -> Table:
         return (GOOD if good else BAD) if name in ("USDT", "R") else ""
 
     columns = (
-        "fall", "side", "entry", "stop", "exit", "closed", "by", "USDT", "R", "naked first", "worst gap",
+        "fall", "side", "entry", "stop", "exit", "closed", "by", "USDT", "R", "naked", "gap",
         "slip (bps)", "sound",
     )  # fmt: skip
     right = frozenset(columns) - {"fall", "side", "closed", "by", "sound"}
