@@ -52,6 +52,8 @@ class Liquidity:
 
 EXACT = Liquidity(half_spread_ticks=0, half_spread=0, depth=None, queue_ticks=0)
 """Everything fills at the last price: numbers can be checked by hand."""
+THIN = Liquidity(half_spread_ticks=2, half_spread=50_000, depth=2_000 * ONE, step=20_000, level=1_000 * ONE, recovery_ms=60_000)
+"""A book that hardly anybody quotes in: 10 bp of spread, 2,000 USDT at each best price, 500 a basis point behind it. [inferred]"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,11 @@ class Prints:
         sold = price < before.price or (price == before.price and before.sold)
         rows.append(Print(before.number + 1, price, time_ms, sold))
 
+    def forget(self) -> None:
+        """What was traded has not happened: nothing is kept, and the numbers go on beyond those that were told."""
+        self._first = max(map(self.number, self._rows), default=self._first)
+        self._rows.clear()
+
     def number(self, symbol: str) -> int:
         """Number of the last price."""
         rows = self._rows.get(symbol)

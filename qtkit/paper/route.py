@@ -44,6 +44,14 @@ class Desk:
     amendments: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     margin_moves: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
 
+    def forget(self) -> None:
+        """The exchange has become another one: what was told of it has not happened, and no countdown runs."""
+        for timer in self.countdowns.values():
+            timer.cancel()
+        for told in (self.countdowns, self.amendments, self.margin_moves):
+            told.clear()
+        self.prints.forget()
+
     def facts(self, symbol: str) -> Facts:
         """Facts of a symbol; -1121 for one that is not traded here, -1100 for what cannot be one."""
         found = self.exchange.facts.get(symbol)

@@ -8,7 +8,7 @@ import contextlib
 import errno
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
 from urllib.parse import parse_qs, unquote
 
@@ -30,6 +30,10 @@ from qtkit.paper.streams import Hub
 from qtkit.venue.gateway import KeyRights
 
 KEY_CHECK_S = 1.0
+CONTROL = "/qtkit/"
+RESTARTED = 1012  # close code of a websocket: connect anew
+Control = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+"""Answers what is asked under ``CONTROL``: no path of Binance's, and none of these rules."""
 _CATEGORY = {"market": frozenset({"market"}), "public": frozenset({"public"}), "private": frozenset[str]()}
 
 
@@ -40,8 +44,8 @@ class PortInUse(OSError):
 class PaperServer:
     """Serves one ``Exchange``. ``keys`` are API key -> (secret, account name); every account must be open.
 
-    ``requests`` holds the last requests as they were answered; ``limits`` the weights and bans; ``hub`` the sockets, which live by
-    ``stream_rules``.
+    ``control``, if set, answers the paths under ``/qtkit/``. ``requests`` holds the last requests as they were answered; ``limits`` the
+    weights and bans; ``hub`` the sockets, which live by ``stream_rules``.
     """
 
     def __init__(
@@ -65,8 +69,10 @@ class PaperServer:
         prints = Prints(exchange.now_ms)
         desk = Desk(exchange=exchange, limits=self.limits, listen_keys=self._listen_keys, hub=self.hub, prints=prints)
         self._desk = desk
+        self._faults = faults
         self._rest = Rest(desk, keys, faults)
         self._feed = Feed(desk, faults)
+        self.control: Control | None = None
         self._runner: web.ServerRunner | None = None
         self._expiry: asyncio.Task[None] | None = None
         self.port = 0
@@ -129,7 +135,19 @@ class PaperServer:
         await self._runner.cleanup()
         self._runner = None
 
+    def renew(self) -> None:
+        """The exchange has become another one (a snapshot was restored): sockets are cut off with 1012, and all is read anew."""
+        if self._runner is None:
+            return
+        self._feed.stop()
+        self._desk.forget()
+        self._feed = Feed(self._desk, self._faults)
+        self._feed.start()
+        self.hub.close_all(RESTARTED, b"restored")
+
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self.control is not None and request.path.startswith(CONTROL):
+            return await self.control(request)
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._socket(request)
         body = (await request.read()).decode(errors="replace") if request.body_exists else ""
