@@ -2,6 +2,7 @@
 
 Prices, quantities, money and rates are E8 integers; a callback rate is in bps; times are milliseconds of the exchange's
 clock. Signed where it says so: amounts and notionals of short positions are negative.
+Over 300 lines: one vocabulary, that the engine and all who speak with it share.
 """
 
 from dataclasses import dataclass

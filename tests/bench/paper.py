@@ -2,6 +2,8 @@
 
     python -m tests.bench.paper --json
 
+prints these figures and those of its server (``paper_server``).
+
 No speed is quoted before the same exchange with a slow index, which asks all orders at every price, has given the same orders, fills,
 incomes and events on the same prices in the same run. Prices are made before the clock starts. Times are those of the processor, for
 nothing is waited for: what else the machine does counts as little as it can. The garbage collector is on, and in the figures.
@@ -9,6 +11,7 @@ nothing is waited for: what else the machine does counts as little as it can. Th
 
 import argparse
 import json
+import os
 import random
 import statistics
 import sys
@@ -16,12 +19,15 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
+import aiohttp
+
 from qtkit.core.model import E8, ONE, Bps, OrderKind, OrderSide, Ticks, TriggerBy
 from qtkit.paper.account import Account
 from qtkit.paper.exchange import Exchange, NewOrder, Rules
 from qtkit.paper.market import Token
 from qtkit.paper.rows import AccountEvent, TimeInForce
 from qtkit.paper.triggers import TriggerIndex
+from tests.bench import paper_server
 from tests.bench.live import Figure, load, told
 from tests.bench.rig import start_price, symbols_of
 
@@ -220,8 +226,8 @@ def mixed(symbols: int, resting: int, count: int) -> tuple[float, float]:
     return spent, len(filled) / len(ticks)
 
 
-def figures(*, symbols: int = 10, count: int = TICKS, sizes: tuple[int, ...] = (100, 1_000, 10_000)) -> list[Figure]:
-    """All measurements; equality first."""
+def prices_figures(*, symbols: int = 10, count: int = TICKS, sizes: tuple[int, ...] = (100, 1_000, 10_000)) -> list[Figure]:
+    """What prices cost; equality first."""
     busy = equal(symbols, 1_000, near=0.0005, far=0.02)
     quiet = equal(symbols, 1_000, near=FAR[0], far=FAR[1])
     rows = far_orders(sizes, symbols, count)
@@ -245,6 +251,11 @@ def figures(*, symbols: int = 10, count: int = TICKS, sizes: tuple[int, ...] = (
     ]  # fmt: skip
 
 
+def figures() -> list[Figure]:
+    """All measurements, in process and over the wire."""
+    return prices_figures() + paper_server.figures()
+
+
 def main(report: Callable[[str], object] = print) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -252,7 +263,9 @@ def main(report: Callable[[str], object] = print) -> None:
     given = parser.parse_args()
     found = figures()
     if given.json:
-        report(json.dumps({"figures": [{**asdict(figure), "kept": figure.kept} for figure in found], "load": list(load())}))
+        rows = [{**asdict(figure), "kept": figure.kept} for figure in found]
+        about = {"python": sys.version.split()[0], "aiohttp": aiohttp.__version__, "cores": os.cpu_count(), "load": list(load())}
+        report(json.dumps(about | {"figures": rows}))
     else:
         report("\n".join(told(figure) for figure in found))
     sys.exit(0 if all(figure.kept for figure in found) else 1)

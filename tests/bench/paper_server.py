@@ -1,30 +1,25 @@
 """What the paper exchange's server carries: signed order requests a second on one core, and a thousand websocket clients.
 
-    python -m tests.bench.paper_server --json
+Part of ``python -m tests.bench.paper --json``.
 
 The server runs alone in a process that is kept to one core; the load comes from another process on another core (on a machine with one
 core both share it, and the note says so). Requests are placed and cancelled by turns, each with its own timestamp and signature, over
 connections that are kept alive, one request under way on each. What was answered is counted, and the exchange's own books must agree.
 """
 
-import argparse
 import asyncio
 import hmac
-import json
 import multiprocessing
 import os
 import resource
-import sys
 import time
-from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import Any
-
-import aiohttp
 
 from qtkit.core.model import E8, ONE, Ticks
 from qtkit.paper.exchange import Exchange
 from qtkit.paper.server import PaperServer
+from tests.bench.live import Figure
 
 KEY, SECRET = "k" * 64, "s" * 64
 PRICE = 96_000
@@ -32,23 +27,6 @@ REQUESTS, CONNECTIONS, WARMING = 20_000, 16, 2_000
 CLIENTS, EVENTS, EVENT_S = 1_000, 100, 0.05
 STREAM = "btcusdt@markPrice@1s"
 HEAD = f"HTTP/1.1\r\nHost: 127.0.0.1\r\nX-MBX-APIKEY: {KEY}\r\n"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measurement. ``bound`` is what was promised, None where nothing was; ``least``: the value must reach it, not stay under it."""
-
-    name: str
-    value: float
-    unit: str
-    bound: float | None = None
-    note: str = ""
-    least: bool = False
-
-    @property
-    def kept(self) -> bool:
-        """True if the promise is kept, or there is none."""
-        return self.bound is None or (self.value >= self.bound if self.least else self.value <= self.bound)
 
 
 def percentile(values: list[float], part: float) -> float:
@@ -269,31 +247,3 @@ def figures(*, requests: int = REQUESTS, clients: int = CLIENTS, events: int = E
         return requests_figures(served, requests) + streams_figures(served, clients, events)
     finally:
         served.stop()
-
-
-def load() -> str:
-    """What else the machine did: the load of the last minute and its cores."""
-    return f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-
-
-def told(figure: Figure) -> str:
-    """One line of the table."""
-    bound = "" if figure.bound is None else f"  ({'kept' if figure.kept else 'MISSED'}, {'>=' if figure.least else '<='} {figure.bound:,g})"
-    return f"{figure.name:38} {figure.value:12,.2f} {figure.unit:8}{bound}  {figure.note}".rstrip()
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
-    found = figures()
-    if parser.parse_args().json:
-        about = {"python": sys.version.split()[0], "aiohttp": aiohttp.__version__, "load": load()}
-        print(json.dumps(about | {"figures": [asdict(each) for each in found]}))
-    else:
-        print(*(told(figure) for figure in found), f"load {load()}", sep="\n")
-    sys.exit(not all(figure.kept for figure in found))
-
-
-if __name__ == "__main__":
-    main()

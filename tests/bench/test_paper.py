@@ -1,4 +1,4 @@
-"""The measurements of the paper exchange in process, printed; that the index and the exchange that asks all orders agree, by day."""
+"""The measurements of the paper exchange and of its server, printed; that the index gives what asking all orders gives, by day."""
 
 import pytest
 
@@ -17,3 +17,5 @@ def test_paper() -> None:
     values = {figure.name: figure for figure in found}
     assert values["growth, 100 to 10,000 far orders"].kept
     assert values["all orders asked / index, far orders"].value >= 5
+    assert values["clients that missed an event"].kept
+    assert values["signed order requests"].kept

@@ -1,4 +1,7 @@
-"""Conditional orders from placement to the child's end, for both sides, one-way and hedge."""
+"""Conditional orders from placement to the child's end, for both sides, one-way and hedge.
+
+Over 300 lines: each kind and each end is a scene of its own.
+"""
 
 from dataclasses import replace
 

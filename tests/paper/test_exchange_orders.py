@@ -1,4 +1,7 @@
-"""Regular orders, filters, settings, bars, funding and copies of the paper exchange."""
+"""Regular orders, filters, settings, bars, funding and copies of the paper exchange.
+
+Over 300 lines: each rule is a scene of its own, worked out by hand.
+"""
 
 from dataclasses import replace
 from decimal import Decimal

@@ -1,4 +1,7 @@
-"""Websockets of the paper server: ccxt.pro unmodified, and raw frames."""
+"""Websockets of the paper server: ccxt.pro unmodified, and raw frames.
+
+Over 300 lines: what ccxt makes of a stream is read beside what was sent.
+"""
 
 import asyncio
 import json
