@@ -118,7 +118,7 @@ class Ledger:
 
     ``access`` says which account, kind, scope and key rights were used. ``owner`` names the process that holds the account and did not
     answer. ``fault`` says why the desk's newest pass was not complete, or what it could not read or hear; ``unread_ms`` is for how long
-    already. ``released`` are the symbols that the operator took out of the desk's hands for a while: their gaps are told, and no finding.
+    already. ``released`` are the symbols that the operator took out of the desk's hands for a while: their gaps are told, no finding.
     """
 
     account: str
