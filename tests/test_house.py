@@ -48,7 +48,12 @@ MAY_IMPORT = {
 }
 COMPOSERS = ("services", "cli", "commands", "doctor", "lab", "runs", "paper")  # what a room on top may not import: they compose it
 ENTRANCES = ("__init__.py", "__main__.py", "cli.py")
-CCXT = {"venue/ccxt_gateway.py", "venue/ccxt_unified_client.py", "demo/stranger.py"}  # the last is a stranger: it comes as strangers do
+CCXT = {
+    "venue/ccxt_gateway.py",
+    "venue/ccxt_prices.py",
+    "venue/ccxt_unified_client.py",
+    "demo/stranger.py",
+}  # the last comes as strangers do
 MODES = {
     "live",
     "is_live",

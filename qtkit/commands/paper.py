@@ -1,11 +1,14 @@
 """``qtkit paper``: the embedded exchange alone, on a port of this computer, for the desk and for any unmodified client."""
 
 import asyncio
+import json
+import os
+import secrets
 import signal
 import sys
 import time
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,12 +16,16 @@ from urllib.parse import urlsplit
 
 import typer
 
+from qtkit.core.model import PolicyError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
     from qtkit.home import Paths
-    from qtkit.paper.exchange import Exchange
-    from qtkit.paper.tape import Tape, Tick
+    from qtkit.paper.live import PriceSource
+    from qtkit.paper.recipe import Recipe
+    from qtkit.paper.server import PaperServer
+    from qtkit.paper.session import Session
 
 BALANCE = 100_000
 READER = "reader"
@@ -29,60 +36,179 @@ def paper(
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port; default: that of accounts.paper.base_url, 8560.")] = None,
     incident: Annotated[bool, typer.Option("--incident", help="Open the incident's five short positions, without stops.")] = False,
     data: Annotated[list[Path] | None, typer.Option(help="Folder of parquet bars to replay instead of made prices; repeatable.")] = None,
-    symbols: Annotated[str, typer.Option(help="Symbols to replay from --data, with commas; default: all that are known.")] = "",
+    symbols: Annotated[str, typer.Option(help="Symbols of --data, --trades or --live, with commas; default: all that are known.")] = "",
     window: Annotated[str, typer.Option(help="Which stretch of --data: fall, rise, range, or a time such as 2025-06-20T12:00.")] = "fall",
     hours: Annotated[float, typer.Option(min=0.02, help="Length of the stretch of --data.")] = 24.0,
+    path: Annotated[str, typer.Option(help="Way through a bar: bridge, worst[-long|-short], best[-long|-short].")] = "bridge",
+    trades: Annotated[Path | None, typer.Option(help="Recorded trades (parquet, or a raw capture .gz) to replay tick by tick.")] = None,
+    quotes: Annotated[Path | None, typer.Option(help="Recorded quotes (parquet) that go with --trades.")] = None,
+    at: Annotated[str, typer.Option(help="A time (UTC) in the wanted stretch of --trades; default: the longest.")] = "",
+    basis: Annotated[str, typer.Option(help="How far mark and last part: 0, 35bps, 1..8bps, or a parquet file of marks.")] = "",
+    regime: Annotated[str, typer.Option(help="Regimes of made prices: trend, range, crash, squeeze, gap, thin; with commas.")] = "",
+    live: Annotated[bool, typer.Option("--live", help="Trade on Binance's public prices of now (needs a network).")] = False,
+    speed: Annotated[float, typer.Option(min=0.001, max=100_000, help="Exchange seconds in a wall second.")] = 1.0,
+    step: Annotated[bool, typer.Option("--step", help="Begin with time held: it is stepped by the control endpoint.")] = False,
+    snapshot: Annotated[Path | None, typer.Option(help="File to save everything to when it ends.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on from a saved file: exchange, tape position and faults.")] = None,
     hedge: Annotated[bool, typer.Option("--hedge", help="Hedge mode: a long and a short position in one symbol.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the made prices.")] = 7,
+    market: Annotated[Path | None, typer.Option(help="Books of the symbols: a market.json that `qtkit run slippage` wrote.")] = None,
 ) -> None:
-    """Run a paper exchange (Binance USD-M) on this computer. Nothing is kept when it ends.
+    """Run a paper exchange (Binance USD-M) on this computer. Nothing is kept when it ends, unless --snapshot says where.
 
     Account "paper" holds 100,000 USDT. Its keys are made in the home folder: paper.json for the desk, stranger.json for anybody else who
-    trades on the same account, reader.json for one that may only read.
+    trades on the same account, reader.json for one that may only read. The status page is at /qtkit/, the control endpoint under it.
 
-    Examples: `qtkit paper`, `qtkit paper --incident`, `qtkit paper --port 8570 --data bars --window fall --hours 6`
+    Examples: `qtkit paper`, `qtkit paper --incident`, `qtkit paper --regime crash --speed 10 --step --snapshot a.snapshot`,
+    `qtkit paper --data bars --window fall --hours 6 --path worst`, `qtkit paper --trades trades.parquet`
     """
-    given = [name.strip().upper() for name in symbols.split(",") if name.strip()]
-    asyncio.run(_run(port, incident, data or [], given, window, hours, hedge, seed))
+    from qtkit.paper.recipe import Recipe
+
+    given = tuple(name.strip().upper() for name in symbols.split(",") if name.strip())
+    made = any((data, trades, regime, incident, basis))
+    if resume is not None and (made or live or any((at, quotes, symbols, hedge, market))):
+        raise PolicyError("--resume goes on with what was saved; leave away what chooses prices, books and positions")
+    if live and (made or step or snapshot or speed != 1):
+        raise PolicyError("--live takes the prices and the time of now; leave away what makes, steps, hurries or saves them")
+    start_ms = time.time_ns() // 1_000_000 // MINUTE_MS * MINUTE_MS
+    recipe = Recipe(
+        start_ms=start_ms, seed=seed, symbols=() if live else given, folders=tuple(str(folder) for folder in data or ()), window=window,
+        hours=hours, path=path, trades=str(trades or ""), quotes=str(quotes or ""), at=at, basis=basis, incident=incident,
+        regimes=tuple(word.strip().lower() for word in regime.split(",") if word.strip()),
+    )  # fmt: skip
+    asyncio.run(_run(_Asked(port, recipe, given if live else None, speed, step, snapshot, resume, hedge, market)))
 
 
-async def _run(
-    port: int | None, incident: bool, data: list[Path], symbols: list[str], window: str, hours: float, hedge: bool, seed: int
-) -> None:
-    from qtkit.core.model import E8, ONE
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What was asked for. ``live`` are the symbols of live prices (empty: some), None without them."""
+
+    port: int | None
+    recipe: "Recipe"
+    live: tuple[str, ...] | None
+    speed: float
+    step: bool
+    snapshot: Path | None
+    resume: Path | None
+    hedge: bool
+    market: Path | None
+
+
+async def _run(asked: _Asked) -> None:
     from qtkit.paper import scene
-    from qtkit.paper.clock import Pump
-    from qtkit.paper.exchange import Exchange
     from qtkit.paper.server import PaperServer
     from qtkit.paper.signing import WHOLE
     from qtkit.settings import PaperKeys, Paths, Settings
 
     paths = Paths.here()
-    configured = _port_of(Settings.load(paths.home))
-    start_ms = time.time_ns() // 1_000_000 // MINUTE_MS * MINUTE_MS
-    tape, ticks = _prices(data, symbols, window, hours, seed, start_ms, incident)
+    settings = Settings.load(paths.home)
+    configured = _port_of(settings)
     keys = {name: PaperKeys.create(paths.paper_keys(name)) for name in ("paper", scene.STRANGER, READER)}
-    exchange = Exchange(seed=seed, start_ms=start_ms)
-    account = exchange.open_account("paper", balance=E8(BALANCE * ONE), hedge=hedge)
-    scene.prepare(exchange, tape)
-    entries = scene.first_prices(tape, scene.incident_entries()) if data else scene.incident_entries()
-    opened = scene.open_incident(exchange, account, entries) if incident else ()
-    server = PaperServer(exchange, keys={pair.api_key: (pair.secret.reveal(), "paper") for pair in keys.values()})
+    strangers = (scene.STRANGER, keys[scene.STRANGER].api_key)
+    session, opened = _session(asked, f"q1{settings.desk}", strangers, paths.home / "snapshots")
+    server = PaperServer(
+        session.exchange, keys={pair.api_key: (pair.secret.reveal(), "paper") for pair in keys.values()}, faults=session.faults
+    )
     server.rights[keys[READER].api_key] = replace(WHOLE, trade=False)
-    listening = await server.start(port=configured if port is None else port)
+    session.server = server
+    port = await server.start(port=configured if asked.port is None else asked.port)
     try:
-        _tell(paths, listening, configured, tape, opened)
-        stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        async with Pump(exchange, ticks) as pump:
-            while not stop.is_set():
-                _status(exchange, ended=pump.finished)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), 1.0)
+        with _controlled(session, server, paths, port):
+            async with session:
+                if session.live is not None:
+                    await session.live.wait()
+                _tell(paths, port, configured, session, opened)
+                await _until_told_to_end(session)
+                if asked.snapshot is not None:
+                    session.save(asked.snapshot)
     finally:
         await server.stop()
-    print("\npaper exchange stopped; its positions and orders are gone", flush=True)
+    kept = f"saved in {asked.snapshot}" if asked.snapshot is not None else "gone"
+    print(f"\npaper exchange stopped; its positions and orders are {kept}", flush=True)
+
+
+def _session(asked: _Asked, prefix: str, strangers: tuple[str, ...], folder: Path) -> "tuple[Session, tuple[str, ...]]":
+    """The session that was asked for, and the symbols of positions that were opened on it."""
+    from qtkit.core.model import E8, ONE
+    from qtkit.paper import market_file, scene
+    from qtkit.paper.exchange import Exchange
+    from qtkit.paper.session import Session
+
+    if asked.resume is not None:
+        session = Session.resumed(asked.resume, prefix=prefix, strangers=strangers, folder=folder)
+        if "paper" not in session.exchange.accounts:
+            raise PolicyError(f"{asked.resume} has no account 'paper', which the keys of this home are for")
+        return _begun(session, asked), ()
+    books = market_file.read(asked.market) if asked.market else {}
+    if books:
+        print(f"the books of {', '.join(books)} are those of {asked.market}; the others keep the default")
+    recipe = asked.recipe
+    exchange = Exchange(seed=recipe.seed, start_ms=recipe.start_ms)
+    account = exchange.open_account("paper", balance=E8(BALANCE * ONE), hedge=asked.hedge)
+    if asked.live is not None:
+        source, names = _live(asked.live)
+        scene.give_books(exchange, books)
+        return Session(exchange, recipe, source=source, symbols=names, prefix=prefix, strangers=strangers, folder=folder), ()
+    tape = recipe.tape()
+    scene.prepare(exchange, tape)
+    opened = scene.open_incident(exchange, account, recipe.starts(tape)) if recipe.incident else ()
+    scene.give_books(exchange, recipe.books() | books)  # afterwards: the incident's positions fill at their entries in any book
+    session = Session(exchange, recipe, tape=tape, prefix=prefix, strangers=strangers, folder=folder)
+    return _begun(session, asked), opened
+
+
+def _begun(session: "Session", asked: _Asked) -> "Session":
+    if asked.speed != 1:
+        session.pump.speed = asked.speed
+    if asked.step:
+        session.pump.pause()
+    elif asked.resume is not None:
+        session.pump.resume()
+    return session
+
+
+def _live(wanted: tuple[str, ...]) -> "tuple[PriceSource, tuple[str, ...]]":
+    """Binance's public prices of some symbols (default: those of the demonstration)."""
+    from qtkit.core.names import suggestion
+    from qtkit.paper.synthetic import DEMO_STARTS
+    from qtkit.paper.tape import INSTRUMENTS
+    from qtkit.venue.ccxt_prices import CcxtPrices
+
+    names = wanted or tuple(DEMO_STARTS)
+    for name in names:
+        if name not in INSTRUMENTS:
+            raise PolicyError(f"{name} is not traded here: {suggestion(name, INSTRUMENTS)}")
+    return CcxtPrices({name: INSTRUMENTS[name] for name in names}), names
+
+
+@contextmanager
+def _controlled(session: "Session", server: "PaperServer", paths: "Paths", port: int) -> "Iterator[None]":
+    """The control endpoint is open, and its token lies in a file that only the owner can read."""
+    from qtkit.paper.control import ControlDoor
+    from qtkit.paper.remote import TOKEN
+
+    token, file = secrets.token_urlsafe(32), paths.home / TOKEN
+    server.control = ControlDoor(session, token)
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        json.dump({"url": f"http://127.0.0.1:{port}", "token": token}, out)
+    os.replace(draft, file)
+    try:
+        yield
+    finally:
+        with suppress(OSError, ValueError):  # another exchange of this home may have put its own there
+            if json.loads(file.read_text())["token"] == token:
+                file.unlink()
+
+
+async def _until_told_to_end(session: "Session") -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    while not stop.is_set():
+        _status(session)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 1.0)
 
 
 def _port_of(settings: object) -> int:
@@ -93,48 +219,7 @@ def _port_of(settings: object) -> int:
     return (urlsplit(account.base_url).port if account else None) or 8560
 
 
-def _prices(
-    data: list[Path], symbols: list[str], window: str, hours: float, seed: int, start_ms: int, incident: bool
-) -> "tuple[Tape, Iterable[Tick]]":
-    """The tape that begins now, and the ticks to feed: its own where bars are replayed, prices without end where they are made."""
-    from qtkit.core.model import PolicyError
-    from qtkit.paper import scene
-    from qtkit.paper.synthetic import DEMO_STARTS, synthetic_tape
-
-    if data:
-        tape = _replay(data, symbols, window, hours, seed, start_ms)
-        return tape, tape
-    if symbols:
-        raise PolicyError("--symbols chooses from --data; made prices are of the six symbols of the demonstration")
-    starts = scene.incident_starts() if incident else DEMO_STARTS
-    tape = synthetic_tape(seed, scene.HOURS, start_ms=start_ms, starts=starts)
-    return tape, scene.endless(tape, seed)
-
-
-def _replay(folders: list[Path], symbols: list[str], window: str, hours: float, seed: int, start_ms: int) -> "Tape":
-    from qtkit.bars import find_bars
-    from qtkit.core.model import PolicyError
-    from qtkit.core.names import suggestion
-    from qtkit.paper.tape import INSTRUMENTS, Tape
-    from qtkit.paper.window import WindowChoice, replay_tape
-
-    found = {symbol: folder for folder in folders for symbol in find_bars(folder)}
-    known = [symbol for symbol in found if symbol in INSTRUMENTS]
-    for symbol in symbols:
-        if symbol not in known:
-            raise PolicyError(f"no bars of {symbol} in {', '.join(map(str, folders))}: {suggestion(symbol, known)}")
-    chosen = symbols or known
-    if not chosen:
-        raise PolicyError(f"{', '.join(map(str, folders))}: bars of {', '.join(sorted(found))}, none of which the paper exchange knows")
-    tapes = [
-        replay_tape(folder, [WindowChoice.parse(s, window) for s in chosen if found[s] == folder], hours, start_ms=start_ms, seed=seed)
-        for folder in folders
-        if any(found[s] == folder for s in chosen)
-    ]
-    return Tape(tracks=tuple(track for tape in tapes for track in tape.tracks))
-
-
-def _tell(paths: "Paths", port: int, configured: int, tape: "Tape", opened: tuple[str, ...]) -> None:
+def _tell(paths: "Paths", port: int, configured: int, session: "Session", opened: tuple[str, ...]) -> None:
     base = f"http://127.0.0.1:{port}"
     print(f"paper exchange (Binance USD-M protocol) listens on {base}; account paper, {BALANCE:,} USDT")
     if port != configured:
@@ -145,24 +230,32 @@ def _tell(paths: "Paths", port: int, configured: int, tape: "Tape", opened: tupl
     print(f'  ex = ccxt.binanceusdm({{"apiKey": keys["api_key"], "secret": keys["secret"], {options}}})')
     here = f'u.replace("https://fapi.binance.com", "{base}")'
     print(f'  ex.urls["api"] = {{k: {here} for k, u in ex.urls["api"].items() if "fapi" in k}}\n')
-    print("prices to come (made ones for the first hour):")
-    for line in tape.describe():
+    if session.live is not None:
+        print(f"live prices of {', '.join(sorted(session.live.known))}")
+    else:
+        pump = session.pump
+        at = datetime.fromtimestamp(session.now_ms / 1000, UTC)
+        held = "time is held: step it by the control endpoint" if pump.paused else f"speed {pump.speed:g}"
+        print(f"it is {at:%Y-%m-%d %H:%M:%S} UTC on the exchange, {held}; prices to come (made ones for the first hour):")
+    for line in session.described:
         print(f"  {line}")
+    print(f"\nstatus page {base}/qtkit/, control by `qtkit.paper.remote.Remote.at({str(paths.home)!r})`")
     if opened:
         print(f"\nopened by a stranger, short, without stops: {', '.join(opened)}; `qtkit desk` covers them")
     print("Ctrl-C ends it", flush=True)
 
 
-def _status(exchange: "Exchange", *, ended: bool) -> None:
+def _status(session: "Session") -> None:
     """One line that is written over and over; only on a terminal."""
     from qtkit.core.model import ONE
 
     if not sys.stdout.isatty():
         return
+    exchange = session.exchange
     account = exchange.accounts["paper"]
     wallet = exchange.wallet(account)
     at = datetime.fromtimestamp(exchange.now_ms / 1000, UTC)
-    state = "the tape has ended, prices stand still" if ended else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    state = "the tape has ended, prices stand still" if session.finished else f"{at:%Y-%m-%d %H:%M:%S} UTC"
     held, resting = len(tuple(account.open_legs())), len(account.resting()) + len(account.waiting())
     line = f"{state}  positions {held}  orders {resting}  equity {wallet.equity / ONE:,.2f} USDT"
     print(f"\r{line:<100}", end="", flush=True)

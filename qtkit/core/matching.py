@@ -1,7 +1,7 @@
 """What an exchange does with one order and one price, or with one position and its margin: pure rules, plain integers.
 
-Prices are integers of any one unit unless a function says E8; quantities and money are E8 (1e-8), rates E8 fractions, callback
-and slippage basis points. Amounts are signed: positive long, negative short; ``cost`` is the signed notional paid for them.
+Prices are integers of any one unit unless a function says E8; quantities and money are E8 (1e-8), rates E8 fractions, callbacks
+basis points. Amounts are signed: positive long, negative short; ``cost`` is the signed notional paid for them.
 Source: Binance USD-M documents, 2026-10.
 """
 
@@ -83,15 +83,6 @@ def fold_trail(trail: Trail, price: int) -> tuple[Trail, bool]:
 def gap_exceeds(price: int, mark: int, bound: int) -> bool:
     """True if a price lies further from the mark than ``bound`` (E8 fraction): priceProtect, marketTakeBound."""
     return abs(price - mark) * ONE > bound * mark
-
-
-def taker_price(last: int, side: OrderSide, *, tick: int, half_spread: int, slippage: int) -> int:
-    """Where a market order fills: the far side of the book, worse by the slippage (bps), rounded against the taker to the tick."""
-    if side is OrderSide.BUY:
-        best = last + half_spread
-        return -(-best * (BPS + slippage) // (BPS * tick)) * tick
-    best = max(last - half_spread, tick)
-    return max(best * (BPS - slippage) // (BPS * tick) * tick, tick)
 
 
 def reducible(amount: int, side: OrderSide) -> int:

@@ -10,7 +10,7 @@ from qtkit.core.ids import parse_client_order_id
 from qtkit.core.model import E8, ONE, Key, OrderKind, PositionSide, Ticks
 from qtkit.paper.exchange import Exchange
 from qtkit.paper.meter import Meter
-from qtkit.paper.rows import AccountEvent, AlgoRow, AlgoUpdate, OrderUpdate
+from qtkit.paper.rows import ADL, LIQUIDATION, AccountEvent, AlgoRow, AlgoUpdate, OrderUpdate
 
 if TYPE_CHECKING:
     import polars as pl
@@ -102,7 +102,7 @@ def whose(client_id: str) -> tuple[str, str]:
     """Who sent an order, desk or stranger, and which leg of a plan it is (empty for the stranger's)."""
     parsed = parse_client_order_id(client_id)
     if parsed is None:
-        return ("exchange" if client_id.startswith("autoclose-") else "stranger"), ""
+        return ("exchange" if client_id.startswith((LIQUIDATION, ADL)) else "stranger"), ""
     return "desk", LEGS.get(parsed[1][0], parsed[1])
 
 

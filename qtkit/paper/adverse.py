@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from qtkit.core.model import E8, Key, Side, Ticks
 from qtkit.paper.judge import adverse_liquidation, sign_of
-from qtkit.paper.rows import AccountEvent, AccountUpdate, Book, PositionRow, Trade
+from qtkit.paper.rows import LIQUIDATION, AccountEvent, AccountUpdate, Book, PositionRow, Trade
 
 STEP_PPM = 1_000  # 10 bps a step: less than any distance a stop keeps from liquidation
 FAR_PPM = 300_000  # how far to walk where nothing liquidates; beyond it steps are ten times as wide
@@ -117,5 +117,5 @@ def _result(copy: Copyable, key: Key, row: PositionRow, side: Side, start: E8, a
         liquidation=adverse_liquidation(row),
         at=at.get(key),
         loss=E8(sum(trade.commission - trade.realised for trade in trades)),
-        liquidated=any(trade.client_id.startswith("autoclose-") for trade in trades),
+        liquidated=any(trade.client_id.startswith(LIQUIDATION) for trade in trades),
     )

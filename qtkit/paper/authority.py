@@ -7,7 +7,7 @@ from qtkit.core.model import E8, OrderSide, OrderStatus, PositionSide
 from qtkit.paper.account import Account
 from qtkit.paper.conditional import ConditionalBook
 from qtkit.paper.filters import RESTRICTIONS
-from qtkit.paper.rows import AlgoStatus
+from qtkit.paper.rows import ADL, AlgoStatus
 
 NEVER_MS = 1 << 62
 
@@ -32,7 +32,7 @@ class Authority(ConditionalBook):
         part = held if quantity is None else min(quantity, held)
         sign = 1 if leg.amount > 0 else -1
         at = sign * (sign * market.mark // market.tick) * market.tick if price is None else price
-        self._autoclose(account, leg, "adl_autoclose-", part, at)
+        self._autoclose(account, leg, ADL, part, at)
         self._done()
         return E8(part)
 

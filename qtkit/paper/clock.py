@@ -1,7 +1,8 @@
 """The pump that feeds an exchange from a tape, at a chosen multiple of wall time.
 
-Speed 1 is for what happens between processes (adoption, kills, restarts), where a second must be a second; stretches in which only prices
-matter run faster. What was measured at which speed is kept in ``stretches``, so that a ledger can give every duration on both clocks.
+Time is real (speed 1), accelerated, or stepped by hand while it is paused. Speed 1 is for what happens between processes (adoption, kills,
+restarts), where a second must be a second; stretches in which only prices matter run faster. What was measured at which speed is kept in
+``stretches``, so that a ledger can give every duration on both clocks.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ SLIP_S = 1.0  # further behind than this (host asleep, speed beyond the machine)
 
 
 class PricedExchange(Protocol):
-    """What the pump needs of an exchange."""
+    """What a source of prices needs of an exchange."""
 
     def tick(self, symbol: str, last: Ticks, mark: E8, at_ms: int) -> object:
         """Take a new price: last in ticks, mark in E8, at exchange time ``at_ms``."""
@@ -29,7 +30,7 @@ class PricedExchange(Protocol):
 class Stretch:
     """A stretch of time at one speed: where it began on the exchange's clock, and how long it was on both clocks (ms).
 
-    ``speed`` is the one asked for, 0 while paused; what was reached is ``exchange_ms / wall_ms``.
+    ``speed`` is the one asked for, 0 while paused or stepped by hand; what was reached is ``exchange_ms / wall_ms``.
     """
 
     from_ms: int
@@ -42,23 +43,36 @@ class Pump:
     """Feeds ``exchange.tick`` from a tape. ``async with pump:`` runs it; leaving stops it.
 
     Exchange time is monotone: a tape that goes back in time raises ``PolicyError`` out of the pump's task, hence out of ``run_until``,
-    ``finish`` and the ``async with``. Time stands still while paused and is frozen when the tape ends.
+    ``finish`` and the ``async with``. Time stands still while paused and is frozen when the tape ends. ``on_quote`` is called with each
+    tick that knows bid and ask, before its price goes to the exchange. ``fed`` counts the ticks that went out, ``newest`` is the
+    last of them. Time begins at the first tick, or at ``start_ms`` where a tape goes on: it may be between two ticks, or after the last.
     """
 
     def __init__(
-        self, exchange: PricedExchange, tape: Iterable[Tick], speed: float = 1.0, *, clock: Callable[[], float] = time.monotonic
+        self,
+        exchange: PricedExchange,
+        tape: Iterable[Tick],
+        speed: float = 1.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        on_quote: Callable[[Tick], None] | None = None,
+        start_ms: int | None = None,
     ) -> None:
         self._exchange = exchange
+        self._on_quote = on_quote
+        self.fed = 0
+        self.newest: Tick | None = None
         self._ticks: Iterator[Tick] = iter(tape)
         self._next = next(self._ticks, None)
-        if self._next is None:
+        if self._next is None and start_ms is None:
             raise PolicyError("the tape is empty: nothing to feed")
         self._clock = clock
         self._speed = _positive(speed)
         self._paused = False
         self._over = False
         self._limit: int | None = None
-        self._fed_ms = self._next.at_ms
+        times = [at for at in (start_ms, self._next.at_ms if self._next is not None else None) if at is not None]
+        self._fed_ms = min(times)
         self._anchor = (clock(), float(self._fed_ms))
         self._stretch = (clock(), float(self._fed_ms), self._speed)
         self._stretches: list[Stretch] = []
@@ -116,6 +130,33 @@ class Pump:
     def resume(self) -> None:
         """Let exchange time go on from where it was held."""
         self._turn(self._speed, False)
+
+    @property
+    def paused(self) -> bool:
+        """True while time is held."""
+        return self._paused
+
+    async def step(self, *, ticks: int | None = None, ms: int | None = None) -> int:
+        """Feed the next ``ticks``, or ``ms`` of exchange time, at once, while time is held; answers how many ticks went out.
+
+        Raises ``PolicyError`` while time runs, and unless exactly one of the two is given and positive.
+        """
+        if not self._paused:
+            raise PolicyError("time runs; pause it, then step")
+        if (ticks is None) is (ms is None) or (ticks or 0) + (ms or 0) <= 0:
+            raise PolicyError("a step is a number of ticks, or of milliseconds, above zero")
+        before, goal = self.fed, None if ms is None else self.now_ms + ms
+        until = self._clock() + BATCH_S
+        while (tick := self._next) is not None and self._paused and not self._over:
+            if tick.at_ms > goal if goal is not None else self.fed - before >= (ticks or 0):
+                break
+            self._feed(tick)
+            if self._clock() > until:
+                await asyncio.sleep(0)
+                until = self._clock() + BATCH_S
+        here = self._fed_ms if goal is None or self._next is None else max(goal, self._fed_ms)
+        self._anchor = (self._clock(), float(max(here, self._anchor[1])))
+        return self.fed - before
 
     async def run_until(self, exchange_ms: int) -> None:
         """Feed every tick up to and including ``exchange_ms`` at the present speed, then pause there.
@@ -215,11 +256,18 @@ class Pump:
         target = self._target_ms()
         until = self._clock() + BATCH_S
         while (tick := self._next) is not None and tick.at_ms <= target and self._clock() <= until:
-            if tick.at_ms < self._fed_ms:
-                raise PolicyError(f"the tape goes back in time at {tick.symbol}: {tick.at_ms} ms after {self._fed_ms} ms")
-            self._fed_ms = tick.at_ms
-            self._next = next(self._ticks, None)
-            self._exchange.tick(tick.symbol, tick.last, tick.mark, tick.at_ms)
+            self._feed(tick)
+
+    def _feed(self, tick: Tick) -> None:
+        if tick.at_ms < self._fed_ms:
+            raise PolicyError(f"the tape goes back in time at {tick.symbol}: {tick.at_ms} ms after {self._fed_ms} ms")
+        self._fed_ms = tick.at_ms
+        self._next = next(self._ticks, None)
+        self.fed += 1
+        self.newest = tick
+        if tick.ask and self._on_quote is not None:
+            self._on_quote(tick)
+        self._exchange.tick(tick.symbol, tick.last, tick.mark, tick.at_ms)
 
 
 def _positive(speed: float) -> float:

@@ -14,6 +14,7 @@ from qtkit.paper.account import Account, Leg
 from qtkit.paper.authority import Authority
 from qtkit.paper.facts import FACTS, Facts
 from qtkit.paper.ledger import BarListener, PriceListener
+from qtkit.paper.liquidity import Liquidity
 from qtkit.paper.market import HOUR_MS, MINUTE_MS, Market, Token, merge
 from qtkit.paper.rows import (
     AccountEvent,
@@ -21,6 +22,7 @@ from qtkit.paper.rows import (
     Book,
     Candle,
     ConfigUpdate,
+    Depth,
     ExchangeError,
     FundingRow,
     Income,
@@ -127,11 +129,15 @@ class Exchange(Authority):
 
     def book(self, symbol: str) -> Book:
         """Last, mark, bid, ask and funding. Raises -1121, and -4131 before the first tick."""
-        return self._market(symbol).book(self.rules)
+        return self._market(symbol).book(self.now_ms)
+
+    def depth(self, symbol: str, limit: int = 500) -> Depth:
+        """The nearest levels of the book, at most ``limit`` a side: what an order would get; none before the first tick. Raises -1121."""
+        return self._market(symbol).depth(limit, self.now_ms)
 
     def quote(self, symbol: str) -> Book:
         """The same, its prices nought before the first tick. Raises -1121."""
-        quote = self._market(symbol).quote(self.rules)
+        quote = self._market(symbol).quote(self.now_ms)
         return quote if quote.last else replace(quote, time_ms=self.now_ms)
 
     def candles(
@@ -170,9 +176,15 @@ class Exchange(Authority):
         """Hours between two fundings."""
         return self._market(symbol).funding_hours
 
-    def set_depth(self, symbol: str, quantity: E8 | None) -> None:
-        """Make the book thin: at most this quantity fills per order and price; None: everything fills."""
-        self._market(symbol).depth = quantity
+    def liquidity(self, symbol: str) -> Liquidity:
+        """The model of a symbol's book."""
+        return self._market(symbol).liquidity
+
+    def set_liquidity(self, symbol: str, liquidity: Liquidity) -> None:
+        """Give a symbol another book; what was taken from the old one is forgotten."""
+        market = self._market(symbol)
+        market.liquidity = liquidity
+        market.eaten.clear()
 
     # accounts
 

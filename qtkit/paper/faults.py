@@ -158,6 +158,10 @@ class Faults:
         """Drop the rest of the script: from now on nothing goes wrong."""
         self._lines.clear()
 
+    def become(self, other: "Faults") -> None:
+        """Take over script, counts and chance of another one, which must not be used again."""
+        self.fired, self._lines, self._random = other.fired, other._lines, other._random
+
     def decide(self, call: Call, at_ms: int) -> Fault | None:
         """The fault to commit on this call, or None. Uses up one of the line's ``times``."""
         for i, line in enumerate(self._lines):

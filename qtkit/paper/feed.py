@@ -4,22 +4,33 @@ A price costs nothing for streams that nobody reads. Every tick of the tape is t
 thins out to one message a second: on a tape played fast a second of wall time would hide minutes.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from qtkit.core.model import E8, Ticks, TriggerBy
-from qtkit.paper import wire, wire_market
+from qtkit.paper import stream_names, wire_events, wire_market, wire_streams
+from qtkit.paper.depth import Depths
 from qtkit.paper.exchange import Exchange
 from qtkit.paper.facts import Facts
 from qtkit.paper.faults import Call, Fault, FaultKind, Faults, Verb
 from qtkit.paper.rest_market import day_of
 from qtkit.paper.route import Desk
-from qtkit.paper.rows import AccountEvent, AccountUpdate, AlgoRow, AlgoUpdate, Book, Candle, ConfigUpdate, OrderUpdate
+from qtkit.paper.rows import (
+    LIQUIDATION,
+    AccountEvent,
+    AccountUpdate,
+    AlgoRow,
+    AlgoUpdate,
+    Book,
+    Candle,
+    ConfigUpdate,
+    Execution,
+    OrderUpdate,
+)
 from qtkit.paper.streams import Hub
 from qtkit.paper.wire import Row
 
-_SERIES = {"kline": TriggerBy.LAST, "markPriceKline": TriggerBy.MARK}
+_SERIES = {"kline": TriggerBy.LAST, "continuousKline": TriggerBy.LAST, "markPriceKline": TriggerBy.MARK}
 
 
 @dataclass(slots=True)
@@ -52,7 +63,8 @@ class Feed:
         self._hub: Hub = desk.hub
         self._faults = faults
         self._held_before: Callable[[AlgoRow], bool] | None = None
-        self._ticks: Counter[str] = Counter()
+        self._prints = desk.prints
+        self._depths = Depths(desk.exchange, desk.prints)
         self._running: dict[tuple[str, TriggerBy, int], _Running] = {}
 
     def start(self) -> None:
@@ -60,6 +72,7 @@ class Feed:
         self._exchange.listeners.append(self.on_event)
         self._exchange.price_listeners.append(self.on_price)
         self._exchange.bar_listeners.append(self.on_bar)
+        self._hub.on_first = self.on_first
         if self._faults is not None:
             self._held_before, self._exchange.hold_trigger = self._exchange.hold_trigger, self.hold_trigger
 
@@ -81,38 +94,59 @@ class Feed:
     # user streams
 
     def on_event(self, event: AccountEvent) -> None:
-        """Tell an account's event to its user streams, unless the fault script takes it."""
-        if self._faults is None:
-            if self._hub.has_user(event.account):
-                self._hub.publish_user(event.account, self._told(event))
-            return
-        fault = self._faults.decide(_event_call(event), self._exchange.now_ms)
-        for _ in range(_copies(fault)):
-            self._hub.publish_user(event.account, self._told(event))
+        """Tell an account's event to its user streams, unless the fault script takes it; a liquidation is told to everybody."""
+        copies = 1
+        if self._faults is not None:
+            copies = _copies(self._faults.decide(_event_call(event), self._exchange.now_ms))
+        if copies and self._hub.has_user(event.account):
+            for row in self._told(event) * copies:
+                self._hub.publish_user(event.account, row)
+        if isinstance(event, OrderUpdate) and event.execution is Execution.CALCULATED and event.order.client_id.startswith(LIQUIDATION):
+            self._force_order(event)
 
-    def _told(self, event: AccountEvent) -> Row:
+    def _told(self, event: AccountEvent) -> list[Row]:
         facts = self._exchange.facts
         match event:
-            case OrderUpdate():
-                return wire.order_event(event, facts[event.order.symbol])
+            case OrderUpdate(order=order):
+                rows = [wire_events.order_event(event, facts[order.symbol])]
+                # The lite event of a fill has the shorter way, so it comes first.
+                return [wire_events.trade_lite(event, facts[order.symbol]), *rows] if event.execution is Execution.TRADE else rows
             case AlgoUpdate():
-                return wire.algo_event(event, facts[event.algo.symbol])
+                return [wire_events.algo_event(event, facts[event.algo.symbol])]
             case AccountUpdate():
-                return wire.account_event(event)
+                return [wire_events.account_event(event)]
             case ConfigUpdate():
-                return wire.config_event(event)
+                return [wire_events.config_event(event)]
+
+    def _force_order(self, event: OrderUpdate) -> None:
+        symbol = event.order.symbol
+        for name in (f"{symbol.lower()}@forceOrder", "!forceOrder@arr"):
+            if self._hub.wanted(name):
+                self._hub.publish(name, wire_events.force_order(event, self._exchange.facts[symbol]))
 
     # market streams
 
+    def on_first(self, stream: str) -> None:
+        """A stream gets its first reader: differences of a book count from now."""
+        symbol = stream_names.symbol_of(stream).upper()
+        if "@depth" in stream and symbol in self._exchange.facts:
+            self._depths.begin(symbol)
+
     def on_price(self, symbol: str, last: Ticks, mark: E8, at_ms: int) -> None:
         """Publish a tick to every stream of its symbol that has a reader, and to the all-symbol streams."""
-        self._ticks[symbol] += 1
+        facts = self._exchange.facts[symbol]
+        self._prints.add(symbol, E8(last * facts.instrument.tick), at_ms)
         names = self._hub.streams_of(symbol.lower())
         if not names and not self._hub.has_arrays:
             return
-        book, facts = self._exchange.book(symbol), self._exchange.facts[symbol]
+        book = self._exchange.book(symbol)
+        rows: dict[str, Row | None] = {}  # streams that differ only in their speed carry the same
         for name in names:
-            row = self._row(name.partition("@")[2], book, facts)
+            kind = name.partition("@")[2]
+            kind = kind.partition("@")[0]
+            if kind not in rows:
+                rows[kind] = self._row(kind, book, facts)
+            row = rows[kind]
             if row is not None:
                 self._hub.publish(name, row)
         if self._hub.has_arrays:
@@ -129,58 +163,65 @@ class Feed:
             start_ms = end_ms - minutes * wire_market.MINUTE_MS
             closed = (bar,) if minutes == 1 else self._exchange.candles(symbol, by, minutes=minutes, limit=1, start_ms=start_ms)
             for row in closed:
-                self._hub.publish(name, wire_market.kline_event(symbol, row, interval, by, end_ms, closed=True))
+                event = wire_streams.kline(symbol, row, interval, by, end_ms, closed=True)
+                self._hub.publish(name, wire_streams.continuous(event) if kind == "continuousKline" else event)
 
     def _row(self, stream: str, book: Book, facts: Facts) -> Row | None:
         kind, _, detail = stream.partition("_")
+        symbol = book.symbol
         match kind:
-            case "markPrice" | "markPrice@1s":
-                return wire_market.mark_price_event(book)
+            case "markPrice":
+                return wire_streams.mark_price(book)
             case "bookTicker":
-                return wire_market.book_ticker_event(book, facts)
+                return wire_streams.book_ticker(book, facts, self._prints.update_id(symbol))
             case "miniTicker" | "ticker":
-                ticker = wire_market.ticker_24h(book, self._day(book), facts)
-                return wire_market.mini_ticker_event(ticker) if kind == "miniTicker" else wire_market.ticker_event(ticker)
-            case "trade" | "aggTrade":
-                return wire_market.trade_event(book, facts, self._ticks[book.symbol], aggregated=kind == "aggTrade")
+                ticker = wire_market.ticker_24h(book, self._day(book), facts, self._prints)
+                return wire_streams.mini_ticker(ticker) if kind == "miniTicker" else wire_streams.ticker(ticker)
+            case "trade":
+                return wire_streams.trade(symbol, self._prints.last(symbol), facts)
+            case "aggTrade":
+                return wire_streams.aggregated(symbol, self._prints.last(symbol), facts)
             case "kline" | "markPriceKline":
                 return self._running_bar(book, _SERIES[kind], detail)
+            case "continuousKline":
+                return wire_streams.continuous(self._running_bar(book, TriggerBy.LAST, detail))
+            case "depth":
+                return self._depths.changes(symbol)
+            case "depth5" | "depth10" | "depth20":
+                return self._depths.top(symbol, int(kind.removeprefix("depth")))
             case _:
                 return None
 
-    def _running_bar(self, book: Book, by: TriggerBy, interval: str) -> Row | None:
-        minutes = wire_market.INTERVALS.get(interval)
-        if minutes is None:
-            return None
+    def _running_bar(self, book: Book, by: TriggerBy, interval: str) -> Row:
+        minutes = wire_market.INTERVALS[interval]
         key, price = (book.symbol, by, minutes), book.last if by is TriggerBy.LAST else book.mark
-        running = self._running.get(key)
-        if running is None or not running.follow(price, book.time_ms, self._ticks[book.symbol]):
+        running, number = self._running.get(key), self._prints.number(book.symbol)
+        if running is None or not running.follow(price, book.time_ms, number):
             bar = self._exchange.candles(book.symbol, by, minutes=minutes, limit=1)[-1]
-            end_ms = bar.time_ms + minutes * wire_market.MINUTE_MS
-            running = self._running[key] = _Running(bar, end_ms, self._ticks[book.symbol])
-        return wire_market.kline_event(book.symbol, running.bar, interval, by, book.time_ms, closed=False)
+            running = self._running[key] = _Running(bar, bar.time_ms + minutes * wire_market.MINUTE_MS, number)
+        return wire_streams.kline(book.symbol, running.bar, interval, by, book.time_ms, closed=False)
 
     def _day(self, book: Book) -> tuple[Candle, ...]:
         """The last 24 hours as one bar, read again every minute."""
         key = (book.symbol, TriggerBy.LAST, 0)
         running = self._running.get(key)
-        if running is None or not running.follow(book.last, book.time_ms, self._ticks[book.symbol]):
+        if running is None or not running.follow(book.last, book.time_ms, self._prints.number(book.symbol)):
             bars = day_of(self._desk, book.symbol)
             whole = replace(
                 bars[0], high=max(bar.high for bar in bars), low=min(bar.low for bar in bars), close=bars[-1].close,
                 ticks=sum(bar.ticks for bar in bars),
             )  # fmt: skip
             end_ms = (book.time_ms // wire_market.MINUTE_MS + 1) * wire_market.MINUTE_MS
-            running = self._running[key] = _Running(whole, end_ms, self._ticks[book.symbol])
+            running = self._running[key] = _Running(whole, end_ms, self._prints.number(book.symbol))
         return (running.bar,)
 
     def _arrays(self, book: Book, facts: Facts) -> None:
         """The all-symbol streams carry the symbols that changed: here the one of the tick."""
-        for name in ("!markPrice@arr", "!markPrice@arr@1s"):
+        for name in ("!markPrice@arr", "!markPrice@arr@1s", "!markPrice@arr@3s"):
             if self._hub.wanted(name):
-                self._hub.publish(name, [wire_market.mark_price_event(book)])
+                self._hub.publish(name, [wire_streams.mark_price(book)])
         if self._hub.wanted("!bookTicker"):
-            self._hub.publish("!bookTicker", wire_market.book_ticker_event(book, facts))
+            self._hub.publish("!bookTicker", self._row("bookTicker", book, facts))
         for name, kind in (("!miniTicker@arr", "miniTicker"), ("!ticker@arr", "ticker")):
             if self._hub.wanted(name):
                 self._hub.publish(name, [self._row(kind, book, facts)])

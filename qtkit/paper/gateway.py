@@ -1,6 +1,7 @@
 """The ``Gateway`` protocol over the embedded exchange, in process: the same answers and errors as over the wire, without sockets.
 
 Nothing here sleeps: a call is carried out at once, at the exchange's own time. Faults strike where the server's would.
+Over 300 lines: one protocol, each of its methods a few lines.
 """
 
 import asyncio

@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from heapq import heappush
 
-from qtkit.core.matching import fee, funding, notional, taker_price
+from qtkit.core.matching import fee, funding, notional
 from qtkit.core.model import E8, ONE, OrderKind, OrderSide, OrderStatus, Ticks, TriggerBy
 from qtkit.paper import margin
 from qtkit.paper.account import Account, Leg
 from qtkit.paper.facts import Facts
 from qtkit.paper.market import HOUR_MS, Guard, Market
 from qtkit.paper.rows import (
+    LIQUIDATION,
     AccountEvent,
     AccountUpdate,
     AlgoRow,
@@ -108,9 +109,10 @@ class Ledger(ABC):
 
     # fills
 
-    def _taker_price(self, market: Market, side: OrderSide) -> int:
-        half = self.rules.half_spread_ticks * market.tick
-        return taker_price(market.last, side, tick=market.tick, half_spread=half, slippage=self.rules.slippage)
+    def _taker_price(self, market: Market, side: OrderSide, quantity: int = 0) -> int:
+        """The best price of the far side, or what a quantity costs there on average, rounded against the taker."""
+        ladder = market.ladder(side, self.now_ms)
+        return ladder.average(quantity, market.tick) if quantity else ladder.quote()[0]
 
     def _income(self, account: Account, symbol: str, kind: IncomeKind, amount: int, trade_id: int = 0) -> None:
         account.credit(kind, amount)
@@ -264,11 +266,13 @@ class Ledger(ABC):
             self._clear(account, leg, account.cross_wallet if last else max(account.cross_wallet, 0))
 
     def _liquidate(self, account: Account, leg: Leg) -> int:
-        """Close a position at the market under an ``autoclose-`` order; answers the profit realised."""
+        """Close a position at the market, at what all of it costs; answers the profit realised."""
         market = self._markets[leg.symbol]
         account.liquidating_until_ms = self.now_ms + self.rules.liquidation_ms
-        side = OrderSide.SELL if leg.amount > 0 else OrderSide.BUY
-        return self._autoclose(account, leg, "autoclose-", abs(leg.amount), self._taker_price(market, side))
+        side, quantity = OrderSide.SELL if leg.amount > 0 else OrderSide.BUY, abs(leg.amount)
+        price = self._taker_price(market, side, quantity)
+        market.take(side, quantity, market.take_limit(side, bounded=False), self.now_ms)
+        return self._autoclose(account, leg, LIQUIDATION, quantity, price)
 
     def _autoclose(self, account: Account, leg: Leg, prefix: str, quantity: int, price: int) -> int:
         """Close a part of a position by an order of the exchange's own; answers the profit realised."""

@@ -108,6 +108,11 @@ class Limits:
             )
         return used
 
+    @property
+    def used(self) -> int:
+        """Weight used in the window of the last request."""
+        return self._weight.count
+
     def ban(self, until_ms: int) -> None:
         """Ban the address until this wall time, as a fault."""
         self.banned_until_ms = until_ms

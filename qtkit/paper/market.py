@@ -2,10 +2,12 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
-from qtkit.core.model import E8, Bar, TriggerBy
+from qtkit.core.model import E8, ONE, Bar, OrderSide, TriggerBy
 from qtkit.paper.facts import Facts
-from qtkit.paper.rows import Book, Candle, ExchangeError, FundingRow
+from qtkit.paper.liquidity import ENDLESS, Ladder, brought, ladder, still_eaten
+from qtkit.paper.rows import Book, Candle, Depth, ExchangeError, FundingRow
 from qtkit.paper.rules import Rules
 from qtkit.paper.triggers import TriggerIndex
 
@@ -74,8 +76,8 @@ class Market:
     """State of one symbol. ``last`` and ``mark`` are E8 and 0 before the first tick; ``wake_ms`` is the next minute or funding."""
 
     __slots__ = (
-        "depth", "facts", "funding_hours", "funding_ms", "funding_rate", "fundings", "guards", "last", "last_series", "last_waits",
-        "mark", "mark_series", "mark_waits", "symbol", "tick", "time_ms", "wake_ms",
+        "eaten", "facts", "funding_hours", "funding_ms", "funding_rate", "fundings", "guards", "last", "last_series", "last_waits",
+        "liquidity", "mark", "mark_series", "mark_waits", "symbol", "tick", "time_ms", "wake_ms",
     )  # fmt: skip
 
     def __init__(self, facts: Facts, rules: Rules, start_ms: int) -> None:
@@ -85,7 +87,8 @@ class Market:
         self.last = self.mark = 0
         self.time_ms = start_ms
         self.wake_ms = 0
-        self.depth: int | None = None
+        self.liquidity = rules.liquidity
+        self.eaten: dict[OrderSide, tuple[int, int]] = {}  # by the takers' side: quantity, and when
         self.last_series, self.mark_series = Series(), Series()
         self.last_waits: TriggerIndex[Token] = TriggerIndex()
         self.mark_waits: TriggerIndex[Token] = TriggerIndex()
@@ -109,24 +112,67 @@ class Market:
         if not self.last:
             raise ExchangeError(-4131, "The counterparty's best price does not meet the PERCENT_PRICE filter limit.")
 
-    def book(self, rules: Rules) -> Book:
+    def ladder(self, side: OrderSide, now_ms: int) -> Ladder:
+        """What an order of this side would sweep now."""
+        quantity, at_ms = self.eaten.get(side, (0, 0))
+        lot = self.facts.instrument.lot
+        eaten = still_eaten(quantity, now_ms - at_ms, self.liquidity.recovery_ms, lot) if quantity else 0
+        return ladder(self.liquidity, side, self.last, tick=self.tick, lot=lot, eaten=eaten)
+
+    def take(self, side: OrderSide, quantity: int, limit: int, now_ms: int) -> list[tuple[E8, E8]]:
+        """Sweep the book up to a limit price: (price, quantity) of the fills. What they took is missing until the book has recovered."""
+        ladder = self.ladder(side, now_ms)
+        fills = ladder.sweep(quantity, limit)
+        if fills and self.liquidity.depth is not None:
+            self.eaten[side] = ladder.eaten + sum(held for _, held in fills), now_ms
+        return fills
+
+    def brought(self, side: OrderSide, limit: int) -> int:
+        """How much of a resting order the present price fills."""
+        return brought(self.liquidity, side, self.last, limit, tick=self.tick, lot=self.facts.instrument.lot)
+
+    def take_limit(self, side: OrderSide, *, bounded: bool) -> int:
+        """The worst price (E8) at which a market order may fill: ``market_take_bound`` from the mark."""
+        reach = self.facts.market_take_bound * self.mark // ONE
+        if side is OrderSide.BUY:
+            return self.mark + reach if bounded else ENDLESS
+        return self.mark - reach if bounded else 0
+
+    def book(self, now_ms: int) -> Book:
         """The present quote. Raises -4131 before the first tick."""
         self.require_price()
-        return self.quote(rules)
+        return self.quote(now_ms)
 
-    def quote(self, rules: Rules) -> Book:
+    def quote(self, now_ms: int) -> Book:
         """The present quote; as in a market of Binance that does not trade yet, its prices are nought before the first tick."""
-        half = rules.half_spread_ticks * self.tick
+        nothing = (E8(0), E8(0))
+        (ask, ask_size), (bid, bid_size) = (
+            self._shown(self.ladder(side, now_ms).quote()) if self.last else nothing for side in (OrderSide.BUY, OrderSide.SELL)
+        )
         return Book(
             symbol=self.symbol,
             last=E8(self.last),
             mark=E8(self.mark),
-            bid=E8(max(self.last - half, self.tick) if self.last else 0),
-            ask=E8(self.last + half if self.last else 0),
+            bid=bid,
+            bid_size=bid_size,
+            ask=ask,
+            ask_size=ask_size,
             funding_rate=E8(self.funding_rate),
             funding_ms=self.funding_ms,
             time_ms=self.time_ms,
         )
+
+    def depth(self, limit: int, now_ms: int) -> Depth:
+        """The nearest levels of both sides; none before the first tick."""
+        if not self.last:
+            return Depth(symbol=self.symbol, bids=(), asks=(), time_ms=self.time_ms)
+        asks, bids = (islice(self.ladder(side, now_ms).levels(), limit) for side in (OrderSide.BUY, OrderSide.SELL))
+        return Depth(symbol=self.symbol, bids=tuple(map(self._shown, bids)), asks=tuple(map(self._shown, asks)), time_ms=self.time_ms)
+
+    def _shown(self, level: tuple[E8, E8]) -> tuple[E8, E8]:
+        """A level without end is shown with the largest market order."""
+        rules = self.facts.instrument
+        return level[0], E8(rules.market_max_lots * rules.lot) if level[1] >= ENDLESS else level[1]
 
     def observe(self, last: int, mark: int) -> None:
         """Take in one pair of prices (E8) of the running minute."""
@@ -176,7 +222,8 @@ class Market:
     def clone(self) -> "Market":
         """An independent copy."""
         twin = Market.__new__(Market)
-        twin.facts, twin.symbol, twin.tick, twin.depth = self.facts, self.symbol, self.tick, self.depth
+        twin.facts, twin.symbol, twin.tick = self.facts, self.symbol, self.tick
+        twin.liquidity, twin.eaten = self.liquidity, self.eaten.copy()
         twin.last, twin.mark, twin.time_ms, twin.wake_ms = self.last, self.mark, self.time_ms, self.wake_ms
         twin.funding_rate, twin.funding_ms, twin.funding_hours = self.funding_rate, self.funding_ms, self.funding_hours
         twin.last_series, twin.mark_series = self.last_series.clone(), self.mark_series.clone()

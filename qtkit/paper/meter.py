@@ -17,6 +17,7 @@ from qtkit.paper.adverse import SweepResult, sweep
 from qtkit.paper.episode import Episode, Moment
 from qtkit.paper.judge import Standing, shape_flaw, sign_of, stands
 from qtkit.paper.rows import (
+    LIQUIDATION,
     AccountEvent,
     AccountUpdate,
     AlgoRow,
@@ -242,7 +243,7 @@ class Meter:
             order,
             own=order.client_id.startswith(self._prefix),
             at_ms=trade.time_ms,
-            liquidation=event.execution is Execution.CALCULATED or order.client_id.startswith("autoclose-"),
+            liquidation=event.execution is Execution.CALCULATED or order.client_id.startswith(LIQUIDATION),
         )
 
 

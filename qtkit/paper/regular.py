@@ -28,9 +28,9 @@ class RegularBook(Ledger):
         self._done()
         return account.orders[row.order_id]
 
-    def check(self, account: Account, new: NewOrder) -> None:
-        """Raise what ``submit`` would raise, place nothing (``order/test``)."""
-        self._draft(account, new)
+    def check(self, account: Account, new: NewOrder) -> OrderRow:
+        """The order that ``submit`` would place, without an id, or what it would raise; nothing is placed (``order/test``)."""
+        return self._draft(account, new)
 
     def amend(
         self,
@@ -190,16 +190,14 @@ class RegularBook(Ledger):
 
     def _require_postable(self, market: Market, row: OrderRow) -> None:
         """What time in force and the take bound forbid: -4131, -5021, -5022."""
-        price = self._taker_price(market, row.side)
         if row.kind is OrderKind.MARKET:
+            price = self._taker_price(market, row.side)
             if self.rules.take_bound and gap_exceeds(price, market.mark, market.facts.market_take_bound):
                 raise ExchangeError(-4131, "The counterparty's best price does not meet the PERCENT_PRICE filter limit.")
             return
-        crosses = self._crosses(market, row)
-        if row.time_in_force is TimeInForce.GTX and crosses:
+        if row.time_in_force is TimeInForce.GTX and self._crosses(market, row):
             raise ExchangeError(-5022, "Due to the order could not be executed as maker, the Post Only order will be rejected.")
-        thin = market.depth is not None and market.depth < row.remaining
-        if row.time_in_force is TimeInForce.FOK and (not crosses or thin):
+        if row.time_in_force is TimeInForce.FOK and market.ladder(row.side, self.now_ms).within(row.price) < row.remaining:
             raise ExchangeError(-5021, "Due to the order could not be filled immediately, the FOK order has been rejected.")
 
     def _require_margin(self, account: Account, market: Market, row: OrderRow, *, replaces: bool = False) -> None:
@@ -212,7 +210,7 @@ class RegularBook(Ledger):
         if not opened:
             return
         filters.may_open(account, halted=row.symbol in self.halted)
-        price = row.price or self._taker_price(market, row.side)
+        price = row.price or self._taker_price(market, row.side, row.remaining)
         amount = account.amount(row.symbol, row.position_side)
         same = amount and (amount > 0) is (row.side is OrderSide.BUY)
         if notional(price, opened + (abs(amount) if same else 0)) > market.facts.max_notional(account.setting(row.symbol).leverage):
@@ -239,50 +237,43 @@ class RegularBook(Ledger):
         if dead:
             return self._close_order(account, row, OrderStatus.EXPIRED)
         if row.kind is OrderKind.MARKET:
-            return self._take(account, market, row, self._taker_price(market, row.side), rest=False)
+            return self._take(account, market, row, market.take_limit(row.side, bounded=self.rules.take_bound), rest=False)
         return self._match(account, market, row)
 
     def _match(self, account: Account, market: Market, row: OrderRow) -> OrderRow:
         rest = row.time_in_force not in (TimeInForce.IOC, TimeInForce.FOK)
-        if self._crosses(market, row):
-            price = self._taker_price(market, row.side)
-            limit = min(price, row.price) if row.side is OrderSide.BUY else max(price, row.price)
-            return self._take(account, market, row, limit, rest=rest)
-        if not rest:
-            return self._close_order(account, row, OrderStatus.EXPIRED)
-        return self._rest(account, market, row)
+        return self._take(account, market, row, row.price, rest=rest)
 
-    def _take(self, account: Account, market: Market, row: OrderRow, price: int, *, rest: bool) -> OrderRow:
-        """Fill what the book holds at once; the remainder rests or expires."""
-        quantity = row.remaining if market.depth is None else min(row.remaining, market.depth)
-        if quantity:
+    def _take(self, account: Account, market: Market, row: OrderRow, limit: int, *, rest: bool) -> OrderRow:
+        """Sweep what the book holds up to the limit, a trade for each level; the remainder rests or expires."""
+        for price, quantity in market.take(row.side, row.remaining, limit, self.now_ms):
             row = self._fill(account, row, quantity, price, maker=False)
         if row.status.terminal:
             return row
         return self._rest(account, market, row) if rest else self._close_order(account, row, OrderStatus.EXPIRED)
 
     def _crosses(self, market: Market, row: OrderRow) -> bool:
-        half = self.rules.half_spread_ticks * market.tick
-        return market.last + half <= row.price if row.side is OrderSide.BUY else market.last - half >= row.price
+        return bool(market.ladder(row.side, self.now_ms).sweep(row.remaining, row.price))
 
     def _rest(self, account: Account, market: Market, row: OrderRow) -> OrderRow:
-        """Wait until the far side of the book reaches the limit."""
-        half = self.rules.half_spread_ticks * market.tick
+        """Wait until the last price has gone beyond the limit, through those who stand in front."""
+        queue = market.liquidity.queue_ticks * market.tick
         buying = row.side is OrderSide.BUY
-        market.last_waits.add(("order", account.name, row.order_id), row.price - half if buying else row.price + half, rising=not buying)
+        market.last_waits.add(("order", account.name, row.order_id), row.price - queue if buying else row.price + queue, rising=not buying)
         return row
 
     def _fill_resting(self, account: Account, market: Market, order_id: int) -> None:
-        """A price reached a resting limit order: it fills at its limit, as maker, as far as depth and position allow."""
+        """A price went through a resting limit order: it fills at its limit, as maker, as far as depth and position allow."""
         row = account.orders[order_id]
         if row.status.terminal:
             return
-        quantity = row.remaining if market.depth is None else min(row.remaining, market.depth)
+        quantity = min(row.remaining, market.brought(row.side, row.price))
         if margin.reduces(account.hedge, row):
-            quantity = min(quantity, reducible(account.amount(row.symbol, row.position_side), row.side))
-            if not quantity and market.depth != 0:
+            held = reducible(account.amount(row.symbol, row.position_side), row.side)
+            if not held:
                 self._close_order(account, row, OrderStatus.EXPIRED)
                 return
+            quantity = min(quantity, held)
         if quantity:
             row = self._fill(account, row, quantity, row.price, maker=True)
         if not row.status.terminal:

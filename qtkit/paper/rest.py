@@ -18,7 +18,7 @@ from qtkit.paper.params import Params
 from qtkit.paper.route import Desk, Request, Route, Security
 from qtkit.paper.rows import ExchangeError
 from qtkit.paper.signing import WHOLE, Keys, account_of, check_rights, check_signature, check_time, forbidden, parse
-from qtkit.paper.streams import dumps
+from qtkit.paper.sockets import dumps
 
 ROUTES: Mapping[tuple[str, str], Route] = {**rest_market.ROUTES, **rest_account.ROUTES, **rest_orders.ROUTES, **rest_algo.ROUTES}
 REQUESTS_KEPT = 200_000
@@ -27,7 +27,9 @@ TIMEOUT = "Timeout waiting for response from backend server. Send status unknown
 _SECRETS = frozenset({"signature", "listenKey"})
 _JSON = "application/json;charset=UTF-8"
 _NOT_FOUND = "<html>\n<head><title>404 Not Found</title></head>\n<body>\n<center><h1>404 Not Found</h1></center>\n</body>\n</html>\n"
-_STATUS = {-1000: 500, -1001: 500, -1006: 500, -1007: 408, -1008: 503, -1003: 429, -1015: 429, -2014: 401, -2015: 401}
+_STATUS = {
+    -1000: 500, -1001: 500, -1006: 500, -1007: 408, -1008: 503, -1003: 429, -1015: 429, -2014: 401, -2015: 401, -1002: 401, -1099: 401,
+}  # fmt: skip
 _KINDS = {kind.value: kind for kind in OrderKind}
 
 
@@ -73,9 +75,19 @@ class _Case:
     """One request on its way: what is known of it so far, for the record."""
 
     params: dict[str, str]
+    twice: str = ""
     account: str = ""
     weight: int = 0
     headers: dict[str, str] = field(default_factory=dict)
+
+
+def _case(query: str, body: str) -> _Case:
+    """What was sent. The same name in query and form is no error: the query wins (general info, read 2026-10)."""
+    params, twice = parse(query)
+    if body:
+        form, again = parse(body)
+        params, twice = {**form, **params}, twice or again
+    return _Case(params, twice)
 
 
 class Rest:
@@ -91,7 +103,7 @@ class Rest:
     def answer(self, method: str, target: str, body: str, api_key: str | None, now_ms: int) -> Answer:
         """Answer one request; ``target`` is the raw path with its query, ``now_ms`` the wall clock."""
         path, _, query = target.partition("?")
-        case = _Case(parse(query) if not body else {**parse(query), **parse(body)})
+        case = _case(query, body)
         answer = self._answer(case, method, path, query, body, api_key, now_ms)
         answer.headers = case.headers
         self.requests.append(
@@ -120,7 +132,12 @@ class Rest:
 
     def _carry_out(self, case: _Case, route: Route, method: str, query: str, body: str, api_key: str | None, now_ms: int) -> object:
         case.weight = route.weight.of(case.params)
-        case.headers["X-MBX-USED-WEIGHT-1M"] = str(self.limits.charge(case.weight, now_ms))
+        try:
+            self.limits.charge(case.weight, now_ms)
+        finally:  # a refusal tells it too
+            case.headers["X-MBX-USED-WEIGHT-1M"] = str(self.limits.used)
+        if case.twice:
+            raise ExchangeError(-1101, f"Duplicate values for parameter '{case.twice}'.")
         account = self._authorise(case, route, method, query, body, api_key, now_ms)
         if route.weight.orders_1m and account is not None:
             ten, minute = self.limits.count_orders(account.name, route.weight, now_ms)

@@ -4,10 +4,11 @@ from qtkit.core.model import E8, PositionSide
 from qtkit.paper import wire_account as wire
 from qtkit.paper import wire_market
 from qtkit.paper.faults import Verb
+from qtkit.paper.intake import LONGEST_WINDOW_MS, span
 from qtkit.paper.limits import Weight
 from qtkit.paper.params import invalid, missing
 from qtkit.paper.route import Desk, Request, Route, Routes, Security, optional_symbol, some_symbols, symbol_of
-from qtkit.paper.rows import PositionRow
+from qtkit.paper.rows import ExchangeError, PositionRow
 from qtkit.paper.signing import WHOLE
 
 SUCCESS = {"code": 200, "msg": "success"}
@@ -66,12 +67,15 @@ def _commission(desk: Desk, request: Request) -> object:
 
 
 def _income(desk: Desk, request: Request) -> object:
+    """Of the last seven days, unless a time was sent."""
     params = request.params
-    start, end, kind = params.integer("startTime", 0) or 0, params.integer("endTime"), params.text("incomeType")
+    (start, end), kind = span(params), params.text("incomeType")
+    if start is None and end is None:
+        start = desk.exchange.now_ms - LONGEST_WINDOW_MS
     rows = [
         row
         for row in desk.exchange.income(request.owner, optional_symbol(desk, request))
-        if start <= row.time_ms and (end is None or row.time_ms <= end) and kind in ("", row.kind.value)
+        if (start is None or start <= row.time_ms) and (end is None or row.time_ms <= end) and kind in ("", row.kind.value)
     ]
     limit = params.limit(100, 1_000)
     return [wire.income(row) for row in (rows[:limit] if params.has("startTime") else rows[-limit:])]
@@ -83,6 +87,23 @@ def _order_limits(desk: Desk, request: Request) -> object:
 
 def _multi_assets(desk: Desk, request: Request) -> object:
     return {"multiAssetsMargin": False}
+
+
+def _set_multi_assets(desk: Desk, request: Request) -> object:
+    """USDT is the only margin here: the mode that is on cannot be set again, the other is not there."""
+    request.params.required("multiAssetsMargin")
+    if request.params.flag("multiAssetsMargin"):
+        raise ExchangeError(-1020, "This operation is not supported.")
+    raise ExchangeError(-4171, "Adjusted asset mode is currently set and does not need to be adjusted repeatedly.")
+
+
+def _fee_burn(desk: Desk, request: Request) -> object:
+    return {"feeBurn": False}
+
+
+def _quantiles(desk: Desk, request: Request) -> object:
+    held = desk.exchange.positions(request.owner, optional_symbol(desk, request))
+    return wire.adl_quantiles(held)
 
 
 def _position_mode(desk: Desk, request: Request) -> object:
@@ -118,11 +139,32 @@ def _position_margin(desk: Desk, request: Request) -> object:
     amount, direction = params.e8("amount"), params.text("type")
     if amount is None:
         raise missing("amount")
+    if amount <= 0:
+        raise ExchangeError(-4055, "Amount must be positive.")
     if direction not in ("1", "2"):
         raise invalid("type")
     side = params.choice("positionSide", PositionSide, PositionSide.BOTH)
     desk.exchange.add_position_margin(request.owner, symbol, E8(amount if direction == "1" else -amount), side)
+    moved = wire.margin_move(symbol, amount, int(direction), side, desk.exchange.now_ms)
+    desk.margin_moves[request.owner.name].append(moved)
     return {"amount": float(params.text("amount")), "code": 200, "msg": "Successfully modify position margin.", "type": int(direction)}
+
+
+def _margin_moves(desk: Desk, request: Request) -> object:
+    symbol, direction = symbol_of(desk, request).symbol, request.params.integer("type")
+    start, end = span(request.params)
+    rows = [
+        row
+        for row in desk.margin_moves[request.owner.name]
+        if row["symbol"] == symbol and direction in (None, row["type"])
+        and (start is None or row["time"] >= start) and (end is None or row["time"] <= end)
+    ]  # fmt: skip
+    return rows[-request.params.limit(500, 1_000) :]
+
+
+def _indicators(desk: Desk, request: Request) -> object:
+    """No quantitative rule of the exchange is broken: there are none here."""
+    return {"indicators": {}, "updateTime": request.now_ms}
 
 
 def _open_key(desk: Desk, request: Request) -> object:
@@ -156,11 +198,16 @@ ROUTES: Routes = {
     ("GET", "/fapi/v1/income"): Route(handler=_income, weight=_SLOW),
     ("GET", "/fapi/v1/rateLimit/order"): Route(handler=_order_limits),
     ("GET", "/fapi/v1/multiAssetsMargin"): Route(handler=_multi_assets, weight=_SLOW),
+    ("POST", "/fapi/v1/multiAssetsMargin"): Route(handler=_set_multi_assets),
+    ("GET", "/fapi/v1/feeBurn"): Route(handler=_fee_burn, weight=_SLOW),
+    ("GET", "/fapi/v1/adlQuantile"): Route(handler=_quantiles, weight=Weight(one=5), verb=Verb.POSITIONS),
     ("GET", "/fapi/v1/positionSide/dual"): Route(handler=_position_mode, weight=_SLOW),
     ("POST", "/fapi/v1/positionSide/dual"): Route(handler=_set_position_mode),
     ("POST", "/fapi/v1/leverage"): Route(handler=_set_leverage),
     ("POST", "/fapi/v1/marginType"): Route(handler=_set_margin_type),
     ("POST", "/fapi/v1/positionMargin"): Route(handler=_position_margin),
+    ("GET", "/fapi/v1/positionMargin/history"): Route(handler=_margin_moves),
+    ("GET", "/fapi/v1/apiTradingStatus"): Route(handler=_indicators, weight=Weight(one=1, every=10)),
     ("POST", "/fapi/v1/listenKey"): Route(handler=_open_key, security=Security.KEY),
     ("PUT", "/fapi/v1/listenKey"): Route(handler=_extend_key, security=Security.KEY),
     ("DELETE", "/fapi/v1/listenKey"): Route(handler=_close_key, security=Security.KEY),

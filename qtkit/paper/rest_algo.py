@@ -46,8 +46,8 @@ def _open_algos(desk: Desk, request: Request) -> object:
 
 
 def _all_algos(desk: Desk, request: Request) -> object:
-    rows = desk.exchange.algo_history(request.owner, symbol_of(desk, request).symbol)
-    return _algo_rows(desk, window(request.params, rows, lambda row: row.created_ms, lambda row: row.algo_id, "algoId"))
+    rows, now_ms = desk.exchange.algo_history(request.owner, symbol_of(desk, request).symbol), desk.exchange.now_ms
+    return _algo_rows(desk, window(request.params, rows, now_ms, lambda row: row.created_ms, lambda row: row.algo_id, "algoId"))
 
 
 ROUTES: Routes = {

@@ -5,12 +5,17 @@ from itertools import islice
 
 from qtkit.core.model import TriggerBy
 from qtkit.paper import wire_market as wire
+from qtkit.paper.exchange import HOUR_MS
 from qtkit.paper.facts import Facts
 from qtkit.paper.faults import Verb
+from qtkit.paper.intake import span
 from qtkit.paper.limits import Weight
+from qtkit.paper.long_bars import LONG, merged
+from qtkit.paper.params import Params
 from qtkit.paper.route import LIGHT, Desk, Request, Route, Routes, Security, some_symbols, symbol_of
 from qtkit.paper.rows import Book, Candle, ExchangeError
 
+DAY_MINUTES, MOST_DAYS = 1_440, 10_000
 DAY_BARS = 25
 """Hourly bars that cover the last 24 hours, the running one included."""
 
@@ -50,18 +55,30 @@ def _exchange_info(desk: Desk, request: Request) -> object:
     return wire.exchange_info(desk.exchange.facts, limits, desk.exchange.rules.max_orders, request.now_ms)
 
 
-def _klines(by: TriggerBy) -> Callable[[Desk, Request], object]:
+def _perpetual(desk: Desk, params: Params) -> str:
+    """The one contract of a ``pair``. Raises -4144 (no such pair), -4104 (not a perpetual)."""
+    pair = params.required("pair")
+    if pair not in desk.exchange.facts:
+        raise ExchangeError(-4144, "Invalid pair")
+    if params.text("contractType", "PERPETUAL") != "PERPETUAL":
+        raise ExchangeError(-4104, "Invalid contract type")
+    return pair
+
+
+def _klines(by: TriggerBy, name: str = "symbol") -> Callable[[Desk, Request], object]:
     def handler(desk: Desk, request: Request) -> object:
         params = request.params
-        symbol = symbol_of(desk, request).symbol
-        minutes = wire.INTERVALS.get(params.required("interval"))
-        if minutes is None:
+        symbol = _perpetual(desk, params) if name == "pair" else symbol_of(desk, request).symbol
+        interval, (start, end), limit = params.required("interval"), span(params), params.limit(500, 1_500)
+        minutes = wire.INTERVALS.get(interval)
+        if minutes is not None:
+            bars = desk.exchange.candles(symbol, by, minutes=minutes, limit=limit, start_ms=start, end_ms=end)
+            return [wire.kline(bar, bar.time_ms + minutes * wire.MINUTE_MS) for bar in bars]
+        if interval not in LONG:
             raise ExchangeError(-1120, "Invalid interval.")
-        bars = desk.exchange.candles(
-            symbol, by, minutes=minutes, limit=params.limit(500, 1_500),
-            start_ms=params.integer("startTime"), end_ms=params.integer("endTime"),
-        )  # fmt: skip
-        return [wire.kline(bar, minutes) for bar in bars]
+        days = desk.exchange.candles(symbol, by, minutes=DAY_MINUTES, limit=MOST_DAYS)
+        rows = [row for row in merged(days, interval) if (start or 0) <= row[0].time_ms and (end is None or row[0].time_ms <= end)]
+        return [wire.kline(bar, end_ms) for bar, end_ms in (rows[-limit:] if start is None else rows[:limit])]
 
     return handler
 
@@ -71,17 +88,39 @@ def _depth(desk: Desk, request: Request) -> object:
     limit = request.params.limit(500, 1_000)
     if limit not in (5, 10, 20, 50, 100, 500, 1_000):
         raise ExchangeError(-4021, f"{limit} is not valid depth limit.")
-    return wire.depth(desk.exchange.quote(facts.symbol), facts, limit)
+    return wire.depth(desk.exchange.depth(facts.symbol, limit), facts, desk.prints.snapshot_id(facts.symbol))
+
+
+def _trades(desk: Desk, request: Request) -> object:
+    facts = symbol_of(desk, request)
+    rows, limit = list(desk.prints.recent(facts.symbol)), request.params.limit(500, 1_000)
+    first = request.params.integer("fromId")
+    page = rows[-limit:] if first is None else [row for row in rows if row.number >= first][:limit]
+    return [wire.trade(row, facts) for row in page]
+
+
+def _aggregates(desk: Desk, request: Request) -> object:
+    """From an id or a time on, else the newest; -1127 for more than an hour."""
+    facts, params = symbol_of(desk, request), request.params
+    (start, end), first, limit = span(params), params.integer("fromId"), params.limit(500, 1_000)
+    if start is not None and end is not None and end - start > HOUR_MS:
+        raise ExchangeError(-1127, "Lookup interval is too big. More than 1 hours between startTime and endTime.")
+    rows = [
+        row
+        for row in desk.prints.recent(facts.symbol)
+        if (first is None or row.number >= first) and (start is None or start <= row.time_ms) and (end is None or row.time_ms <= end)
+    ]
+    return [wire.aggregate(row, facts) for row in (rows[-limit:] if first is None and start is None else rows[:limit])]
 
 
 def _funding_rate(desk: Desk, request: Request) -> object:
     params = request.params
-    start, end = params.integer("startTime", 0) or 0, params.integer("endTime")
+    start, end = span(params)
     rows = [
         row
         for facts in some_symbols(desk, request)
         for row in desk.exchange.funding_history(facts.symbol)
-        if start <= row.time_ms and (end is None or row.time_ms <= end)
+        if (start is None or start <= row.time_ms) and (end is None or row.time_ms <= end)
     ]
     rows.sort(key=lambda row: row.time_ms)
     limit = params.limit(100, 1_000)
@@ -93,7 +132,7 @@ def _funding_info(desk: Desk, request: Request) -> object:
 
 
 def _book_24h(desk: Desk, book: Book, facts: Facts) -> object:
-    return wire.ticker_24h(book, day_of(desk, book.symbol), facts)
+    return wire.ticker_24h(book, day_of(desk, book.symbol), facts, desk.prints)
 
 
 def _public(handler: Callable[[Desk, Request], object], weight: Weight = LIGHT, verb: Verb = Verb.PRICES) -> Route:
@@ -101,7 +140,7 @@ def _public(handler: Callable[[Desk, Request], object], weight: Weight = LIGHT, 
 
 
 _PRICE = _each(lambda desk, book, facts: wire.ticker_price(book))
-_BOOK = _each(lambda desk, book, facts: wire.book_ticker(book, facts))
+_BOOK = _each(lambda desk, book, facts: wire.book_ticker(book, facts, desk.prints.update_id(book.symbol)))
 _PREMIUM = _each(lambda desk, book, facts: wire.premium_index(book))
 
 ROUTES: Routes = {
@@ -110,12 +149,17 @@ ROUTES: Routes = {
     ("GET", "/fapi/v1/exchangeInfo"): _public(_exchange_info),
     ("GET", "/fapi/v1/klines"): _public(_klines(TriggerBy.LAST), Weight(by="klines"), Verb.BARS),
     ("GET", "/fapi/v1/markPriceKlines"): _public(_klines(TriggerBy.MARK), Weight(by="klines"), Verb.BARS),
+    ("GET", "/fapi/v1/indexPriceKlines"): _public(_klines(TriggerBy.MARK, "pair"), Weight(by="klines"), Verb.BARS),
+    ("GET", "/fapi/v1/continuousKlines"): _public(_klines(TriggerBy.LAST, "pair"), Weight(by="klines"), Verb.BARS),
+    ("GET", "/fapi/v1/trades"): _public(_trades, Weight(one=5)),
+    ("GET", "/fapi/v1/historicalTrades"): Route(handler=_trades, security=Security.KEY, weight=Weight(one=200), verb=Verb.PRICES),
+    ("GET", "/fapi/v1/aggTrades"): _public(_aggregates, Weight(one=20)),
     ("GET", "/fapi/v1/depth"): _public(_depth, Weight(by="depth")),
     ("GET", "/fapi/v1/ticker/24hr"): _public(_each(_book_24h), Weight(one=1, every=40)),
     ("GET", "/fapi/v1/ticker/price"): _public(_PRICE, Weight(one=1, every=2)),
     ("GET", "/fapi/v2/ticker/price"): _public(_PRICE, Weight(one=1, every=2)),
     ("GET", "/fapi/v1/ticker/bookTicker"): _public(_BOOK, Weight(one=2, every=5)),
     ("GET", "/fapi/v1/premiumIndex"): _public(_PREMIUM, Weight(one=1, every=10)),
-    ("GET", "/fapi/v1/fundingRate"): _public(_funding_rate),
-    ("GET", "/fapi/v1/fundingInfo"): _public(_funding_info),
+    ("GET", "/fapi/v1/fundingRate"): _public(_funding_rate, Weight(one=0)),
+    ("GET", "/fapi/v1/fundingInfo"): _public(_funding_info, Weight(one=0)),
 }

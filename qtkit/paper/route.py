@@ -1,6 +1,7 @@
 """What a route of the paper server is: its handler, who may call it, what it weighs, what it means to the fault script."""
 
 from asyncio import TimerHandle
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -10,9 +11,10 @@ from qtkit.paper.facts import Facts
 from qtkit.paper.faults import Verb
 from qtkit.paper.limits import Limits, Weight
 from qtkit.paper.listen_keys import ListenKeys
-from qtkit.paper.params import Params
-from qtkit.paper.rows import ExchangeError
+from qtkit.paper.params import Params, refuse_symbol
+from qtkit.paper.prints import Prints
 from qtkit.paper.streams import Hub
+from qtkit.paper.wire import Row
 from qtkit.venue.gateway import KeyRights
 
 
@@ -26,21 +28,35 @@ class Security(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """What handlers work with. ``rights`` of API keys, where they are not whole; ``elsewhere``: keys that are bound to other addresses."""
+    """What handlers work with. ``rights`` of API keys, where they are not whole; ``elsewhere``: keys that are bound to other addresses.
+
+    ``amendments`` and ``margin_moves``: what accounts did since the server began, as the wire tells it; the engine keeps no such history.
+    """
 
     exchange: Exchange
     limits: Limits
     listen_keys: ListenKeys
     hub: Hub
+    prints: Prints
     countdowns: dict[tuple[str, str], TimerHandle] = field(default_factory=dict)
     rights: dict[str, KeyRights] = field(default_factory=dict)
     elsewhere: set[str] = field(default_factory=set)
+    amendments: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    margin_moves: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+
+    def forget(self) -> None:
+        """The exchange has become another one: what was told of it has not happened, and no countdown runs."""
+        for timer in self.countdowns.values():
+            timer.cancel()
+        for told in (self.countdowns, self.amendments, self.margin_moves):
+            told.clear()
+        self.prints.forget()
 
     def facts(self, symbol: str) -> Facts:
-        """Facts of a symbol; -1121 for one that is not traded here."""
+        """Facts of a symbol; -1121 for one that is not traded here, -1100 for what cannot be one."""
         found = self.exchange.facts.get(symbol)
         if found is None:
-            raise ExchangeError(-1121, "Invalid symbol.")
+            raise refuse_symbol(symbol)
         return found
 
 

@@ -2,6 +2,7 @@
 
 Prices, quantities, money and rates are E8 integers; a callback rate is in bps; times are milliseconds of the exchange's
 clock. Signed where it says so: amounts and notionals of short positions are negative.
+Over 300 lines: one vocabulary, that the engine and all who speak with it share.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from enum import Enum
 from qtkit.core.model import E8, Bps, Instrument, Order, OrderKind, OrderSide, OrderStatus, PositionSide, TriggerBy
 
 NOTHING = E8(0)
+LIQUIDATION, ADL = "autoclose-", "adl_autoclose-"
+"""How the client ids begin of orders by which the exchange itself closes a position."""
 
 
 class ExchangeError(Exception):
@@ -297,15 +300,30 @@ class Candle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Book:
-    """The market as the paper exchange quotes it, E8. ``funding_ms`` is the next funding time, ``funding_rate`` E8."""
+    """The market as the paper exchange quotes it, E8. ``funding_ms`` is the next funding time, ``funding_rate`` E8.
+
+    ``bid_size`` and ``ask_size`` are quantities at the best prices; 0: nothing is left on that side.
+    """
 
     symbol: str
     last: E8
     mark: E8
     bid: E8
+    bid_size: E8
     ask: E8
+    ask_size: E8
     funding_rate: E8
     funding_ms: int
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depth:
+    """The book as it is shown: (price, quantity) of the nearest levels, E8, the best first. An order gets what is shown here."""
+
+    symbol: str
+    bids: tuple[tuple[E8, E8], ...]
+    asks: tuple[tuple[E8, E8], ...]
     time_ms: int
 
 

@@ -7,10 +7,11 @@ Evidence marks: [doc] Binance's documents or change log, [cap] captured from pro
 from dataclasses import dataclass
 
 from qtkit.core.model import Bps
+from qtkit.paper.liquidity import Liquidity
 from qtkit.paper.rows import AlgoStatus, TimeInForce
 
 _CALLBACK_STEP = Bps(10)
-_SLIPPAGE = Bps(1)
+_LIQUIDITY = Liquidity()
 _NO_BAND = Bps(0)
 
 
@@ -38,9 +39,10 @@ class Rules:
         reduce_only_failure: state of a reduce-only conditional that finds no position at its trigger. [inferred: REJECTED]
         close_position_tif: text of timeInForce of close-position orders. [doc: GTE_GTC; samples show GTC]
         algo_read_lag_ms: a new conditional order is neither listed nor found by id for this long. [com, default 0]
-        half_spread_ticks: the book is last -/+ this many ticks. [inferred]
-        slippage: further loss of every taker fill, bps of the price, rounded up to the next tick. [inferred]
-        take_bound: a market order whose price lies beyond ``market_take_bound`` of the mark is refused with -4131. [doc]
+        liquidity: the book of every symbol that got none of its own (``Exchange.set_liquidity``).
+        take_bound: a market order is refused with -4131 if the best price lies beyond ``market_take_bound`` of the mark; one that reaches
+            the bound fills up to it and its rest is EXPIRED. [doc: the bound, and that a market order which fills in part is EXPIRED;
+            inferred: that it fills up to the bound]
         take_bound_child: a conditional order that meets the bound at its trigger gets a child, which expires unfilled: FINISHED with
             nothing done. If off: REJECTED without a child. [doc: "the order will expire", FAQ 2021-09-17; inferred for children, off]
         price_protect_ends: an order that priceProtect keeps from triggering expires. If off: it waits on, and triggers when mark and last
@@ -72,8 +74,7 @@ class Rules:
     reduce_only_failure: AlgoStatus = AlgoStatus.REJECTED
     close_position_tif: TimeInForce = TimeInForce.GTE_GTC
     algo_read_lag_ms: int = 0
-    half_spread_ticks: int = 1
-    slippage: Bps = _SLIPPAGE
+    liquidity: Liquidity = _LIQUIDITY
     take_bound: bool = True
     take_bound_child: bool = False
     price_protect_ends: bool = True

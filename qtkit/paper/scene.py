@@ -1,6 +1,6 @@
 """What is set up on a paper exchange before it is served: prices without end, history, and the incident's positions."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain
@@ -9,8 +9,9 @@ from qtkit.core.model import E8, ONE, OrderKind, PositionSide, Side, Ticks, Trig
 from qtkit.paper.account import Account
 from qtkit.paper.actor import acting
 from qtkit.paper.exchange import Exchange, NewOrder
+from qtkit.paper.liquidity import Liquidity
 from qtkit.paper.rows import TimeInForce
-from qtkit.paper.synthetic import DEMO_STARTS, synthetic_tape
+from qtkit.paper.synthetic import DEMO_STARTS, Regime, synthetic_tape
 from qtkit.paper.tape import INSTRUMENTS, Tape, Tick
 
 STRANGER = "stranger"
@@ -50,16 +51,16 @@ def incident_starts() -> dict[str, Ticks]:
     return starts
 
 
-def endless(first: Tape, seed: int) -> Iterator[Tick]:
-    """The first tape, and seeded prices that go on from its last ones, hour by hour."""
-    return chain(first, _after(first, seed))
+def endless(first: Tape, seed: int, regimes: Sequence[Regime] = ()) -> Iterator[Tick]:
+    """The first tape, and seeded prices that go on from its last ones, hour by hour, in these regimes (none: drawn by the seed)."""
+    return chain(first, _after(first, seed, regimes))
 
 
-def _after(tape: Tape, seed: int) -> Iterator[Tick]:
+def _after(tape: Tape, seed: int, regimes: Sequence[Regime]) -> Iterator[Tick]:
     while True:
         seed += NEXT_SEED
         starts = {track.symbol: Ticks(track.lasts[-1]) for track in tape.tracks}
-        tape = synthetic_tape(seed, HOURS, start_ms=tape.end_ms, starts=starts)
+        tape = synthetic_tape(seed, HOURS, start_ms=tape.end_ms, starts=starts, regimes=regimes)
         yield from tape
 
 
@@ -69,6 +70,12 @@ def prepare(exchange: Exchange, tape: Tape) -> None:
         for by in (TriggerBy.LAST, TriggerBy.MARK):
             exchange.seed_bars(track.symbol, by, track.history)
         exchange.tick(track.symbol, Ticks(track.lasts[0]), E8(track.marks[0]), track.times[0])
+
+
+def give_books(exchange: Exchange, books: Mapping[str, Liquidity]) -> None:
+    """Give symbols books of their own."""
+    for symbol, book in books.items():
+        exchange.set_liquidity(symbol, book)
 
 
 def open_incident(exchange: Exchange, account: Account, entries: Mapping[str, Ticks]) -> tuple[str, ...]:

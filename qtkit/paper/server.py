@@ -8,24 +8,32 @@ import contextlib
 import errno
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
 from urllib.parse import parse_qs, unquote
 
-from aiohttp import WSCloseCode, web
+from aiohttp import web
 
 from qtkit.core.model import PolicyError
+from qtkit.paper import stream_names
 from qtkit.paper.exchange import Exchange
 from qtkit.paper.faults import Faults
 from qtkit.paper.feed import Feed
 from qtkit.paper.limits import ORDERS_PER_10S, ORDERS_PER_MINUTE, Limits
 from qtkit.paper.listen_keys import ListenKeys
+from qtkit.paper.prints import Prints
 from qtkit.paper.rest import RequestRecord, Rest
 from qtkit.paper.route import Desk
-from qtkit.paper.streams import ALL, Hub
+from qtkit.paper.sockets import StreamRules
+from qtkit.paper.stream_names import ALL
+from qtkit.paper.streams import Hub
 from qtkit.venue.gateway import KeyRights
 
 KEY_CHECK_S = 1.0
+CONTROL = "/qtkit/"
+RESTARTED = 1012  # close code of a websocket: connect anew
+Control = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+"""Answers what is asked under ``CONTROL``: no path of Binance's, and none of these rules."""
 _CATEGORY = {"market": frozenset({"market"}), "public": frozenset({"public"}), "private": frozenset[str]()}
 
 
@@ -36,7 +44,8 @@ class PortInUse(OSError):
 class PaperServer:
     """Serves one ``Exchange``. ``keys`` are API key -> (secret, account name); every account must be open.
 
-    ``requests`` holds the last requests as they were answered; ``limits`` the weights and bans; ``hub`` the sockets.
+    ``control``, if set, answers the paths under ``/qtkit/``. ``requests`` holds the last requests as they were answered; ``limits`` the
+    weights and bans; ``hub`` the sockets, which live by ``stream_rules``.
     """
 
     def __init__(
@@ -48,17 +57,22 @@ class PaperServer:
         weight_limit: int = 2_400,
         order_limits: tuple[int, int] = (ORDERS_PER_10S, ORDERS_PER_MINUTE),
         listen_key_ttl_ms: int = 3_600_000,
+        stream_rules: StreamRules | None = None,
     ) -> None:
         unknown = sorted({name for _, name in keys.values()} - set(exchange.accounts))
         if unknown:
             raise PolicyError(f"no account is called {', '.join(unknown)}; open it on the exchange before serving it")
         self.limits = Limits(weight_limit, order_limits)
-        self.hub = Hub()
+        self.hub = Hub(stream_rules)
         self._listen_keys = ListenKeys(listen_key_ttl_ms)
-        desk = Desk(exchange=exchange, limits=self.limits, listen_keys=self._listen_keys, hub=self.hub)
+        self.hub.account_of = lambda key: self._listen_keys.account_of(key, wall_ms())
+        prints = Prints(exchange.now_ms)
+        desk = Desk(exchange=exchange, limits=self.limits, listen_keys=self._listen_keys, hub=self.hub, prints=prints)
         self._desk = desk
+        self._faults = faults
         self._rest = Rest(desk, keys, faults)
         self._feed = Feed(desk, faults)
+        self.control: Control | None = None
         self._runner: web.ServerRunner | None = None
         self._expiry: asyncio.Task[None] | None = None
         self.port = 0
@@ -102,6 +116,7 @@ class PaperServer:
         self._runner = runner
         self.port = runner.addresses[0][1]
         self._feed.start()
+        self.hub.start()
         self._expiry = asyncio.create_task(self._expire_keys(), name="paper-listen-keys")
         return self.port
 
@@ -116,12 +131,23 @@ class PaperServer:
             await self._expiry
         for timer in self._desk.countdowns.values():
             timer.cancel()
-        self.hub.close_all(WSCloseCode.GOING_AWAY, b"server stops")
-        await self.hub.drained()
+        await self.hub.stop()
         await self._runner.cleanup()
         self._runner = None
 
+    def renew(self) -> None:
+        """The exchange has become another one (a snapshot was restored): sockets are cut off with 1012, and all is read anew."""
+        if self._runner is None:
+            return
+        self._feed.stop()
+        self._desk.forget()
+        self._feed = Feed(self._desk, self._faults)
+        self._feed.start()
+        self.hub.close_all(RESTARTED, b"restored")
+
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self.control is not None and request.path.startswith(CONTROL):
+            return await self.control(request)
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._socket(request)
         body = (await request.read()).decode(errors="replace") if request.body_exists else ""
@@ -139,17 +165,14 @@ class PaperServer:
         mode, *names = rest if categories is not None and rest else [first, *rest]
         if mode not in ("ws", "stream"):
             return web.Response(status=404, text="404 Not Found")
-        asked = parse_qs(query)
-        streams = [name for name in "/".join(asked.get("streams", [])).split("/") if name]
-        streams += [name for name in names if name and not name.isdecimal()]
-        private = first == "private"
-        key = next((name for name in [*asked.get("listenKey", []), *streams] if private or ("@" not in name and name[0] != "!")), None)
-        if key is None and not private:
-            return await self.hub.serve(request, categories=categories or ALL, combined=mode == "stream", streams=streams)
-        account = self._listen_keys.account_of(key or "", wall_ms())
+        asked = {name: [part for part in "/".join(values).split("/") if part] for name, values in parse_qs(query).items()}
+        streams = [name for name in (*asked.get("streams", ()), *names) if name and not name.isdecimal()]
+        key = next((name for name in [*asked.get("listenKey", ()), *streams] if first == "private" or not _is_stream(name)), "")
+        lost = bool(key) and self.hub.account_of(key) is None
         return await self.hub.serve(
-            request, categories=frozenset(), combined=mode == "stream", account=account,
-            refuse=b"" if account is not None else b"Invalid listenKey",
+            request, categories=categories if categories is not None else ALL, combined=mode == "stream",
+            streams=[name for name in streams if name != key], key=key, events=frozenset(asked.get("events", ())),
+            refuse=b"Invalid listenKey" if lost else b"",
         )  # fmt: skip
 
     async def _expire_keys(self) -> None:
@@ -160,6 +183,11 @@ class PaperServer:
                 event = {"e": "listenKeyExpired", "E": self._desk.exchange.now_ms, "listenKey": key}
                 self.hub.publish_user(account, event)
                 self.hub.silence(account)
+
+
+def _is_stream(name: str) -> bool:
+    """True if a name of a URL is meant as a market stream, served or not; else it is a listen key."""
+    return "@" in name or name.startswith("!") or stream_names.known(name)
 
 
 def wall_ms() -> int:

@@ -27,14 +27,17 @@ WHOLE = KeyRights(read=True, trade=True, withdraw=False, transfer=False, ip_rest
 """What a key of the paper exchange may do, unless a test says otherwise."""
 
 
-def parse(raw: str) -> dict[str, str]:
-    """Decode a query or form; a later name wins."""
+def parse(raw: str) -> tuple[dict[str, str], str]:
+    """Decode a query or form: the parameters, and one that came twice, empty if none did."""
     params: dict[str, str] = {}
+    twice = ""
     for pair in raw.split("&"):
         if pair:
             name, _, value = pair.partition("=")
+            if name in params:
+                twice = name
             params[name] = unquote_plus(value) if "%" in value or "+" in value else value
-    return params
+    return params, twice
 
 
 def account_of(api_key: str | None, keys: Keys) -> tuple[str, str]:

@@ -1,111 +1,70 @@
-"""Websocket hub: market streams by name, user streams by account.
-
-A message is encoded once and handed to a queue of each socket that asked for it; one task per socket writes. A socket
-that cannot keep up is closed rather than awaited: one slow reader must not delay another's stop event.
-"""
+"""Websocket hub: market streams by name, user streams by account, and what clients may ask of a connection."""
 
 import asyncio
+import contextlib
 import json
-import re
-from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
-QUEUE_LIMIT = 10_000
-MAX_STREAMS = 1_024
-FRAMES_PER_SECOND = 10
-PING_S = 180.0
-LIFE_S = 24 * 3_600.0
-ALL = frozenset({"market", "public"})
-ABNORMAL = 1006
-_PUBLIC = re.compile(r"@(depth|rpiDepth|bookTicker|trade)(@|\d|$)|^!bookTicker$")
-_NAME = re.compile(
-    r"[0-9a-z_]+@(markPrice(@1s)?|miniTicker|ticker|kline_\w+|markPriceKline_\w+|bookTicker|trade|aggTrade|depth\d*(@\d+ms)?)"
-    r"|!markPrice@arr(@1s)?|!miniTicker@arr|!ticker@arr|!bookTicker"
-)
+from qtkit.paper import stream_names
+from qtkit.paper.sockets import PING, PONG, Socket, StreamRules, dumps, frame
+from qtkit.paper.stream_names import ALL
 
-
-def category(stream: str) -> str:
-    """Path prefix a stream belongs to since 2026-04-23: ``public`` for books and trades, else ``market``."""
-    return "public" if _PUBLIC.search(stream) else "market"
-
-
-def dumps(row: object) -> str:
-    """Compact JSON, as on the wire."""
-    return json.dumps(row, separators=(",", ":"))
-
-
-@dataclass(eq=False, slots=True)
-class Socket:
-    """One connection: what it asked for, and what waits to be written to it."""
-
-    ws: web.WebSocketResponse
-    transport: asyncio.Transport | None
-    categories: frozenset[str] = ALL
-    combined: bool = False
-    account: str | None = None
-    streams: set[str] = field(default_factory=set)
-    queue: deque[str] = field(default_factory=deque)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    closing: tuple[int, bytes] | None = None
-    writer: asyncio.Task[None] | None = None
-    second: int = 0
-    frames: int = 0
-
-    def put(self, text: str) -> None:
-        """Queue a message; a full queue closes the socket with 1008."""
-        if len(self.queue) >= QUEUE_LIMIT:
-            self.close(WSCloseCode.POLICY_VIOLATION, b"reads too slowly")
-            return
-        self.queue.append(text)
-        self.wake.set()
-
-    def close(self, code: int, reason: bytes = b"") -> None:
-        """Close after what is queued; 1006 drops the connection without a close frame."""
-        if self.closing is None:
-            self.closing = (code, reason)
-            self.wake.set()
-
-    async def write(self) -> None:
-        """Write what is queued until the socket is to be closed or is gone."""
-        try:
-            while True:
-                while self.queue:
-                    await self.ws.send_str(self.queue.popleft())
-                if self.closing is not None:
-                    break
-                self.wake.clear()
-                await self.wake.wait()
-        except ConnectionError:
-            return
-        await self._shut(*self.closing)
-
-    async def _shut(self, code: int, reason: bytes) -> None:
-        if code == ABNORMAL:
-            if self.transport is not None:
-                self.transport.abort()
-            return
-        await self.ws.close(code=code, message=reason, drain=False)
-
-    def floods(self, second: int) -> bool:
-        """Count an inbound frame; True above 10 in one second, which Binance answers with a disconnect."""
-        if second != self.second:
-            self.second, self.frames = second, 0
-        self.frames += 1
-        return self.frames > FRAMES_PER_SECOND
+TOO_MANY = b"Too many requests"
 
 
 class Hub:
-    """All open sockets, by stream and by account."""
+    """All open sockets, by stream and by account.
 
-    def __init__(self) -> None:
+    ``account_of`` says whose a listen key is; ``on_first`` is told each stream that gets its first reader.
+    """
+
+    def __init__(self, rules: StreamRules | None = None) -> None:
+        self.rules = rules or StreamRules()
         self.sockets: set[Socket] = set()
+        self.account_of: Callable[[str], str | None] = lambda key: None
+        self.on_first: Callable[[str], None] = lambda stream: None
         self._streams: dict[str, set[Socket]] = {}
         self._symbols: dict[str, tuple[str, ...]] = {}
-        self._accounts: dict[str, set[Socket]] = {}
+        self._accounts: dict[str, dict[Socket, str]] = {}
+        self._pulse: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to ping."""
+        self._pulse = asyncio.create_task(self._ping(), name="paper-pings")
+
+    async def stop(self) -> None:
+        """Close every socket with 1001 and wait until they are gone."""
+        if self._pulse is not None:
+            self._pulse.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._pulse
+            self._pulse = None
+        self.close_all(WSCloseCode.GOING_AWAY, b"server stops")
+        await self.drained()
+
+    async def drained(self, timeout_s: float = 2.0) -> None:
+        """Wait until the sockets that were told to close are gone."""
+        tasks = [socket.closing for socket in self.sockets if socket.closing is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_s)
+
+    async def _ping(self) -> None:
+        """Ping everybody; who has not answered for too long is closed."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(self.rules.ping_s)
+            ping = frame(str(time.time_ns() // 1_000_000).encode(), PING)
+            for socket in self.sockets:
+                if clock() - socket.heard > self.rules.pong_s:
+                    socket.close(WSCloseCode.POLICY_VIOLATION, b"Pong timeout")
+                else:
+                    socket.put(ping)
+
+    # publishing
 
     def wanted(self, stream: str) -> bool:
         """True if anybody listens: nothing is computed for streams without a reader."""
@@ -130,58 +89,63 @@ class Hub:
         if not sockets:
             return
         text = dumps(row)
-        wrapped = ""
+        plain = wrapped = b""
         for socket in sockets:
             if socket.combined:
-                wrapped = wrapped or f'{{"stream":"{stream}","data":{text}}}'
-            socket.put(wrapped if socket.combined else text)
+                wrapped = wrapped or _wrapped(stream, text)
+                socket.put(wrapped)
+            else:
+                plain = plain or frame(text.encode())
+                socket.put(plain)
 
-    def publish_user(self, account: str, row: object) -> None:
-        """Send an event to every user stream of an account."""
+    def publish_user(self, account: str, row: dict[str, Any]) -> None:
+        """Send an event to every user stream of an account that wants its kind."""
         sockets = self._accounts.get(account)
-        if sockets:
-            text = dumps(row)
-            for socket in sockets:
-                socket.put(text)
+        if not sockets:
+            return
+        text = dumps(row)
+        plain = frame(text.encode())
+        for socket, key in sockets.items():
+            if not socket.events or row["e"] in socket.events:
+                socket.put(_wrapped(key, text) if socket.combined else plain)
 
     def silence(self, account: str) -> None:
         """Detach the user streams of an account: they stay open and carry nothing more, as after ``listenKeyExpired``."""
-        self._accounts.pop(account, None)
+        for socket in self._accounts.pop(account, {}):
+            _forget(socket, account)
 
     def close_user(self, account: str, code: int) -> None:
         """Close the user streams of an account."""
-        for socket in self._accounts.pop(account, set()):
+        for socket in self._accounts.pop(account, {}):
             socket.close(code)
 
     def close_all(self, code: int, reason: bytes = b"") -> None:
         """Close every socket; 1006 cuts the connections."""
-        for socket in self.sockets:
+        for socket in tuple(self.sockets):
             socket.close(code, reason)
 
-    async def drained(self, timeout_s: float = 2.0) -> None:
-        """Wait until the sockets that were told to close are gone."""
-        tasks = [socket.writer for socket in self.sockets if socket.writer is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=timeout_s)
+    # one connection
 
     async def serve(
         self, request: web.BaseRequest, *, categories: frozenset[str] = ALL, combined: bool = False,
-        streams: Iterable[str] = (), account: str | None = None, refuse: bytes = b"",
+        streams: Iterable[str] = (), key: str = "", events: frozenset[str] = frozenset(), refuse: bytes = b"",
     ) -> web.WebSocketResponse:  # fmt: skip
-        """Take one connection through its life. ``refuse`` closes it with 1008 right after the handshake."""
-        ws = web.WebSocketResponse(heartbeat=PING_S, compress=False)
+        """Take one connection through its life. ``key`` is a living listen key; ``refuse`` closes with 1008 right after the handshake."""
+        ws = web.WebSocketResponse(autoping=False, compress=False)
         await ws.prepare(request)
-        socket = Socket(ws=ws, transport=request.transport, categories=categories, combined=combined, account=account)
-        self._attach(socket, streams)
+        loop = asyncio.get_running_loop()
+        assert request.transport is not None
+        socket = Socket(ws=ws, transport=request.transport, rules=self.rules, categories=categories, combined=combined, events=events)
+        socket.heard = loop.time()
+        self.sockets.add(socket)
+        refuse = refuse or self._attach(socket, tuple(streams), key)
         if refuse:
             socket.close(WSCloseCode.POLICY_VIOLATION, refuse)
-        writer = socket.writer = asyncio.create_task(socket.write())
-        cut = asyncio.get_running_loop().call_later(LIFE_S, socket.close, WSCloseCode.GOING_AWAY)
+        cut = loop.call_later(self.rules.life_s, socket.close, WSCloseCode.GOING_AWAY)
         try:
             await self._read(socket)
         finally:
             cut.cancel()
-            writer.cancel()
             self._detach(socket)
         return ws
 
@@ -189,25 +153,29 @@ class Hub:
         loop = asyncio.get_running_loop()
         message: WSMessage
         async for message in socket.ws:
-            if message.type is WSMsgType.TEXT:
-                if socket.floods(int(loop.time())):
-                    socket.close(WSCloseCode.POLICY_VIOLATION, b"Too many requests")
-                else:
-                    socket.put(dumps(self._answer(socket, message.data)))
+            if socket.floods(int(loop.time())):
+                socket.close(WSCloseCode.POLICY_VIOLATION, TOO_MANY)
+            elif message.type is WSMsgType.TEXT:
+                socket.put(frame(dumps(self._answer(socket, message.data)).encode()))
+            elif message.type is WSMsgType.PING:
+                socket.put(frame(bytes(message.data), PONG))
+            elif message.type is WSMsgType.PONG:
+                socket.heard = loop.time()
 
     def _answer(self, socket: Socket, text: str) -> dict[str, Any]:
         """Carry out one request frame."""
         try:
-            frame = json.loads(text)
-        except ValueError as error:
+            asked = json.loads(text)
+        except (ValueError, RecursionError) as error:
             return _error(3, f"Invalid JSON: {error}", None)
-        if not isinstance(frame, dict) or not isinstance(frame.get("method"), str):
+        if not isinstance(asked, dict) or not isinstance(asked.get("method"), str):
             return _error(2, "Invalid request: missing field `method`", None)
-        number = frame.get("id")
-        names = frame.get("params", [])
+        method, number, names = asked["method"], asked.get("id"), asked.get("params", [])
+        if method in ("SET_PROPERTY", "GET_PROPERTY"):
+            return _property(socket, names, number, change=method == "SET_PROPERTY")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             return _error(2, "Invalid request: `params` must be a list of stream names", number)
-        match frame["method"]:
+        match method:
             case "SUBSCRIBE":
                 return self._subscribe(socket, names, number)
             case "UNSUBSCRIBE":
@@ -215,46 +183,67 @@ class Hub:
                     self._drop(socket, name)
                 return {"result": None, "id": number}
             case "LIST_SUBSCRIPTIONS":
-                return {"result": sorted(socket.streams), "id": number}
+                return {"result": sorted([*socket.streams, *socket.users]), "id": number}
             case other:
                 return _error(2, f"Invalid request: unknown variant `{other}`", number)
 
     def _subscribe(self, socket: Socket, names: list[str], number: object) -> dict[str, Any]:
+        """All of the names, or none of them and the reason."""
         for name in names:
-            why = _refusal(socket, name)
+            why = self._refusal(socket, name)
             if why is not None:
                 return _error(2, f"Invalid request: {why}", number)
-        if len(socket.streams | set(names)) > MAX_STREAMS:
-            return _error(2, f"Invalid request: more than {MAX_STREAMS} streams", number)
+        if len(socket.streams | set(names)) > self.rules.max_streams:
+            return _error(2, f"Invalid request: more than {self.rules.max_streams} streams", number)
         for name in names:
             self._add(socket, name)
         return {"result": None, "id": number}
 
-    def _attach(self, socket: Socket, streams: Iterable[str]) -> None:
-        self.sockets.add(socket)
-        if socket.account is not None:
-            self._accounts.setdefault(socket.account, set()).add(socket)
-        for name in streams:
-            if _refusal(socket, name) is None:
+    def _refusal(self, socket: Socket, name: str) -> str | None:
+        """Why this socket cannot carry a stream, if it cannot. Named in the URL, such a stream is silent."""
+        if stream_names.is_listen_key(name):
+            return None if self.account_of(name) is not None else "Invalid listenKey"
+        if not stream_names.known(name):
+            return f"no stream is called `{name}`"
+        category = stream_names.category(name)
+        return None if category in socket.categories else f"`{name}` is served under /{category}/"
+
+    # who listens to what
+
+    def _attach(self, socket: Socket, streams: tuple[str, ...], key: str) -> bytes:
+        """Give a new socket what its URL asked for; the reason if that is too much."""
+        if len(streams) > self.rules.max_streams:
+            return b"Too many streams"
+        for name in (*streams, key) if key else streams:
+            if self._refusal(socket, name) is None:
                 self._add(socket, name)
+        return b""
 
     def _detach(self, socket: Socket) -> None:
         self.sockets.discard(socket)
-        if socket.account is not None and socket.account in self._accounts:
-            self._accounts[socket.account].discard(socket)
-        for name in tuple(socket.streams):
+        for name in (*socket.streams, *socket.users):
             self._drop(socket, name)
 
     def _add(self, socket: Socket, name: str) -> None:
+        account = self.account_of(name) if stream_names.is_listen_key(name) else None
+        if account is not None:
+            socket.users[name] = account
+            self._accounts.setdefault(account, {})[socket] = name
+            return
         socket.streams.add(name)
         readers = self._streams.get(name)
         if readers is None:
             readers = self._streams[name] = set()
-            symbol = _symbol(name)
+            symbol = stream_names.symbol_of(name)
             self._symbols[symbol] = (*self._symbols.get(symbol, ()), name)
+            self.on_first(name)
         readers.add(socket)
 
     def _drop(self, socket: Socket, name: str) -> None:
+        account = socket.users.pop(name, None)
+        if account is not None:
+            self._accounts.get(account, {}).pop(socket, None)
+            return
         socket.streams.discard(name)
         readers = self._streams.get(name)
         if readers is None:
@@ -262,7 +251,7 @@ class Hub:
         readers.discard(socket)
         if not readers:
             del self._streams[name]
-            symbol = _symbol(name)
+            symbol = stream_names.symbol_of(name)
             left = tuple(other for other in self._symbols[symbol] if other != name)
             if left:
                 self._symbols[symbol] = left
@@ -270,16 +259,25 @@ class Hub:
                 del self._symbols[symbol]
 
 
-def _refusal(socket: Socket, name: str) -> str | None:
-    """Why this socket cannot carry a stream, if it cannot. Named in the URL, such a stream is silent."""
-    if not _NAME.fullmatch(name):
-        return f"no stream is called `{name}`"
-    return None if category(name) in socket.categories else f"`{name}` is served under /{category(name)}/"
+def _wrapped(stream: str, text: str) -> bytes:
+    """A frame of a combined stream."""
+    return frame(f'{{"stream":"{stream}","data":{text}}}'.encode())
 
 
-def _symbol(stream: str) -> str:
-    """Symbol of a stream in lower case, empty for a stream of all symbols."""
-    return "" if stream.startswith("!") else stream.partition("@")[0]
+def _forget(socket: Socket, account: str) -> None:
+    socket.users = {key: owner for key, owner in socket.users.items() if owner != account}
+
+
+def _property(socket: Socket, params: object, number: object, *, change: bool) -> dict[str, Any]:
+    """``combined``: whether events come wrapped with the name of their stream."""
+    if not isinstance(params, list) or params[:1] != ["combined"]:
+        return _error(0, "Unknown property", number)
+    if not change:
+        return {"result": socket.combined, "id": number}
+    if len(params) != 2 or not isinstance(params[1], bool):
+        return _error(1, "Invalid value type: expected Boolean", number)
+    socket.combined = params[1]
+    return {"result": None, "id": number}
 
 
 def _error(code: int, message: str, number: object) -> dict[str, Any]:

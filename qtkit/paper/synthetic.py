@@ -1,4 +1,4 @@
-"""Seeded synthetic tapes: regimes (trend, range, crash, squeeze, gap) and the story of the demonstration.
+"""Seeded synthetic tapes: regimes (trend, range, crash, squeeze, gap, thin) and the story of the demonstration.
 
 A path is a list of ``Waypoint``: straight lines between levels given in bps of the start price, with a mean-reverting wiggle around them,
 one price a second. A seed means the same ticks on every machine: uniform draws, then integer arithmetic.
@@ -12,6 +12,7 @@ from itertools import cycle
 from random import Random
 
 from qtkit.core.model import Bar, Instrument, PolicyError, Side, Ticks
+from qtkit.core.names import suggestion
 from qtkit.paper.tape import INSTRUMENTS, MINUTE_MS, PPM, Tape, Track, excursion_note, known_instrument, mark_path
 
 WHOLE = 10_000
@@ -22,21 +23,36 @@ HISTORY_STEP_PPM = 900  # a minute's step; makes an hourly ATR near 0.7 %
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waypoint:
-    """After ``seconds`` the path is ``level`` bps away from the start price, wiggling by at most ``wiggle`` ppm on the way."""
+    """After ``seconds`` the path is ``level`` bps away from the start price, wiggling by at most ``wiggle`` ppm on the way.
+
+    ``longest_s`` above 1: trades come 1 to so many seconds apart, and the price stands still between them.
+    """
 
     seconds: int
     level: int
     wiggle: int = 600
+    longest_s: int = 1
 
 
 class Regime(Enum):
-    """Kinds of market. CRASH falls and SQUEEZE rises within minutes; GAP jumps in one second."""
+    """Kinds of market. CRASH falls and SQUEEZE rises within minutes; GAP jumps in one second; THIN trades seldom, with jumps between."""
 
     TREND = "trend"
     RANGE = "range"
     CRASH = "crash"
     SQUEEZE = "squeeze"
     GAP = "gap"
+    THIN = "thin"
+
+    @staticmethod
+    def parse(text: str) -> "tuple[Regime, ...]":
+        """Regimes by name, with commas. Raises ``PolicyError`` with the nearest name."""
+        names = [regime.value for regime in Regime]
+        words = [word.strip().lower() for word in text.split(",") if word.strip()]
+        for word in words:
+            if word not in names:
+                raise PolicyError(f"{word!r} is no regime: {suggestion(word, names)}")
+        return tuple(Regime(word) for word in words)
 
 
 # seconds (least, most), size of the move in bps (least, most), direction (0: either), wiggle in ppm
@@ -46,7 +62,9 @@ _SHAPES: Mapping[Regime, tuple[tuple[int, int], tuple[int, int], int, int]] = {
     Regime.CRASH: ((60, 300), (300, 800), -1, 2500),
     Regime.SQUEEZE: ((60, 300), (300, 800), 1, 2500),
     Regime.GAP: ((1, 1), (100, 300), 0, 800),
+    Regime.THIN: ((900, 3600), (20, 200), 0, 4000),
 }
+SELDOM_S = 40  # seconds between two trades of a thin market, at most
 _MIX = (Regime.RANGE, Regime.TREND, Regime.RANGE, Regime.TREND, Regime.CRASH, Regime.SQUEEZE, Regime.GAP)
 LOWEST, HIGHEST = -6_000, 15_000  # a long tape turns round here instead of drifting to nothing
 
@@ -121,13 +139,18 @@ def walk(start: Ticks, waypoints: Iterable[Waypoint], seed: str) -> Sequence[int
     """The path through the waypoints: one last price (ticks) a second, the start price first. Never under one tick."""
     draw = Random(f"walk:{seed}").random
     lasts = array("q", [start])
-    level, wiggle = 0, 0
+    level, wiggle, still = 0, 0, 0
     for point in waypoints:
         step = max(point.wiggle // 6, 1)
         for second in range(1, point.seconds + 1):
             line = level * 100 + (point.level - level) * 100 * second // point.seconds
             wiggle = wiggle * 97 // 100 + int(draw() * (2 * step + 1)) - step
             wiggle = min(max(wiggle, -point.wiggle), point.wiggle)
+            if still and second < point.seconds:
+                still -= 1
+                lasts.append(lasts[-1])
+                continue
+            still = int(draw() * point.longest_s) if point.longest_s > 1 else 0
             lasts.append(_price(start, line + wiggle))
         level = point.level
     return lasts
@@ -168,10 +191,11 @@ def _tape(
             raise PolicyError(f"{symbol}: a tape must last at least one second; give more hours")
         own = f"{seed}:{symbol}"
         lasts = walk(start, waypoints, own)
+        times, lasts = _trades(range(start_ms, start_ms + len(lasts) * SECOND_MS, SECOND_MS), lasts, waypoints)
         tracks.append(
             Track(
                 symbol=symbol,
-                times=range(start_ms, start_ms + len(lasts) * SECOND_MS, SECOND_MS),
+                times=times,
                 lasts=lasts,
                 marks=mark_path(lasts, tick, own),
                 history=history_bars(start, start_ms, own),
@@ -179,6 +203,18 @@ def _tape(
             )
         )
     return Tape(tracks=tuple(tracks))
+
+
+def _trades(times: Sequence[int], lasts: Sequence[int], waypoints: Iterable[Waypoint]) -> tuple[Sequence[int], Sequence[int]]:
+    """Leave out the seconds in which a thin market stood still; the first and the last stay."""
+    seldom = [False]
+    for point in waypoints:
+        seldom += [point.longest_s > 1] * point.seconds
+    if not any(seldom):
+        return times, lasts
+    end = len(lasts) - 1
+    kept = [at for at in range(end + 1) if at in (0, end) or not seldom[at] or lasts[at] != lasts[at - 1]]
+    return array("q", (times[at] for at in kept)), array("q", (lasts[at] for at in kept))
 
 
 def _story(points: Iterable[tuple[float, int]], story_s: int, sign: int) -> list[Waypoint]:
@@ -194,7 +230,8 @@ def _story(points: Iterable[tuple[float, int]], story_s: int, sign: int) -> list
 def _regimes(rng: Random, seconds: int, level: int, order: Sequence[Regime] = ()) -> Iterator[Waypoint]:
     names = cycle(order) if order else iter(lambda: rng.choice(_MIX), None)
     while seconds > 0:
-        (shortest, longest), (least, most), direction, wiggle = _SHAPES[next(names)]
+        regime = next(names)
+        (shortest, longest), (least, most), direction, wiggle = _SHAPES[regime]
         lasting = min(rng.randint(shortest, longest), seconds)
         move = rng.randint(least, most) * (direction or rng.choice((-1, 1)))
         reached = level + (WHOLE + level) * move // WHOLE
@@ -202,4 +239,4 @@ def _regimes(rng: Random, seconds: int, level: int, order: Sequence[Regime] = ()
             reached = level - (WHOLE + level) * move // WHOLE
         level = reached
         seconds -= lasting
-        yield Waypoint(seconds=lasting, level=level, wiggle=wiggle)
+        yield Waypoint(seconds=lasting, level=level, wiggle=wiggle, longest_s=SELDOM_S if regime is Regime.THIN else 1)

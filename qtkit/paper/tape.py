@@ -1,9 +1,9 @@
 """Prices over time for several symbols on one exchange clock.
 
 A ``Tape`` is finished data: it can be iterated any number of times and always gives the same ticks. Where the prices come from is
-said in ``synthetic`` (seeded stories and regimes) and ``window`` (recorded bars, played again).
-The mark price is the last price plus a seeded basis of 1 to 8 bps of either sign, so mark and last never agree and code that reads
-the wrong one is found out (on Binance USD-M 44 % of mark prices lie off the tick).
+said in ``synthetic`` (seeded stories and regimes), ``window`` (recorded bars, played again) and ``trade_tape`` (trades and quotes).
+How far mark and last part is said in ``basis``; unless told otherwise by a seeded 1 to 8 bps of either sign, so that they never agree and
+code that reads the wrong one is found out (on Binance USD-M 44 % of mark prices lie off the tick).
 """
 
 import heapq
@@ -20,24 +20,31 @@ from qtkit.paper.facts import FACTS
 MINUTE_MS = 60_000
 PPM = 1_000_000
 BASIS_PPM = (100, 800)  # 1 and 8 bps
+UNQUOTED = Ticks(0)
 INSTRUMENTS: Mapping[str, Instrument] = {symbol: row.instrument for symbol, row in FACTS.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One price event: at ``at_ms`` (exchange time) ``symbol`` last traded at ``last`` (ticks) and its mark price is ``mark`` (E8)."""
+    """One price event: at ``at_ms`` (exchange time) ``symbol`` last traded at ``last`` (ticks) and its mark price is ``mark`` (E8).
+
+    ``bid`` and ``ask`` (ticks) are the best quotes where the tape knows them, else 0.
+    """
 
     at_ms: int
     symbol: str
     last: Ticks
     mark: E8
+    bid: Ticks = UNQUOTED
+    ask: Ticks = UNQUOTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Track:
     """The path of one symbol: times (exchange ms, rising), last prices (ticks) and mark prices (E8), all of one length.
 
-    ``history`` holds the minute bars before the first time, oldest first; ``note`` says in one line what the path is.
+    ``history`` holds the minute bars before the first time, oldest first; ``note`` says in one line what the path is. ``bids`` and
+    ``asks`` (ticks) are as long as the times, or empty where no quotes are known.
     """
 
     symbol: str
@@ -46,6 +53,8 @@ class Track:
     marks: Sequence[int]
     history: tuple[Bar, ...]
     note: str
+    bids: Sequence[int] = ()
+    asks: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         if not self.times or not len(self.times) == len(self.lasts) == len(self.marks):
@@ -53,13 +62,17 @@ class Track:
                 f"{self.symbol}: a track needs at least one price and as many times as prices,"
                 f" got {len(self.times)} times, {len(self.lasts)} last and {len(self.marks)} mark prices"
             )
+        if not len(self.bids) == len(self.asks) or (self.bids and len(self.bids) != len(self.times)):
+            raise PolicyError(f"{self.symbol}: quotes are as many as times or none, got {len(self.bids)} bids, {len(self.asks)} asks")
 
     def __iter__(self) -> Iterator[Tick]:
+        if self.bids:
+            return map(partial(_tick, self.symbol), self.times, self.lasts, self.marks, self.bids, self.asks)
         return map(partial(_tick, self.symbol), self.times, self.lasts, self.marks)
 
 
-def _tick(symbol: str, at_ms: int, last: int, mark: int) -> Tick:
-    return Tick(at_ms, symbol, Ticks(last), E8(mark))
+def _tick(symbol: str, at_ms: int, last: int, mark: int, bid: int = 0, ask: int = 0) -> Tick:
+    return Tick(at_ms, symbol, Ticks(last), E8(mark), Ticks(bid), Ticks(ask))
 
 
 def _time(tick: Tick) -> int:
@@ -109,17 +122,18 @@ class Tape:
         return tuple(track.note for track in self.tracks)
 
 
-def mark_path(lasts: Sequence[int], tick: E8, seed: str) -> Sequence[int]:
-    """Mark prices (E8) for last prices (ticks): a seeded, mean-reverting basis of 1 to 8 bps of either sign, never zero.
+def mark_path(lasts: Sequence[int], tick: E8, seed: str, sizes: tuple[int, int] = BASIS_PPM) -> Sequence[int]:
+    """Mark prices (E8) for last prices (ticks): a seeded, mean-reverting basis of either sign, within ``sizes`` (ppm), never zero.
 
     A seed means the same path on every machine: one multiplication of a uniform number, then integers.
     """
     draw = Random(f"basis:{seed}").random
-    low, high = BASIS_PPM
+    low, high = sizes
+    step = max(high * 90 // 800, 1)
     state = int(draw() * (2 * high + 1)) - high
     marks = array("q")
     for last in lasts:
-        state = state * 99 // 100 + int(draw() * 181) - 90
+        state = state * 99 // 100 + int(draw() * (2 * step + 1)) - step
         size = min(max(abs(state), low), high)
         price = last * tick
         basis = max(price * size // PPM, 1)

@@ -1,20 +1,19 @@
 """Recorded bars played again as a tape: which stretch of which file, re-timed to one exchange clock, each bar as a path of ticks."""
 
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from enum import Enum
-from itertools import pairwise
 from pathlib import Path
-from random import Random
 
 import polars as pl
 
 from qtkit.bars import find_bars, load_bars, to_ticks
 from qtkit.core.model import E8, Bar, Instrument, PolicyError, Ticks
-from qtkit.paper.tape import INSTRUMENTS, MINUTE_MS, PPM, Tape, Track, excursion_note, known_instrument, mark_path
+from qtkit.paper.barpath import BarPath, play
+from qtkit.paper.basis import Course, Marks, SeededMarks
+from qtkit.paper.tape import INSTRUMENTS, MINUTE_MS, PPM, Tape, Track, excursion_note, known_instrument
 
 HISTORY_WANTED = 15 * 60  # minutes: ATR(14, 1h) needs fifteen whole hours
 HISTORY_KEPT = 3 * 24 * 60
@@ -86,13 +85,16 @@ def replay_tape(
     start_ms: int,
     seed: int = 0,
     per_minute: int = 60,
+    path: BarPath = BarPath.BRIDGE,
+    marks: Marks | None = None,
     instruments: Mapping[str, Instrument] = INSTRUMENTS,
 ) -> Tape:
     """A tape of recorded bars from the parquet files of ``folder``; each symbol's window begins at ``start_ms`` (a whole minute).
 
-    Every bar becomes ``per_minute`` ticks within its minute (at least 4): open, both extremes in a seeded order, close; never outside, so
-    the bars of the tape are the bars of the file, gaps between them included. Missing minutes stay silent. The bars before the window are
-    its history (up to three days). Raises ``PolicyError`` where no window fits, ``BarsError`` where a file is wrong.
+    Every bar becomes ``per_minute`` ticks within its minute (at least 4), on the ``path`` that is chosen; never outside, so the bars of
+    the tape are the bars of the file, gaps between them included. Missing minutes stay silent. The bars before the window are its history
+    (up to three days). ``marks`` says how far mark and last part. Raises ``PolicyError`` where no window fits or marks are missing,
+    ``BarsError`` where a file is wrong.
     """
     if start_ms % MINUTE_MS:
         raise PolicyError(f"a tape starts on a whole minute, so that its bars line up; got {start_ms} ms")
@@ -103,7 +105,7 @@ def replay_tape(
     for choice in choices:
         tick = known_instrument(instruments, choice.symbol).tick
         window = find_window(files, choice, hours, tick)
-        tracks.append(_track(window, tick, start_ms, seed, per_minute))
+        tracks.append(_track(window, tick, start_ms, seed, per_minute, path, marks or SeededMarks()))
     return Tape(tracks=tuple(tracks))
 
 
@@ -162,18 +164,19 @@ def _cut(path: Path, bars: pl.DataFrame, symbol: str, row: int, minutes: int, sc
     return Window(symbol=symbol, path=path, bars=kept, first=row - first, score=score)
 
 
-def _track(window: Window, tick: E8, start_ms: int, seed: int, per_minute: int) -> Track:
+def _track(window: Window, tick: E8, start_ms: int, seed: int, per_minute: int, path: BarPath, marks: Marks) -> Track:
     shift = start_ms - window.start_ms
     bars = tuple(_bars(window.bars, shift))
     own = f"{seed}:{window.symbol}"
-    times, lasts = play(bars[window.first :], own, per_minute)
+    times, lasts = play(bars[window.first :], own, per_minute, path)
     scarce = f"; only {window.first} minutes of history, too few for an hourly ATR(14)" if window.short_of_history else ""
-    source = f"{window.path.name} from {_utc(window.start_ms)} played from {_utc(start_ms)}{scarce}"
+    taken = "" if path is BarPath.BRIDGE else f", {path.value}"
+    source = f"{window.path.name} from {_utc(window.start_ms)} played from {_utc(start_ms)}{taken}{scarce}"
     return Track(
         symbol=window.symbol,
         times=times,
         lasts=lasts,
-        marks=mark_path(lasts, tick, own),
+        marks=marks.along(Course(window.symbol, times, lasts, tick, own, shift, bars)),
         history=bars[: window.first],
         note=excursion_note(window.symbol, source, lasts),
     )
@@ -182,32 +185,6 @@ def _track(window: Window, tick: E8, start_ms: int, seed: int, per_minute: int) 
 def _bars(frame: pl.DataFrame, shift: int) -> Iterator[Bar]:
     for time_ms, opened, high, low, close in frame.select("time_ms", "open", "high", "low", "close").iter_rows():
         yield Bar(time_ms=time_ms + shift, open=Ticks(opened), high=Ticks(high), low=Ticks(low), close=Ticks(close))
-
-
-def play(bars: Sequence[Bar], seed: str, per_minute: int) -> tuple[Sequence[int], Sequence[int]]:
-    """Times (ms) and last prices (ticks) of minute bars played as ``per_minute`` ticks each, evenly spaced in the minute."""
-    rng = Random(f"play:{seed}")
-    times, lasts = array("q"), array("q")
-    for bar in bars:
-        lasts.extend(_path(bar, rng, per_minute))
-        times.extend(bar.time_ms + number * MINUTE_MS // per_minute for number in range(per_minute))
-    return times, lasts
-
-
-def _path(bar: Bar, rng: Random, count: int) -> list[int]:
-    """One bar as ``count`` prices: straight lines open, extreme, other extreme, close with a seeded jitter, clamped to the bar."""
-    middle = count // 2
-    extremes = (bar.low, bar.high) if rng.getrandbits(1) else (bar.high, bar.low)
-    early, late = rng.randint(1, middle - 1), rng.randint(middle, count - 2)
-    corners = ((0, bar.open), (early, extremes[0]), (late, extremes[1]), (count - 1, bar.close))
-    jitter = (bar.high - bar.low) // 8
-    path = [int(bar.open)]
-    for (start, price), (end, then) in pairwise(corners):
-        for at in range(start + 1, end):
-            line = price + (then - price) * (at - start) // (end - start)
-            path.append(min(max(line + rng.randint(-jitter, jitter), bar.low), bar.high))
-        path.append(then)
-    return path
 
 
 def _utc(ms: int) -> str:

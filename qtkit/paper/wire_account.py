@@ -6,6 +6,7 @@ v2 tells all. ``updateTime`` is never 0, because clients read 0 as "this row is 
 
 from collections.abc import Mapping
 
+from qtkit.core.model import PositionSide
 from qtkit.paper.facts import Facts
 from qtkit.paper.rows import Income, PositionRow, SymbolConfig, Wallet
 from qtkit.paper.wire import Row, decimal, money
@@ -184,6 +185,20 @@ def account_config(hedge: bool) -> Row:
     """Answer of accountConfig."""
     head: Row = {"feeTier": 0, "canTrade": True, "canDeposit": True, "canWithdraw": True}
     return head | {"dualSidePosition": hedge, "updateTime": 0, "multiAssetsMargin": False, "tradeGroupId": -1}
+
+
+def margin_move(symbol: str, amount: int, direction: int, side: PositionSide, at_ms: int) -> Row:
+    """One row of positionMargin/history; direction 1 is added, 2 taken away."""
+    row: Row = {"symbol": symbol, "type": direction, "deltaType": "USER_ADJUST", "amount": money(amount), "asset": ASSET}
+    return row | {"time": at_ms, "positionSide": side.value}
+
+
+def adl_quantiles(rows: tuple[PositionRow, ...]) -> list[Row]:
+    """Answer of adlQuantile: nobody is ahead of anybody in the queue, so each stands at 0."""
+    found: dict[str, dict[str, int]] = {}
+    for row in rows:
+        found.setdefault(row.symbol, {})[row.position_side.value] = 0
+    return [{"symbol": symbol, "adlQuantile": sides} for symbol, sides in found.items()]
 
 
 def api_restrictions(rights: KeyRights, made_ms: int) -> Row:

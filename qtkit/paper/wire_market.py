@@ -1,14 +1,16 @@
-"""Engine rows -> Binance's JSON of instruments, prices, bars and the market streams.
+"""Engine rows -> Binance's JSON of instruments, prices, bars and trades.
 
-The tape knows prices, not volume: volumes are 0, the book is one synthetic ladder around the engine's bid and ask, and
-the index price is the mark price.
+The tape knows prices, not volume: volumes are 0, the book is the engine's own (what is shown is what an order gets), and the index
+price is the mark price.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from qtkit.core.model import ONE, TriggerBy
+from qtkit.core.matching import notional
+from qtkit.core.model import ONE
 from qtkit.paper.facts import Facts
-from qtkit.paper.rows import Book, Candle, FundingRow
+from qtkit.paper.prints import Print, Prints
+from qtkit.paper.rows import Book, Candle, Depth, FundingRow
 from qtkit.paper.wire import Row, decimal, money
 
 MINUTE_MS = 60_000
@@ -68,13 +70,14 @@ def _symbol(row: Facts, max_orders: int) -> Row:
         "quotePrecision": 8,
         "underlyingType": "COIN",
         "underlyingSubType": [row.underlying_kind],
+        "settlePlan": 0,
         "triggerProtect": decimal(row.trigger_protect, 4),
         "liquidationFee": decimal(row.liquidation_fee, 6),
         "marketTakeBound": decimal(row.market_take_bound, 2),
         "maxMoveOrderLimit": 10_000,
         "filters": _filters(row, max_orders),
         "orderTypes": ORDER_TYPES,
-        "timeInForce": ["GTC", "IOC", "FOK", "GTX"],
+        "timeInForce": ["GTC", "IOC", "FOK", "GTX", "GTD"],
     }
 
 
@@ -119,14 +122,13 @@ def leverage_bracket(row: Facts) -> Row:
 def commission_rate(row: Facts) -> Row:
     """Answer of commissionRate."""
     maker, taker = decimal(row.instrument.maker_fee, 6), decimal(row.instrument.taker_fee, 6)
-    return {"symbol": row.symbol, "makerCommissionRate": maker, "takerCommissionRate": taker}
+    return {"symbol": row.symbol, "makerCommissionRate": maker, "takerCommissionRate": taker, "rpiCommissionRate": maker}
 
 
-def kline(bar: Candle, minutes: int) -> list[object]:
-    """One row of klines and markPriceKlines."""
-    end = bar.time_ms + minutes * MINUTE_MS - 1
+def kline(bar: Candle, end_ms: int) -> list[object]:
+    """One row of klines and markPriceKlines; ``end_ms`` is where the next bar begins."""
     prices = [decimal(bar.open), decimal(bar.high), decimal(bar.low), decimal(bar.close)]
-    return [bar.time_ms, *prices, "0", end, "0", bar.ticks, "0", "0", "0"]
+    return [bar.time_ms, *prices, "0", end_ms - 1, "0", bar.ticks, "0", "0", "0"]
 
 
 def premium_index(book: Book) -> Row:
@@ -145,7 +147,8 @@ def premium_index(book: Book) -> Row:
 
 def funding_rate(row: FundingRow) -> Row:
     """One row of fundingRate."""
-    return {"symbol": row.symbol, "fundingTime": row.time_ms, "fundingRate": money(row.rate), "markPrice": money(row.mark)}
+    rate: Row = {"symbol": row.symbol, "fundingTime": row.time_ms, "fundingRate": money(row.rate), "markPrice": money(row.mark)}
+    return rate | {"rateType": "Regular"}
 
 
 def funding_info(symbol: str, hours: int) -> Row:
@@ -159,31 +162,48 @@ def ticker_price(book: Book) -> Row:
     return {"symbol": book.symbol, "price": decimal(book.last), "time": book.time_ms}
 
 
-def book_ticker(book: Book, facts: Facts) -> Row:
+def book_ticker(book: Book, facts: Facts, update_id: int) -> Row:
     """One symbol of ticker/bookTicker."""
-    size = _level_size(facts)
+    digits = facts.quantity_precision
     return {
-        "symbol": book.symbol, "bidPrice": decimal(book.bid), "bidQty": size, "askPrice": decimal(book.ask), "askQty": size,
-        "time": book.time_ms, "lastUpdateId": book.time_ms,
+        "symbol": book.symbol, "bidPrice": decimal(book.bid), "bidQty": decimal(book.bid_size, digits),
+        "askPrice": decimal(book.ask), "askQty": decimal(book.ask_size, digits), "time": book.time_ms, "lastUpdateId": update_id,
     }  # fmt: skip
 
 
-def depth(book: Book, facts: Facts, limit: int) -> Row:
-    """Answer of depth: one level a tick."""
-    size, tick = _level_size(facts), facts.instrument.tick
-    bids = [[decimal(book.bid - level * tick), size] for level in range(limit) if book.bid > level * tick]
-    asks = [[decimal(book.ask + level * tick), size] for level in range(limit) if book.ask]
-    return {"lastUpdateId": book.time_ms, "E": book.time_ms, "T": book.time_ms, "bids": bids, "asks": asks}
+def levels(rows: Iterable[tuple[int, int]], facts: Facts) -> list[list[str]]:
+    """One side of a book: price and quantity of each level."""
+    return [[decimal(price, facts.price_precision), decimal(size, facts.quantity_precision)] for price, size in rows]
 
 
-def _level_size(facts: Facts) -> str:
-    return decimal(facts.instrument.market_max_lots * facts.instrument.lot, facts.quantity_precision)
+def depth(shown: Depth, facts: Facts, update_id: int) -> Row:
+    """Answer of depth."""
+    bids, asks = levels(shown.bids, facts), levels(shown.asks, facts)
+    return {"lastUpdateId": update_id, "E": shown.time_ms, "T": shown.time_ms, "bids": bids, "asks": asks}
 
 
-def ticker_24h(book: Book, day: tuple[Candle, ...], facts: Facts) -> Row:
+def trade(row: Print, facts: Facts) -> Row:
+    """One row of trades and historicalTrades."""
+    lot = facts.instrument.lot
+    return {
+        "id": row.number, "price": decimal(row.price, facts.price_precision), "qty": decimal(lot, facts.quantity_precision),
+        "quoteQty": decimal(notional(row.price, lot), 2), "time": row.time_ms, "isBuyerMaker": row.sold, "isRPITrade": False,
+    }  # fmt: skip
+
+
+def aggregate(row: Print, facts: Facts) -> Row:
+    """One row of aggTrades: every trade is its own aggregate."""
+    lot = decimal(facts.instrument.lot, facts.quantity_precision)
+    return {
+        "a": row.number, "p": decimal(row.price, facts.price_precision), "q": lot, "nq": lot, "f": row.number, "l": row.number,
+        "T": row.time_ms, "m": row.sold,
+    }  # fmt: skip
+
+
+def ticker_24h(book: Book, day: tuple[Candle, ...], facts: Facts, prints: Prints) -> Row:
     """One symbol of ticker/24hr; ``day`` are the bars of the last 24 hours, oldest first."""
     first = day[0].open if day else book.last
-    change = book.last - first
+    change, count = book.last - first, sum(bar.ticks for bar in day)
     digits = facts.price_precision
     return {
         "symbol": book.symbol,
@@ -199,58 +219,7 @@ def ticker_24h(book: Book, day: tuple[Candle, ...], facts: Facts) -> Row:
         "quoteVolume": "0",
         "openTime": day[0].time_ms if day else book.time_ms,
         "closeTime": book.time_ms,
-        "firstId": 0,
-        "lastId": 0,
-        "count": sum(bar.ticks for bar in day),
+        "firstId": max(0, prints.number(book.symbol) - count + 1),
+        "lastId": prints.number(book.symbol),
+        "count": count,
     }
-
-
-def mark_price_event(book: Book) -> Row:
-    """markPriceUpdate."""
-    return {
-        "e": "markPriceUpdate", "E": book.time_ms, "s": book.symbol, "p": money(book.mark), "ap": money(book.mark),
-        "P": money(book.mark), "i": money(book.mark), "r": money(book.funding_rate), "T": book.funding_ms, "st": 1,
-    }  # fmt: skip
-
-
-def mini_ticker_event(ticker: Row) -> Row:
-    """24hrMiniTicker from a row of ticker/24hr."""
-    return {
-        "e": "24hrMiniTicker", "E": ticker["closeTime"], "s": ticker["symbol"], "c": ticker["lastPrice"], "o": ticker["openPrice"],
-        "h": ticker["highPrice"], "l": ticker["lowPrice"], "v": ticker["volume"], "q": ticker["quoteVolume"],
-    }  # fmt: skip
-
-
-def ticker_event(ticker: Row) -> Row:
-    """24hrTicker from a row of ticker/24hr."""
-    return mini_ticker_event(ticker) | {
-        "e": "24hrTicker", "p": ticker["priceChange"], "P": ticker["priceChangePercent"], "w": ticker["weightedAvgPrice"],
-        "Q": ticker["lastQty"], "O": ticker["openTime"], "C": ticker["closeTime"], "F": 0, "L": 0, "n": ticker["count"],
-    }  # fmt: skip
-
-
-def kline_event(symbol: str, bar: Candle, interval: str, by: TriggerBy, at_ms: int, *, closed: bool) -> Row:
-    """kline or markPrice_kline."""
-    end = bar.time_ms + INTERVALS[interval] * MINUTE_MS - 1
-    body: Row = {
-        "t": bar.time_ms, "T": end, "s": symbol, "i": interval, "f": 0, "L": 0, "o": decimal(bar.open), "c": decimal(bar.close),
-        "h": decimal(bar.high), "l": decimal(bar.low), "v": "0", "n": bar.ticks, "x": closed, "q": "0", "V": "0", "Q": "0", "B": "0",
-    }  # fmt: skip
-    kind = "kline" if by is TriggerBy.LAST else "markPrice_kline"
-    return {"e": kind, "E": at_ms, "s": symbol, "k": body}
-
-
-def book_ticker_event(book: Book, facts: Facts) -> Row:
-    """bookTicker."""
-    size = _level_size(facts)
-    return {
-        "e": "bookTicker", "u": book.time_ms, "E": book.time_ms, "T": book.time_ms, "s": book.symbol,
-        "b": decimal(book.bid), "B": size, "a": decimal(book.ask), "A": size,
-    }  # fmt: skip
-
-
-def trade_event(book: Book, facts: Facts, number: int, *, aggregated: bool) -> Row:
-    """trade or aggTrade: each price of the tape counts as one trade of one lot."""
-    head: Row = {"e": "aggTrade" if aggregated else "trade", "E": book.time_ms, "T": book.time_ms, "s": book.symbol}
-    body: Row = {"p": decimal(book.last), "q": decimal(facts.instrument.lot), "m": False}
-    return head | body | ({"a": number, "f": number, "l": number} if aggregated else {"t": number, "X": "MARKET"})

@@ -9,8 +9,9 @@ from qtkit.paper.actor import acting
 from qtkit.paper.exchange import Exchange, NewOrder, Rules
 from qtkit.paper.meter import Meter
 from qtkit.paper.rows import Trade
+from qtkit.paper.scene import prepare
 from qtkit.paper.synthetic import Waypoint, history_bars, walk
-from qtkit.paper.tape import INSTRUMENTS, Tick, known_instrument, mark_path
+from qtkit.paper.tape import INSTRUMENTS, Tape, Tick, known_instrument, mark_path
 
 START_MS = 1_763_683_200_000  # 2025-11-21 00:00 UTC
 BALANCE = 100_000  # USDT
@@ -24,15 +25,20 @@ Path = Sequence[tuple[float, float]]  # (minute since the play began, percent aw
 class Market:
     """An exchange with one account, "paper". ``meter`` is the judge, on exchange time; ``recorder`` keeps what happened, as frames."""
 
-    def __init__(self, starts: Mapping[str, str], *, seed: int, hedge: bool = False, prefix: str) -> None:
-        """``starts`` are first prices by symbol. Raises ``PolicyError`` for a symbol that is not known, or a price that is none."""
+    def __init__(self, starts: Mapping[str, str], *, seed: int, hedge: bool = False, prefix: str, tape: Tape | None = None) -> None:
+        """``starts`` are first prices by symbol; instead a ``tape`` gives them, with its history.
+
+        Raises ``PolicyError`` for a symbol that is not known, or a price that is none.
+        """
         self.seed = seed
-        self.exchange = Exchange(Rules(), seed=seed, start_ms=START_MS)
+        self.exchange = Exchange(Rules(), seed=seed, start_ms=START_MS if tape is None else tape.start_ms)
         self.account = self.exchange.open_account("paper", balance=E8(BALANCE * ONE), hedge=hedge)
         self.meter = Meter(self.exchange, prefix=prefix, strangers=(STRANGER,), clock=lambda: self.now_ms / 1000)
         self.recorder = Recorder(self.exchange, self.meter)
         self._lasts: dict[str, Ticks] = {}
         self._plays = 0
+        if tape is not None:
+            prepare(self.exchange, tape)
         for symbol, price in starts.items():
             rules = known_instrument(INSTRUMENTS, symbol)
             first = Ticks(_e8(price, f"the first price of {symbol}") // rules.tick)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from qtkit.ledger import Ledger, Step, lines_of, orders_of, steps_of
 from qtkit.monitor import PositionMonitor
 from qtkit.paper.gateway import PaperGateway
 from qtkit.paper.meter import Promise
+from qtkit.paper.tape import Tape, Tick
 from qtkit.router import ExitRouter, Planning
 from qtkit.sandbox.market import BALANCE, SECOND_MS, Market, Path
 from qtkit.store.journal import Journal, Row
@@ -58,13 +59,21 @@ class Sandbox:
 
     @classmethod
     async def open(
-        cls, starts: Mapping[str, str], *, seed: int = 7, policy: str | None = None, scope: Scope = Scope.FULL, hedge: bool = False
+        cls,
+        starts: Mapping[str, str],
+        *,
+        seed: int = 7,
+        policy: str | None = None,
+        scope: Scope = Scope.FULL,
+        hedge: bool = False,
+        tape: Tape | None = None,
     ) -> Self:
-        """A desk on an empty account with 100,000 USDT, at 2025-11-21 00:00 UTC. ``starts`` are the first prices by symbol.
+        """A desk on an empty account with 100,000 USDT, at 2025-11-21 00:00 UTC. ``starts`` are the first prices by symbol; a
+        ``tape`` gives prices, history and time instead, for ``replay``.
 
         ``policy`` names that of adopted positions (None: chosen by the market's regime). Raises ``PolicyError`` for unknown names.
         """
-        market = Market(starts, seed=seed, hedge=hedge, prefix=PREFIX)
+        market = Market(starts, seed=seed, hedge=hedge, prefix=PREFIX, tape=tape)
         chosen = None if policy is None else named(policy)
         sandbox = cls(market, TemporaryDirectory(prefix="qtkit-sandbox-", ignore_cleanup_errors=True), chosen, scope)
         sandbox._quiet()
@@ -111,6 +120,16 @@ class Sandbox:
                 self.market.feed(tick)
             if second % TICK_S == 0:
                 await self._pass()
+
+    async def replay(self, ticks: Iterable[Tick]) -> None:
+        """Prices of a tape as they come, the desk passing every two seconds of the exchange's time."""
+        due = self.market.now_ms + TICK_S * SECOND_MS
+        for tick in ticks:
+            while tick.at_ms > due:
+                self.market.exchange.advance(due)
+                await self._pass()
+                due += TICK_S * SECOND_MS
+            self.market.feed(tick)
 
     async def kill(self) -> None:
         """The desk is gone, without a farewell; what rests on the exchange goes on resting."""

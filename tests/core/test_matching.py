@@ -14,12 +14,10 @@ from qtkit.core.matching import (
     gap_exceeds,
     liquidation_price,
     maintenance,
-    nearest,
     notional,
     reached,
     reducible,
     rises,
-    taker_price,
     trail_trigger,
     unrealised,
 )
@@ -80,17 +78,6 @@ def test_the_peak_only_moves_in_favour(start: int, callback: int, prices: list[i
         assert trail.peak >= before if side is OrderSide.SELL else trail.peak <= before
         exact = price * 10_000 <= before * (10_000 - callback) if side is OrderSide.SELL else price * 10_000 >= before * (10_000 + callback)
         assert fired is exact
-
-
-@given(PRICES, st.sampled_from(OrderSide), st.integers(1, 1000), st.integers(0, 5), st.integers(0, 500))
-def test_a_taker_never_gets_better_than_the_book(last: int, side: OrderSide, tick: int, half: int, slippage: int) -> None:
-    last = nearest(last, tick) * tick or tick
-    price = taker_price(last, side, tick=tick, half_spread=half * tick, slippage=slippage)
-    assert price % tick == 0 and price > 0
-    best = last + half * tick if side is OrderSide.BUY else max(last - half * tick, tick)
-    assert price >= best if side is OrderSide.BUY else price <= best
-    if not half and not slippage:
-        assert price == last
 
 
 def test_bounds_and_clamps() -> None:

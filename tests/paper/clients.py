@@ -10,6 +10,7 @@ from typing import Any
 
 from qtkit.core.model import E8, ONE, Bps, OrderKind, OrderSide, OrderStatus, PositionSide, TriggerBy
 from qtkit.paper.exchange import NewOrder, Rules
+from qtkit.paper.liquidity import EXACT, Liquidity
 from qtkit.paper.rows import AlgoRow, AlgoStatus, OrderRow, TimeInForce
 from tests.paper.engine import BTC, money
 from tests.paper.pair import BALANCES, DOGE, NAMES, Pair
@@ -22,18 +23,26 @@ KINDS = (
     "deposit", "fund", "fund", "wait", "adl", "bar", "nonsense",
 )  # fmt: skip
 Act = tuple[str, int, bool, int, int]  # kind, client, symbol, two numbers
+
+
+def endless(ticks: int, bps: int) -> Liquidity:
+    """A book in which everything fills at its best price, that far from the last one."""
+    return replace(EXACT, half_spread_ticks=ticks, half_spread=bps * 10_000, queue_ticks=ticks)
+
+
 RULES = (
-    Rules(half_spread_ticks=1, slippage=Bps(1), max_conditional=6, max_orders=5),
-    Rules(half_spread_ticks=0, slippage=Bps(0), liquidation_first=False, slot_lag_ms=30_000, mark_truncated=False, take_bound_child=True,
+    Rules(liquidity=endless(1, 1), max_conditional=6, max_orders=5),
+    Rules(liquidity=EXACT, liquidation_first=False, slot_lag_ms=30_000, mark_truncated=False, take_bound_child=True,
         price_protect_ends=False),
     Rules(
-        half_spread_ticks=1, slippage=Bps(5), floor_beside_stop=False, stop_while_flat=False, conditional_reserves=True,
+        liquidity=endless(1, 5), floor_beside_stop=False, stop_while_flat=False, conditional_reserves=True,
         reserves_block_trigger=True, trade_before_algo=False, reduce_only_failure=AlgoStatus.EXPIRED, liquidation_ms=20_000,
     ),
     Rules(
-        half_spread_ticks=2, slippage=Bps(0), close_position_while_flat=True, resting_reserves=False, take_bound=False, funding_hours=1,
+        liquidity=endless(2, 0), close_position_while_flat=True, resting_reserves=False, take_bound=False, funding_hours=1,
         close_position_tif=TimeInForce.GTC, immediate_code=-4142, hedge_reduce_only_code=-4062,
     ),
+    Rules(liquidity=Liquidity(depth=3_000 * ONE, step=30_000, level=5_000 * ONE, recovery_ms=0, queue_ticks=2)),
 )  # fmt: skip
 
 

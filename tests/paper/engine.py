@@ -1,22 +1,30 @@
 """A small world for engine tests: one exchange, one account, and orders written from a side's point of view."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from qtkit.core.model import E8, ONE, Bps, OrderKind, OrderSide, PositionSide, Side, Ticks, TriggerBy
+from qtkit.paper import liquidity
 from qtkit.paper.account import Account
 from qtkit.paper.exchange import Exchange, ExchangeError, NewOrder, Rules
+from qtkit.paper.liquidity import Liquidity
 from qtkit.paper.rows import AccountEvent, AlgoRow, OrderRow, TimeInForce, Wallet
 
 START = 1_700_000_000_000
 BTC = "BTCUSDT"
-EXACT = Rules(half_spread_ticks=0, slippage=Bps(0))  # fills at last: numbers can be checked by hand
+EXACT = Rules(liquidity=liquidity.EXACT)  # fills at last: numbers can be checked by hand
 
 
 def money(value: float | int) -> E8:
     """Test numbers only: a decimal with at most 4 digits as E8."""
     return E8(round(value * 10_000) * (ONE // 10_000))
+
+
+def thin(money: int) -> Liquidity:
+    """A book that holds this much money (USDT) at the last price and nothing beyond, and holds it again at once."""
+    return replace(liquidity.EXACT, depth=money * ONE, level=0, recovery_ms=0)
 
 
 class World:
@@ -138,4 +146,4 @@ class refused:  # noqa: N801 - reads as a word in a test: with refused(-2021)
 SIDES = pytest.mark.parametrize("side", list(Side), ids=lambda side: side.name.lower())
 MODES = pytest.mark.parametrize("hedge", [False, True], ids=["one-way", "hedge"])
 
-__all__ = ["BTC", "EXACT", "MODES", "SIDES", "START", "TimeInForce", "World", "money", "refused"]
+__all__ = ["BTC", "EXACT", "MODES", "SIDES", "START", "TimeInForce", "World", "money", "refused", "thin"]

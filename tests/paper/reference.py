@@ -1,7 +1,7 @@
 """The rules of the paper exchange, told a second time: slow, obvious, and sharing nothing with the engine but its data types.
 
 Every price asks every order. Money is a whole number of 1e-8, worked out in exact fractions and rounded where a rule says so. There is
-no index, no event, no depth of the book (everything fills), and nothing is remembered that can be counted again. Sources: Binance USD-M
+no index, no event, no book that takes time to recover, and nothing is remembered that can be counted again. Sources: Binance USD-M
 documents and FAQ as named in ``qtkit/paper/rules.py`` and ``qtkit/core/matching.py``. Over 300 lines: the rules belong in one place, or
 they could not be read beside each other.
 """
@@ -22,6 +22,7 @@ STOPS = (OrderKind.STOP, OrderKind.STOP_MARKET)
 PROFITS = (OrderKind.TAKE_PROFIT, OrderKind.TAKE_PROFIT_MARKET)
 WITH_LIMIT = (OrderKind.STOP, OrderKind.TAKE_PROFIT)
 TRAILING = OrderKind.TRAILING_STOP_MARKET
+ENDLESS = 10**30
 NEW_CALLBACK_LIMIT_MS = 1_792_713_600_000  # 2026-10-23
 
 
@@ -71,7 +72,7 @@ class Order:
 
     @property
     def open(self) -> bool:
-        return self.status == "NEW"
+        return self.status in ("NEW", "PARTIALLY_FILLED")
 
 
 @dataclass
@@ -223,13 +224,46 @@ class Reference:
             money += self.profit(leg) - self.first_margin(client, leg.symbol, notional)
         return max(money, 0)
 
-    def market_price(self, place: Place, buys: bool) -> int:
-        """The far side of the book and the slippage beyond it, on the tick against the taker."""
-        half, slip = self.rules.half_spread_ticks * place.tick, Fraction(self.rules.slippage, 10_000)
+    # the book
+
+    def best(self, place: Place, buys: bool) -> int:
+        """The far side of the book: half the spread from the last price, on the tick against the taker."""
+        model = self.rules.liquidity
+        ticks, share = model.half_spread_ticks * place.tick, Fraction(model.half_spread, UNIT)
         if buys:
-            return ceil((place.last + half) * (1 + slip) / place.tick) * place.tick
-        best = max(place.last - half, place.tick)
-        return max(floor(best * (1 - slip) / place.tick) * place.tick, place.tick)
+            return ceil((place.last + ticks) * (1 + share) / place.tick) * place.tick
+        return max(floor((place.last - ticks) * (1 - share) / place.tick) * place.tick, place.tick)
+
+    def levels(self, place: Place, start: int, up: bool) -> list[tuple[int, int]]:
+        """(price, quantity) from a price on: the depth at the first, and for each step of the way the impact's money."""
+        model, lot = self.rules.liquidity, place.facts.instrument.lot
+        if model.depth is None:
+            return [(start, ENDLESS)]
+        away = Fraction(place.last * model.step, UNIT)
+        step = max(ceil(away / place.tick), 1) * place.tick
+        behind = floor(model.level * step / away) if away else model.level
+        held = [floor(Fraction(money * UNIT, place.last * lot)) * lot for money in (model.depth, behind)]
+        rows = [(start + (number if up else -number) * step, held[min(number, 1)]) for number in range(1_000)]
+        return [(price, quantity) for price, quantity in rows if price > 0 and quantity]
+
+    def sweep(self, order: Order, worst: int | None) -> list[tuple[int, int]]:
+        """What the order would get at once, none of it beyond the worst price."""
+        place, left, got = self.places[order.symbol], order.left, []
+        for price, quantity in self.levels(place, self.best(place, order.buys), order.buys):
+            if left and (worst is None or (price <= worst if order.buys else price >= worst)):
+                got.append((price, min(quantity, left)))
+                left -= got[-1][1]
+        return got
+
+    def cost(self, order: Order) -> int:
+        """Price of all that is left of the order, on the tick against it; what the book does not hold costs its last price."""
+        place, fills = self.places[order.symbol], self.sweep(order, None)
+        if not fills:
+            return self.best(place, order.buys)
+        missing = order.left - sum(quantity for _, quantity in fills)
+        money = sum(price * quantity for price, quantity in fills) + fills[-1][0] * missing
+        round_ = ceil if order.buys else floor
+        return round_(Fraction(money, order.left * place.tick)) * place.tick
 
     # time
 
@@ -283,11 +317,11 @@ class Reference:
 
     def waiting(self, symbol: str, by: TriggerBy) -> Iterator[tuple[int, bool, int, Client, Order | Algo, bool]]:
         """(price, waits for a rise, since, whose, what, fires?) of everything that waits for this series."""
-        half = self.rules.half_spread_ticks * self.places[symbol].tick
+        queue = self.rules.liquidity.queue_ticks * self.places[symbol].tick
         for client in self.clients.values():
             for order in client.orders:
                 if order.open and order.symbol == symbol and by is TriggerBy.LAST:
-                    yield order.price - half if order.buys else order.price + half, not order.buys, order.since, client, order, True
+                    yield order.price - queue if order.buys else order.price + queue, not order.buys, order.since, client, order, True
             for algo in client.algos:
                 if not algo.open or algo.symbol != symbol or algo.by is not by:
                     continue
@@ -361,6 +395,7 @@ class Reference:
         client.book("COMMISSION", -cost, order.symbol)
         order.done += quantity
         order.quote += quote
+        order.status = "PARTIALLY_FILLED"
         if order.left == 0:
             self.end(order, "FILLED")
         if before and leg.amount * before <= 0:
@@ -386,30 +421,39 @@ class Reference:
         """A price came to a resting order."""
         if not order.open:
             return
-        quantity = order.left
-        if client.reduces(order):
-            quantity = min(quantity, client.held(order.symbol, order.slot, order.buys))
-        if not quantity:
-            self.end(order, "EXPIRED")
-            return
-        self.fill(client, order, quantity, order.price, maker=True)
-
-    def crosses(self, order: Order) -> bool:
         place = self.places[order.symbol]
-        half = self.rules.half_spread_ticks * place.tick
-        return place.last + half <= order.price if order.buys else place.last - half >= order.price
+        rows = self.levels(place, place.last, order.buys)
+        brought = sum(quantity for price, quantity in rows if (price <= order.price if order.buys else price >= order.price))
+        quantity = min(order.left, brought)
+        if client.reduces(order):
+            held = client.held(order.symbol, order.slot, order.buys)
+            if not held:
+                self.end(order, "EXPIRED")
+                return
+            quantity = min(quantity, held)
+        if quantity:
+            self.fill(client, order, quantity, order.price, maker=True)
+        if order.open:
+            self.wait(order)
 
     def match(self, client: Client, order: Order) -> None:
         """Take what the book gives; rest, or expire."""
-        price = self.market_price(self.places[order.symbol], order.buys)
-        if order.kind is OrderKind.MARKET:
-            self.fill(client, order, order.left, price, maker=False)
-        elif self.crosses(order):
-            self.fill(client, order, order.left, min(price, order.price) if order.buys else max(price, order.price), maker=False)
-        elif order.lives in (TimeInForce.IOC, TimeInForce.FOK):
+        for price, quantity in self.sweep(order, self.worst(order)):
+            self.fill(client, order, quantity, price, maker=False)
+        if not order.open:
+            return
+        if order.kind is OrderKind.MARKET or order.lives in (TimeInForce.IOC, TimeInForce.FOK):
             self.end(order, "EXPIRED")
         else:
             self.wait(order)
+
+    def worst(self, order: Order) -> int | None:
+        """The price beyond which an order does not fill: its limit, for a market order the take bound."""
+        if order.kind is OrderKind.LIMIT:
+            return order.price
+        place = self.places[order.symbol]
+        reach = floor(Fraction(place.mark * place.facts.market_take_bound, UNIT))
+        return (place.mark + reach if order.buys else place.mark - reach) if self.rules.take_bound else None
 
     # liquidation
 
@@ -436,14 +480,15 @@ class Reference:
 
     def liquidate(self, client: Client, leg: Leg) -> int:
         client.barred_until = self.now + self.rules.liquidation_ms
-        buys = leg.amount < 0
-        self.force(client, leg, abs(leg.amount), self.market_price(self.places[leg.symbol], buys))
+        self.force(client, leg, abs(leg.amount), None)
         return client.trades[-1][5]
 
-    def force(self, client: Client, leg: Leg, quantity: int, price: int) -> None:
-        order = Order("", leg.symbol, leg.amount < 0, leg.slot, OrderKind.LIMIT, TimeInForce.IOC, quantity, price, only_reduces=False)
+    def force(self, client: Client, leg: Leg, quantity: int, price: int | None) -> None:
+        """An order of the exchange's own, at a price or at what all of it costs."""
+        order = Order("", leg.symbol, leg.amount < 0, leg.slot, OrderKind.LIMIT, TimeInForce.IOC, quantity, 0, only_reduces=False)
+        order.price = self.cost(order) if price is None else price
         client.orders.append(order)
-        self.fill(client, order, quantity, price, maker=False, forced=True)
+        self.fill(client, order, quantity, order.price, maker=False, forced=True)
 
     def settle(self, client: Client, symbol: str, left: int) -> None:
         """The insurance fund takes its fee out of what is left, or pays what is missing."""
@@ -537,12 +582,12 @@ class Reference:
         """The take bound, and what time in force forbids."""
         place = self.places[order.symbol]
         if order.kind is OrderKind.MARKET:
-            gap = Fraction(abs(self.market_price(place, order.buys) - place.mark), place.mark)
+            gap = Fraction(abs(self.best(place, order.buys) - place.mark), place.mark)
             if self.rules.take_bound and gap > Fraction(place.facts.market_take_bound, UNIT):
                 raise Refusal(-4131)
-        elif order.lives is TimeInForce.GTX and self.crosses(order):
+        elif order.lives is TimeInForce.GTX and self.sweep(order, order.price):
             raise Refusal(-5022)
-        elif order.lives is TimeInForce.FOK and not self.crosses(order):
+        elif order.lives is TimeInForce.FOK and sum(quantity for _, quantity in self.sweep(order, order.price)) < order.left:
             raise Refusal(-5021)
 
     def ask_margin(self, client: Client, order: Order, resting: list[Order]) -> None:
@@ -559,7 +604,7 @@ class Reference:
         if client.code:
             raise Refusal(client.code)
         place = self.places[order.symbol]
-        price = order.price or self.market_price(place, order.buys)
+        price = order.price or self.cost(order)
         amount = client.amount(order.symbol, order.slot)
         same = abs(amount) if amount and (amount > 0) == order.buys else 0
         leverage = client.leverage.get(order.symbol, 20)
@@ -630,11 +675,15 @@ class Reference:
         try:
             if client.reduces(order):
                 order.quantity = self.ask_reducing(client, order)
-            self.ask_market(order)
-            self.ask_margin(client, order, [o for o in client.orders if o.open and o is not order])
+            if order.left > 0:
+                self.ask_market(order)
+                self.ask_margin(client, order, [o for o in client.orders if o.open and o is not order])
         except Refusal:
             order.quantity, order.price = was
             raise
+        if order.left <= 0:
+            self.end(order, "CANCELED")
+            return
         self.match(client, order)
         self.check(client)
 

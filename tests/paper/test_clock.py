@@ -153,3 +153,61 @@ async def test_nonsense_is_refused() -> None:
     async with pump:
         with pytest.raises(PolicyError, match="running already"):
             await pump.__aenter__()
+
+
+async def test_time_is_stepped_by_hand_while_it_is_held() -> None:
+    exchange = Recorder()
+    async with Pump(exchange, tape((0, 1, 2, 10, 20)), speed=1) as pump:
+        with pytest.raises(PolicyError, match="time runs; pause it, then step"):
+            await pump.step(ticks=1)
+        pump.pause()
+        held = list(exchange.fed)
+        assert await pump.step(ticks=2) == 2
+        assert exchange.fed == [*held, *(1000 * second for second in (0, 1, 2)[len(held) : len(held) + 2])]
+        at = pump.now_ms
+        assert await pump.step(ms=500) == 0 and pump.now_ms == at + 500, "time goes on between two ticks"
+        assert await pump.step(ms=11_000 + START - pump.now_ms) >= 1
+        assert (exchange.fed[-1], pump.now_ms) == (10_000, START + 11_000)
+        await asyncio.sleep(0.02)
+        assert pump.now_ms == START + 11_000
+        for wrong in ({}, {"ticks": 1, "ms": 1}, {"ticks": 0}, {"ms": -5}):
+            with pytest.raises(PolicyError, match="a step is a number of ticks, or of milliseconds, above zero"):
+                await pump.step(**wrong)
+        assert await pump.step(ticks=99) == 1 and pump.finished and pump.now_ms == START + 20_000
+        assert await pump.step(ms=5) == 0 and pump.now_ms == START + 20_000
+        await pump.finish()
+    assert pump.fed == 5 and sum(stretch.exchange_ms for stretch in pump.stretches) == 20_000
+
+
+async def test_time_runs_on_from_where_it_was_stepped_to() -> None:
+    now = [0.0]
+    exchange = Recorder()
+    async with Pump(exchange, tape((0, 10, 20)), speed=1, clock=lambda: now[0]) as pump:
+        await asyncio.sleep(0)
+        pump.pause()
+        await pump.step(ms=5_000)
+        pump.resume()
+        now[0] += 2
+        assert pump.now_ms == START + 7_000 and exchange.fed == [0]
+
+
+async def test_a_quote_is_told_before_its_price() -> None:
+    told: list[object] = []
+
+    class Taker:
+        def tick(self, symbol: str, last: Ticks, mark: E8, at_ms: int) -> None:
+            told.append(last)
+
+    ticks = [Tick(START, "BTCUSDT", Ticks(100), E8(1)), Tick(START, "BTCUSDT", Ticks(101), E8(1), Ticks(99), Ticks(102))]
+    async with Pump(Taker(), ticks, 1000, on_quote=lambda tick: told.append((tick.bid, tick.ask))) as pump:
+        await pump.finish()
+    assert told == [100, (99, 102), 101]
+
+
+async def test_a_tape_goes_on_between_two_ticks_or_after_its_last() -> None:
+    async with Pump(Recorder(), tape((10, 20)), 1, start_ms=START + 4_000) as pump:
+        pump.pause()
+        assert START + 4_000 <= pump.now_ms < START + 5_000
+        assert await pump.step(ms=6_000) == 1 and pump.now_ms < START + 11_000
+    async with Pump(Recorder(), [], 1, start_ms=START + 4_000) as pump:
+        assert pump.finished and pump.now_ms == START + 4_000

@@ -1,4 +1,7 @@
-"""Rules of the engine beside the plain life of an order: margin of crossed books, the mark's precision, what the exchange itself does."""
+"""Rules of the engine beside the plain life of an order: margin of crossed books, the mark's precision, what the exchange itself does.
+
+Over 300 lines: each rule is a scene of its own, worked out by hand.
+"""
 
 from dataclasses import replace
 

@@ -1,4 +1,7 @@
-"""Conditional orders from placement to the child's end, for both sides, one-way and hedge."""
+"""Conditional orders from placement to the child's end, for both sides, one-way and hedge.
+
+Over 300 lines: each kind and each end is a scene of its own.
+"""
 
 from dataclasses import replace
 
@@ -7,8 +10,9 @@ import pytest
 from qtkit.core.model import ONE, Bps, OrderKind, OrderStatus, PositionSide, Side, TriggerBy
 from qtkit.paper.admission import CALLBACK_MAX_SINCE_MS
 from qtkit.paper.exchange import Rules
+from qtkit.paper.liquidity import Liquidity
 from qtkit.paper.rows import AccountUpdate, AlgoStatus, AlgoUpdate, Execution, OrderUpdate, TimeInForce
-from tests.paper.engine import BTC, EXACT, MODES, SIDES, World, money, refused
+from tests.paper.engine import BTC, EXACT, MODES, SIDES, World, money, refused, thin
 
 STRANGE = replace(EXACT, floor_beside_stop=False, stop_while_flat=False, conditional_reserves=True)
 
@@ -40,8 +44,8 @@ def test_a_gap_fills_at_the_gaps_price_not_at_the_trigger(side: Side) -> None:
 
 
 @SIDES
-def test_spread_and_slippage_are_paid(side: Side) -> None:
-    world = World(side, Rules(half_spread_ticks=2, slippage=Bps(10)))
+def test_the_spread_is_paid(side: Side) -> None:
+    world = World(side, Rules(liquidity=Liquidity(half_spread_ticks=2, half_spread=100_000)))
     world.enter()
     row = world.stop(-2)
     world.price(world.away(-2))
@@ -328,7 +332,7 @@ def test_thin_book_fills_a_child_in_part(side: Side) -> None:
     world = World(side)
     world.enter()
     row = world.stop(-2)
-    world.ex.set_depth(BTC, money(0.03))
+    world.ex.set_liquidity(BTC, thin(round(0.03 * world.away(-2))))
     world.price(world.away(-2))
     assert world.child(row).status is OrderStatus.EXPIRED and world.child(row).executed == money(0.03)
     assert world.algo(row).status is AlgoStatus.FINISHED and abs(world.amount) == money(0.07)

@@ -1,4 +1,7 @@
-"""Regular orders, filters, settings, bars, funding and copies of the paper exchange."""
+"""Regular orders, filters, settings, bars, funding and copies of the paper exchange.
+
+Over 300 lines: each rule is a scene of its own, worked out by hand.
+"""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -9,7 +12,7 @@ from qtkit.core.model import E8, ONE, Bar, OrderKind, OrderSide, OrderStatus, Po
 from qtkit.paper.exchange import Exchange, ExchangeError
 from qtkit.paper.facts import FACTS, instrument
 from qtkit.paper.rows import AlgoStatus, ConfigUpdate, Execution, IncomeKind, OrderUpdate
-from tests.paper.engine import BTC, EXACT, SIDES, START, TimeInForce, World, money, refused
+from tests.paper.engine import BTC, EXACT, SIDES, START, TimeInForce, World, money, refused, thin
 
 
 def test_prices_of_the_incident_lie_on_the_grid() -> None:
@@ -114,7 +117,7 @@ def test_time_in_force(side: Side) -> None:
     assert world.limit(side.opening, world.away(-1), time_in_force=TimeInForce.IOC).status is OrderStatus.EXPIRED
     with refused(-5021):
         world.limit(side.opening, world.away(-1), time_in_force=TimeInForce.FOK)
-    world.ex.set_depth(BTC, money(0.05))
+    world.ex.set_liquidity(BTC, thin(5_000))
     with refused(-5021):
         world.limit(side.opening, world.away(1), time_in_force=TimeInForce.FOK)
     part = world.limit(side.opening, world.away(1), time_in_force=TimeInForce.IOC)

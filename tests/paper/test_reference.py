@@ -12,7 +12,7 @@ from tests.paper.clients import KINDS, RULES, Act, drawn, play
 ACT = st.tuples(st.sampled_from(KINDS), st.integers(0, 2), st.booleans(), st.integers(0, 9_999), st.integers(0, 9_999))
 
 
-@pytest.mark.parametrize("rules", RULES, ids=["usual", "bare", "strange", "lenient"])
+@pytest.mark.parametrize("rules", RULES, ids=["usual", "bare", "strange", "lenient", "thin"])
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(acts=st.lists(ACT, min_size=30, max_size=90), late=st.booleans())
 def test_the_engine_is_the_model(rules: Rules, acts: list[Act], late: bool) -> None:

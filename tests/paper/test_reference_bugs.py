@@ -252,11 +252,7 @@ def dates_are_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 RESTING = Account.resting
-FROM = {
-    "an_amended_reducing_order_is_not_cut": 55,
-    "stops_and_targets_share_one_close_position_slot": 45,
-    "resting_orders_reserve_nothing": 45,
-}
+FROM = {"stops_and_targets_share_one_close_position_slot": 110}
 """Where to begin the search for what is seldom met; any other beginning finds it too, later."""
 
 

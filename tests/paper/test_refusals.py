@@ -16,7 +16,7 @@ import qtkit.paper
 from qtkit.core.model import E8, Bps, Lots, OrderKind, OrderSide, PositionSide, Side, Ticks, TriggerBy
 from qtkit.paper.account import Account
 from qtkit.paper.exchange import FACTS, Exchange
-from tests.paper.engine import BTC, EXACT, SIDES, START, TimeInForce, World, money, refused
+from tests.paper.engine import BTC, EXACT, SIDES, START, TimeInForce, World, money, refused, thin
 
 LIMIT, MARKET, STOP, STOP_MARKET = OrderKind.LIMIT, OrderKind.MARKET, OrderKind.STOP, OrderKind.STOP_MARKET
 TRAILING = OrderKind.TRAILING_STOP_MARKET
@@ -222,7 +222,7 @@ case(-4509, "algo", "reduce-only while flat, by rule", lambda w: algo(under(w, s
 # time in force, change, cancel
 case(-5021, "order", "FOK that does not cross", lambda w: order(w, time_in_force=TimeInForce.FOK))
 case(-5021, "order", "FOK of more than the book holds",
-     lambda w: order(also(w, w.ex.set_depth(BTC, money(0.05))), price=w.away(1), time_in_force=TimeInForce.FOK))  # fmt: skip
+     lambda w: order(also(w, w.ex.set_liquidity(BTC, thin(5_000))), price=w.away(1), time_in_force=TimeInForce.FOK))  # fmt: skip
 case(-5022, "order", "post-only that takes", lambda w: order(w, price=w.away(1), time_in_force=TimeInForce.GTX))
 case(-5022, "order", "post-only amended to take", lambda w: amend(w, price=w.away(1), time_in_force=TimeInForce.GTX))
 case(-1102, "order", "GTD without a date", lambda w: order(w, time_in_force=TimeInForce.GTD))

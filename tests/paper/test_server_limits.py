@@ -11,8 +11,9 @@ from qtkit.paper import signing
 from qtkit.paper.limits import MINUTE_MS, PATIENCE, Limits, Weight
 from qtkit.paper.listen_keys import ListenKeys
 from qtkit.paper.params import Params
+from qtkit.paper.rest import ROUTES
 from qtkit.paper.rows import ExchangeError
-from qtkit.paper.streams import category
+from qtkit.paper.stream_names import category
 
 NOW = 1_700_000_000_000
 SECRET = "s" * 64
@@ -65,7 +66,8 @@ def test_signature_covers_raw_query_and_body(query: str, body: str) -> None:
 
 def test_parse_keeps_raw_json() -> None:
     raw = 'timestamp=1&batchOrders=[{"a":"b=c"}]&x=%5B1%5D'
-    assert signing.parse(raw) == {"timestamp": "1", "batchOrders": '[{"a":"b=c"}]', "x": "[1]"}
+    assert signing.parse(raw) == ({"timestamp": "1", "batchOrders": '[{"a":"b=c"}]', "x": "[1]"}, "")
+    assert signing.parse("a=1&b=2&a=1") == ({"a": "1", "b": "2"}, "a")
 
 
 def test_weight_429_then_418_then_freedom() -> None:
@@ -129,12 +131,53 @@ def test_params_refuse_by_number() -> None:
     params = Params({"price": "1.5", "quantity": "x", "fine": "0.000000001", "reduceOnly": "TRUE", "limit": "5000"})
     assert params.e8("price") == 150_000_000
     assert params.flag("reduceOnly")
-    assert code_of(params.e8, "quantity") == -1102
+    assert code_of(params.e8, "quantity") == -1100
     assert code_of(params.e8, "fine") == -1111
     assert code_of(params.required, "symbol") == -1102
     assert code_of(params.limit, 500, 1_000) == -1130
-    monstrous = Params({"orderId": "9" * 5_000, "price": "1e999999", "quantity": "NaN"})
-    assert code_of(monstrous.integer, "orderId") == -1130
-    assert code_of(monstrous.e8, "price") == -1130
-    assert code_of(monstrous.e8, "quantity") == -1102
+    monstrous = Params({"orderId": "9" * 5_000, "price": "1e999999", "quantity": "NaN", "stopPrice": "9" * 20})
+    assert code_of(monstrous.integer, "orderId") == -1100
+    assert code_of(monstrous.e8, "price") == -1100
+    assert code_of(monstrous.e8, "quantity") == -1100
+    assert code_of(monstrous.e8, "stopPrice") == -1130
+    assert code_of(Params({"price": "1e-05"}).e8, "price") == -1100
     assert code_of(signing.check_time, {"timestamp": "9" * 5_000}, NOW) == -1102
+
+
+# Weight on the address with and without a symbol, as the documents and the docstrings of the official SDK 18.1 give it.
+WEIGHTS = {
+    "GET v1/ping": (1, 1), "GET v1/time": (1, 1), "GET v1/exchangeInfo": (1, 1), "GET v1/trades": (5, 5),
+    "GET v1/historicalTrades": (200, 200),
+    "GET v1/aggTrades": (20, 20), "GET v1/premiumIndex": (1, 10), "GET v1/fundingRate": (0, 0), "GET v1/fundingInfo": (0, 0),
+    "GET v1/ticker/24hr": (1, 40), "GET v1/ticker/price": (1, 2), "GET v2/ticker/price": (1, 2), "GET v1/ticker/bookTicker": (2, 5),
+    "GET v2/account": (5, 5), "GET v3/account": (5, 5), "GET v2/balance": (5, 5), "GET v3/balance": (5, 5), "GET v2/positionRisk": (5, 5),
+    "GET v3/positionRisk": (5, 5), "GET v1/accountConfig": (5, 5), "GET v1/symbolConfig": (5, 5), "GET v1/leverageBracket": (1, 1),
+    "GET v1/commissionRate": (20, 20), "GET v1/income": (30, 30), "GET v1/rateLimit/order": (1, 1), "GET v1/multiAssetsMargin": (30, 30),
+    "POST v1/multiAssetsMargin": (1, 1), "GET v1/feeBurn": (30, 30), "GET v1/adlQuantile": (5, 5), "GET v1/positionSide/dual": (30, 30),
+    "POST v1/positionSide/dual": (1, 1), "POST v1/leverage": (1, 1), "POST v1/marginType": (1, 1), "POST v1/positionMargin": (1, 1),
+    "GET v1/positionMargin/history": (1, 1), "GET v1/apiTradingStatus": (1, 10), "POST v1/listenKey": (1, 1), "PUT v1/listenKey": (1, 1),
+    "DELETE v1/listenKey": (1, 1), "POST v1/order": (0, 0), "PUT v1/order": (0, 0), "GET v1/order": (1, 1), "DELETE v1/order": (1, 1),
+    "GET v1/openOrder": (1, 1), "GET v1/openOrders": (1, 40), "GET v1/allOrders": (5, 5), "DELETE v1/allOpenOrders": (1, 1),
+    "GET v1/orderAmendment": (1, 1), "GET v1/userTrades": (5, 5), "GET v1/forceOrders": (20, 50), "POST v1/countdownCancelAll": (10, 10),
+    "POST v1/batchOrders": (5, 5), "PUT v1/batchOrders": (5, 5), "DELETE v1/batchOrders": (1, 1), "POST v1/algoOrder": (0, 0),
+    "GET v1/algoOrder": (1, 1), "DELETE v1/algoOrder": (1, 1), "DELETE v1/algoOpenOrders": (1, 1), "GET v1/openAlgoOrders": (1, 40),
+    "GET v1/allAlgoOrders": (5, 5),
+}  # fmt: skip
+COUNTED = {"POST v1/order": (1, 1), "PUT v1/order": (1, 1), "POST v1/algoOrder": (1, 1), "POST v1/batchOrders": (5, 1),
+           "PUT v1/batchOrders": (5, 1)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_documented_weights(name: str) -> None:
+    method, _, path = name.partition(" ")
+    weight = ROUTES[method, f"/fapi/{path}"].weight
+    assert (weight.of({"symbol": "BTCUSDT"}), weight.of({})) == WEIGHTS[name]
+    assert (weight.orders_10s, weight.orders_1m) == COUNTED.get(name, (0, 0))
+
+
+def test_weights_that_grow_with_the_limit() -> None:
+    depth = ROUTES["GET", "/fapi/v1/depth"].weight
+    assert [depth.of({"limit": n}) for n in ("5", "50", "100", "500", "1000")] == [2, 2, 5, 10, 20]
+    for name in ("klines", "markPriceKlines", "indexPriceKlines", "continuousKlines"):
+        bars = ROUTES["GET", f"/fapi/v1/{name}"].weight
+        assert [bars.of({"limit": n}) for n in ("99", "100", "499", "500", "1000", "1500")] == [1, 2, 2, 5, 5, 10]

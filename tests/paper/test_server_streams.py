@@ -1,7 +1,11 @@
-"""Websockets of the paper server: ccxt.pro unmodified, and raw frames."""
+"""Websockets of the paper server: ccxt.pro unmodified, and raw frames.
+
+Over 300 lines: what ccxt makes of a stream is read beside what was sent.
+"""
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +17,7 @@ import pytest
 from qtkit.core.model import OrderKind
 from qtkit.paper.faults import Fault, FaultKind, Faults, Match, Verb
 from qtkit.paper.rules import Rules
+from qtkit.paper.sockets import StreamRules
 from tests.paper.server_rig import KEY, SECRET, Rig, config, redirect, rig
 
 S = "BTC/USDT:USDT"
@@ -53,13 +58,59 @@ async def told(it: Rig, call: Any, sockets: int, *price: str) -> Any:
 
 
 async def test_pro_market_streams() -> None:
+    """Each ``watch`` of prices of unmodified ccxt.pro once, on its own connection as there."""
     async with rig() as it, pro(it) as client:
         assert (await told(it, client.watch_mark_price(S), 1, "BTCUSDT", "96100", "96105"))["markPrice"] == 96_105
         assert (await told(it, client.watch_ohlcv(S, "1m"), 2, "BTCUSDT", "96200"))[-1][4] == 96_200
         assert (await told(it, client.watch_ticker(S), 3, "BTCUSDT", "96300"))["last"] == 96_300
-        assert (await told(it, client.watch_bids_asks([S]), 4, "BTCUSDT", "96400"))[S]["bid"] == 96_399.9
+        assert (await told(it, client.watch_bids_asks([S]), 4, "BTCUSDT", "96400"))[S]["bid"] == 96_390.2, "a tick and a bp"
         marks = await told(it, client.watch_mark_prices(), 5, "ETHUSDT", "3001")
         assert marks["ETH/USDT:USDT"]["markPrice"] == 3_001
+        tickers = await told(it, client.watch_tickers([S, "ETH/USDT:USDT"]), 6, "ETHUSDT", "3002")
+        assert tickers["ETH/USDT:USDT"]["last"] == 3_002
+        (trade,) = await told(it, client.watch_trades(S), 7, "BTCUSDT", "96500")
+        assert (trade["price"], trade["side"], trade["amount"]) == (96_500, "buy", 0.001)
+
+
+async def test_pro_order_book_follows_the_rest_snapshot() -> None:
+    async with rig() as it, pro(it) as client:
+
+        async def moving() -> None:
+            for number in range(1_000):
+                it.tick("BTCUSDT", str(96_000 + number % 7), step_ms=10)
+                await asyncio.sleep(0.01)
+
+        prices = asyncio.create_task(moving())
+        try:
+            for _ in range(10):
+                book = await soon(client.watch_order_book(S))
+                assert book["bids"][0][0] < book["asks"][0][0]
+            assert book["nonce"] is not None
+        finally:
+            prices.cancel()
+        await asyncio.sleep(0.05)
+        now = await client.fetch_order_book(S, 5)
+        held = client.orderbooks[S]
+        assert ([row[0] for row in held["bids"][:5]], [row[0] for row in held["asks"][:5]]) == (
+            [row[0] for row in now["bids"]], [row[0] for row in now["asks"]],
+        )  # fmt: skip
+
+
+async def test_pro_account_streams() -> None:
+    async with rig() as it, pro(it) as client:
+        client.options["watchPositions"] = {"fetchPositionsSnapshot": False}
+        client.options["watchBalance"] = {"fetchBalanceSnapshot": False, "awaitBalanceSnapshot": False}
+        watched = [client.watch_balance(), client.watch_my_trades(S), client.watch_orders(S), client.watch_positions([S])]
+        tasks = [asyncio.create_task(each) for each in watched]
+        await readers(it)
+        await asyncio.sleep(0.05)
+        await client.create_order(S, "market", "buy", 0.01)
+        balance, (trade,), (order,), (position,) = [await soon(task) for task in tasks]
+        assert 999_900 < balance["USDT"]["total"] < 1_000_000
+        assert (trade["side"], trade["amount"], trade["takerOrMaker"]) == ("buy", 0.01, "taker")
+        assert order["symbol"] == S
+        assert (position["side"], position["contracts"]) == ("long", 0.01)
+        assert len(it.server.hub.sockets) == 1, "all of them share one connection"
 
 
 @pytest.mark.parametrize(("opening", "closing", "sign"), SIDES)
@@ -190,11 +241,17 @@ async def test_frames_and_combined_streams() -> None:
 
 
 async def test_bars_close() -> None:
-    async with rig() as it, it.session.ws_connect(f"{it.base}/market/ws/btcusdt@kline_1m") as ws:
+    async with rig() as it:
+        it.at_ms = (it.at_ms // 60_000 + 1) * 60_000 + 58_000  # a minute that has begun and is not over, whatever the clock says
+        it.tick("BTCUSDT", "96000", step_ms=0)
+        await bars_close(it)
+
+
+async def bars_close(it: Rig) -> None:
+    async with it.session.ws_connect(f"{it.base}/market/ws/btcusdt@kline_1m") as ws:
         await readers(it)
-        it.at_ms = it.at_ms // 60_000 * 60_000 + 59_000
         highs = ("96500", "95000", "96100")
-        it.tick("BTCUSDT", highs[0], step_ms=0)
+        it.tick("BTCUSDT", highs[0])
         it.tick("BTCUSDT", highs[1], step_ms=500)
         it.tick("BTCUSDT", highs[2], step_ms=1_000)
         rows = [json.loads(await asyncio.wait_for(ws.receive_str(), 5))["k"] for _ in range(4)]
@@ -253,13 +310,18 @@ async def test_event_faults() -> None:
         assert algos == ["twice", "twice"]
 
 
-async def test_slow_reader_is_closed_not_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qtkit.paper.streams.QUEUE_LIMIT", 50)
-    async with rig() as it, it.session.ws_connect(f"{it.base}/public/ws/btcusdt@trade") as ws:
-        await readers(it)
-        for number in range(60):
-            it.tick("BTCUSDT", str(96_000 + number), step_ms=10)
+async def test_who_does_not_read_is_closed_and_holds_nobody_back() -> None:
+    rules = StreamRules(unread_bytes=20_000, grace_s=0.1)
+    async with rig(stream_rules=rules) as it, it.session.ws_connect(f"{it.base}/market/ws/btcusdt@markPrice") as other:
+        sleeper = socket.create_connection(("127.0.0.1", it.server.port))
+        sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        head = "GET /market/ws/btcusdt@markPrice HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        sleeper.sendall(f"{head}Sec-WebSocket-Key: {'A' * 22}==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
+        await readers(it, 2)
         count = 0
-        async for _ in ws:
+        while len(it.server.hub.sockets) > 1:
+            it.tick("BTCUSDT", str(96_000 + count % 50), step_ms=1)
             count += 1
-        assert (count, ws.close_code) == (50, 1008)
+            assert json.loads(await asyncio.wait_for(other.receive_str(), 1))["E"] == it.at_ms
+        assert count > 100, "what the kernel takes is not unread"
+        sleeper.close()

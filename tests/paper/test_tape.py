@@ -162,3 +162,20 @@ def test_what_cannot_be_a_tape_is_refused() -> None:
         Track(symbol="BTCUSDT", times=[1], lasts=[1, 2], marks=[2], history=(), note="")
     with pytest.raises(PolicyError, match="ETHUSDT is not on this tape; it holds BTCUSDT"):
         Tape(tracks=(track,)).history("ETHUSDT")
+
+
+def test_a_thin_market_trades_seldom_and_jumps() -> None:
+    tape = synthetic_tape(3, 1, start_ms=START, starts={"DOGEUSDT": Ticks(20_000)}, regimes=(Regime.THIN,))
+    track = tape.tracks[0]
+    waits = [(two - one) // 1000 for one, two in pairwise(track.times)]
+    assert (track.times[0], track.times[-1]) == (START, START + 3_600_000)
+    assert max(waits) > 20 and 5 < sum(waits) / len(waits) < 40
+    busy = synthetic_tape(3, 1, start_ms=START, starts={"DOGEUSDT": Ticks(20_000)}, regimes=(Regime.RANGE,)).tracks[0]
+    jumps = [max(abs(two - one) for one, two in pairwise(of.lasts)) for of in (track, busy)]
+    assert jumps[0] > 3 * jumps[1]
+
+
+def test_regimes_are_named() -> None:
+    assert Regime.parse("crash, THIN") == (Regime.CRASH, Regime.THIN)
+    with pytest.raises(PolicyError, match="did you mean 'squeeze'"):
+        Regime.parse("sqeeze")

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from qtkit.bars import BarsError, find_bars
 from qtkit.core.model import E8, Bar, PolicyError, Ticks
+from qtkit.paper.barpath import play
 from qtkit.paper.tape import Tape
-from qtkit.paper.window import HISTORY_KEPT, HISTORY_WANTED, Pick, WindowChoice, find_window, play, replay_tape
+from qtkit.paper.window import HISTORY_KEPT, HISTORY_WANTED, Pick, WindowChoice, find_window, replay_tape
 
 START = 1_767_571_200_000
 FIRST = datetime(2025, 6, 1, tzinfo=UTC)

@@ -16,6 +16,7 @@ from qtkit.core.model import ONE, Bps, OrderKind, PolicyError, PositionSide, Sco
 from qtkit.core.plan import LegKind
 from qtkit.core.policy import POLICIES, STAGED, ExitPolicy
 from qtkit.paper.faults import Fault, FaultKind, Match, Verb
+from qtkit.paper.liquidity import Liquidity
 from qtkit.paper.meter import sweep
 from qtkit.settings import Account
 from qtkit.signals import Gate, Signal
@@ -308,7 +309,8 @@ async def test_a_refused_move_to_break_even_is_not_told_as_done(home: Path, code
 async def test_what_was_filled_is_what_is_covered_not_what_was_asked_for(home: Path, hedge: bool, side: Side) -> None:
     """13. NEW was logged as FILLED with price 0, and the monitor ignored the position."""
     world = World(hedge=hedge)
-    world.exchange.set_depth(SYMBOL, e8(4))
+    four = 4 * world.exchange.book(SYMBOL).last  # what stands at the best price, and nothing behind it
+    world.exchange.set_liquidity(SYMBOL, Liquidity(depth=four, level=0, recovery_ms=0))
     async with desk(world, home) as rig:
         await rig.passes(1)
         await rig.executor.place_order(SYMBOL, side.opening.value, 10)

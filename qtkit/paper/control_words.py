@@ -1,0 +1,288 @@
+"""What can be asked of a running paper exchange beside its market, word by word: the commands, and the answers.
+
+Decimals are texts or numbers on the way in (coins, prices, USDT) and texts on the way out; times are exchange milliseconds. Unknown names
+are refused, not passed over.
+"""
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from qtkit.paper.faults import FaultKind, Verb
+
+Positive = Annotated[Decimal, Field(gt=0, lt=Decimal(10) ** 12, decimal_places=8)]
+Number = Annotated[Decimal, Field(gt=-(Decimal(10) ** 12), lt=Decimal(10) ** 12, decimal_places=8)]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+Symbol = Annotated[str, Field(min_length=3, max_length=32, pattern=r"^[A-Z0-9]+$")]
+Slot = Literal["BOTH", "LONG", "SHORT"]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+
+class Word(BaseModel):
+    """Base of all: nothing unknown, nothing changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# -- commands
+
+
+class Nothing(Word):
+    """A command without particulars."""
+
+
+class Speed(Word):
+    """Exchange seconds in a wall second, from now on."""
+
+    speed: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)]
+
+
+class Step(Word):
+    """Time by hand, while it is held: so many ticks of the tape, or milliseconds."""
+
+    ticks: Annotated[int, Field(gt=0, le=10_000_000)] | None = None
+    ms: Annotated[int, Field(gt=0, le=366 * 86_400_000)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Step":
+        if (self.ticks is None) is (self.ms is None):
+            raise ValueError("give ticks or ms, one of them")
+        return self
+
+
+class Price(Word):
+    """A price set by hand. ``mark`` absent: it keeps its distance. ``stays``: the tape goes on from here, in proportion."""
+
+    symbol: Symbol
+    last: Positive
+    mark: Positive | None = None
+    stays: bool = True
+
+
+class Trade(Word):
+    """A stranger opens, reduces or closes at the market. ``quantity`` in coins, absent only to close."""
+
+    symbol: Symbol
+    side: Literal["LONG", "SHORT"]
+    action: Literal["open", "reduce", "close"] = "open"
+    quantity: Positive | None = None
+    account: Name = "paper"
+
+    @model_validator(mode="after")
+    def _sized(self) -> "Trade":
+        if (self.quantity is None) is not (self.action == "close"):
+            raise ValueError("opening and reducing need a quantity in coins, closing takes none")
+        return self
+
+
+class Order(Word):
+    """A stranger's order, regular or conditional, by Binance's words. ``callback`` in percent."""
+
+    symbol: Symbol
+    side: Literal["BUY", "SELL"]
+    type: Literal["LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"]
+    quantity: Positive | None = None
+    price: Positive | None = None
+    trigger: Positive | None = None
+    trigger_by: Literal["last", "mark"] = "last"
+    callback: Annotated[Decimal, Field(gt=0, le=100, decimal_places=2)] | None = None
+    activation: Positive | None = None
+    position_side: Slot = "BOTH"
+    reduce_only: bool | None = None
+    close_position: bool = False
+    price_protect: bool = False
+    time_in_force: Literal["GTC", "IOC", "FOK", "GTX"] | None = None
+    client_id: Annotated[str, Field(pattern=r"^[.A-Z:/a-z0-9_-]{0,36}$")] = ""
+    account: Name = "paper"
+
+
+class Cancel(Word):
+    """A stranger cancels the order with this client id, or all orders of a symbol."""
+
+    symbol: Symbol
+    client_id: Annotated[str, Field(min_length=1, max_length=36)] | None = None
+    all: bool = False
+    account: Name = "paper"
+
+    @model_validator(mode="after")
+    def _one(self) -> "Cancel":
+        if (self.client_id is None) is not self.all:
+            raise ValueError("give a client_id, or all = true")
+        return self
+
+
+class NewFault(Word):
+    """A line of the fault script (see ``paper.faults``). ``times`` null: as often as it matches; ``for_ms`` ends it."""
+
+    kind: FaultKind
+    verb: Verb | None = None
+    account: Name | None = None
+    symbol: Symbol | None = None
+    conditional: bool | None = None
+    client_prefix: Annotated[str, Field(max_length=36)] = ""
+    times: Annotated[int, Field(gt=0)] | None = 1
+    skip: Annotated[int, Field(ge=0)] = 0
+    per_mille: Annotated[int, Field(gt=0, le=1000)] = 1000
+    for_ms: Annotated[int, Field(gt=0)] | None = None
+    code: int | None = None
+    message: Annotated[str, Field(max_length=500)] | None = None
+    delay_ms: Annotated[int, Field(ge=0)] = 0
+
+
+class Funding(Word):
+    """The rate (a fraction: 0.0001 is one basis point) paid at the next funding time, or at ``at_ms``, and every ``hours`` after it."""
+
+    symbol: Symbol
+    rate: Annotated[Decimal, Field(gt=-1, lt=1, decimal_places=8)]
+    at_ms: Annotated[int, Field(gt=0)] | None = None
+    hours: Annotated[int, Field(gt=0, le=24)] | None = None
+
+
+class Deposit(Word):
+    """USDT that come in, or leave if negative."""
+
+    amount: Number
+    account: Name = "paper"
+
+
+class File(Word):
+    """A snapshot's name, in the folder of snapshots."""
+
+    file: FileName
+
+
+# -- answers
+
+
+class Done(Word):
+    """What was done, in a sentence."""
+
+    done: str
+
+
+class MarketSaid(Word):
+    """One symbol's prices; ``change`` in percent since the first bar that is known, at most a day back."""
+
+    symbol: str
+    last: str
+    mark: str
+    change: str
+    funding_rate: str
+    funding_ms: int
+    by_hand: bool
+
+
+class AccountSaid(Word):
+    """One account's money, USDT."""
+
+    account: str
+    hedge: bool
+    wallet: str
+    equity: str
+    available: str
+    maintenance: str
+
+
+class State(Word):
+    """The running exchange: its time and prices. ``clock`` is live, running, held or ended; ``faults`` are the lines left of the script."""
+
+    now_ms: int
+    clock: Literal["live", "running", "held", "ended"]
+    speed: float
+    fed: int
+    tape: tuple[str, ...]
+    fault: str | None
+    markets: tuple[MarketSaid, ...]
+    accounts: tuple[AccountSaid, ...]
+    faults: tuple[str, ...]
+    fired: dict[str, int]
+
+
+class PositionSaid(Word):
+    """An open position and what covers it, by the exchange's own books; ``covered`` and ``foreign`` in percent of its size.
+
+    ``why`` says what is wrong with stops that do not count.
+    """
+
+    account: str
+    symbol: str
+    position_side: str
+    side: str
+    quantity: str
+    entry: str
+    mark: str
+    unrealised: str
+    liquidation: str
+    covered: int
+    foreign: int
+    stop: str | None
+    why: str
+
+
+class OrderSaid(Word):
+    """An open order of either book. ``whose`` is desk or stranger; ``price`` is the trigger of a conditional one."""
+
+    account: str
+    symbol: str
+    position_side: str
+    side: str
+    type: str
+    quantity: str
+    price: str
+    by: str
+    status: str
+    client_id: str
+    whose: str
+    reduce_only: bool
+    close_position: bool
+
+
+class FillSaid(Word):
+    """One fill."""
+
+    at_ms: int
+    account: str
+    symbol: str
+    side: str
+    price: str
+    quantity: str
+    realised: str
+    whose: str
+
+
+class EpisodeSaid(Word):
+    """A line of the judge's ledger: one position from leaving flat to being flat, times in exchange ms."""
+
+    key: str
+    episode: int
+    side: str
+    ours: bool
+    opened_ms: int
+    closed_ms: int | None
+    covered: bool
+    naked_before_ms: int
+    gaps: int
+    worst_gap_ms: int
+    loosened: int
+    market_closes: int
+    liquidated: bool
+
+
+class PromiseSaid(Word):
+    """A promise of the judge."""
+
+    name: str
+    held: bool
+    evidence: str
+
+
+class Truth(Word):
+    """What is so, by the exchange's own books, whatever a client believes. The newest hundred fills, newest first."""
+
+    now_ms: int
+    positions: tuple[PositionSaid, ...]
+    orders: tuple[OrderSaid, ...]
+    fills: tuple[FillSaid, ...]
+    ledger: tuple[EpisodeSaid, ...]
+    promises: tuple[PromiseSaid, ...]

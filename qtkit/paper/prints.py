@@ -1,0 +1,66 @@
+"""The public tape of trades: each price counts as one trade of one lot; and the numbers that books and trades are told under."""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from qtkit.core.model import E8
+
+KEPT = 1_000
+"""The most that one call of ``trades`` and ``aggTrades`` may ask for."""
+
+
+class Print(NamedTuple):
+    """One trade. ``sold``: the price went down, so a seller took a resting bid (``isBuyerMaker``)."""
+
+    number: int
+    price: E8
+    time_ms: int
+    sold: bool
+
+
+class Prints:
+    """The last trades of each symbol, numbered upward from ``first`` without a gap.
+
+    Every price moves the book once, from update ``2n - 2`` to ``2n`` for price ``n``; a snapshot lies between two updates. So a snapshot
+    and the next event satisfy all rules that clients check: ``U <= lastUpdateId <= u``, ``U == pu + 1`` and ``pu`` of the event before.
+    """
+
+    def __init__(self, first: int = 0) -> None:
+        self._first = first
+        self._rows: dict[str, deque[Print]] = {}
+
+    def add(self, symbol: str, price: E8, time_ms: int) -> None:
+        """The next price of a symbol."""
+        rows = self._rows.get(symbol)
+        if rows is None:
+            rows = self._rows[symbol] = deque(maxlen=KEPT)
+        before = rows[-1] if rows else Print(self._first, price, time_ms, False)
+        sold = price < before.price or (price == before.price and before.sold)
+        rows.append(Print(before.number + 1, price, time_ms, sold))
+
+    def forget(self) -> None:
+        """What was traded has not happened: nothing is kept, and the numbers go on beyond those that were told."""
+        self._first = max(map(self.number, self._rows), default=self._first)
+        self._rows.clear()
+
+    def number(self, symbol: str) -> int:
+        """Number of the last price."""
+        rows = self._rows.get(symbol)
+        return rows[-1].number if rows else self._first
+
+    def recent(self, symbol: str) -> Iterable[Print]:
+        """What is kept, oldest first."""
+        return self._rows.get(symbol, ())
+
+    def last(self, symbol: str) -> Print:
+        """The last trade of a symbol that has one."""
+        return self._rows[symbol][-1]
+
+    def update_id(self, symbol: str) -> int:
+        """``u`` of the book's last update."""
+        return 2 * self.number(symbol)
+
+    def snapshot_id(self, symbol: str) -> int:
+        """``lastUpdateId`` of the book as it is now."""
+        return 2 * self.number(symbol) + 1
