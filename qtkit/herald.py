@@ -61,7 +61,7 @@ class Herald:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """The desk has ended, or could not begin, for whatever reason. What waits is sent, a few seconds at most."""
-        if self._desk is not None or (isinstance(error, Exception) and not self._is_run_here(error)):
+        if self._desk is not None or (isinstance(error, Exception) and self._is_news(error)):
             systemd.notify(systemd.STOPPING)
             how = f"it failed with {type(error).__name__}" if self._desk is not None else "it could not start"
             why = self._parting if error is None else f"{how}: {error}; what rests on the exchange stays"
@@ -72,9 +72,9 @@ class Herald:
         for messenger in self._messengers:
             messenger.join(max(0.0, end - time.monotonic()))
 
-    def _is_run_here(self, error: Exception) -> bool:
-        """True if the account is in the hands of a desk of this very home: it runs, and tells what is to be told itself."""
-        return isinstance(error, LeaseHeld) and Path(error.holder.home) == self._file.parents[2]
+    def _is_news(self, error: Exception) -> bool:
+        """True if somebody is to be told that a desk could not start: not where one of this very home runs, which tells the rest itself."""
+        return bool(self._messengers) and not (isinstance(error, LeaseHeld) and Path(error.holder.home) == self._file.parents[2])
 
     def follow(self, desk: "Desk") -> None:
         """Hear this desk's passes, after what it does with them itself, and the loss of its lease."""

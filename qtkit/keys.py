@@ -13,7 +13,7 @@ from importlib import import_module
 from types import MappingProxyType
 
 from qtkit.account import KEY_VARIABLE, Account, KeySource
-from qtkit.core.model import PolicyError
+from qtkit.core.model import PolicyError, Scope
 from qtkit.core.names import suggestion
 from qtkit.home import Paths, Secret, read_pair
 
@@ -63,7 +63,12 @@ def owner_keys(account: Account, paths: Paths) -> Keys:
 
 
 def require_own_key(account: Account, accounts: Mapping[str, Account], paths: Paths) -> None:
-    """Raise ``PolicyError`` if another account of the settings has the same key: two desks would own one account of the exchange."""
+    """Raise ``PolicyError`` if another account of the settings has the same key: two desks would own one account of the exchange.
+
+    A desk that only watches fights with nobody.
+    """
+    if account.real and account.scope is Scope.WATCH:
+        return
     own = owner_keys(account, paths).api_key
     for other in accounts.values():
         if other.name != account.name and other.place == account.place and _known_key(other, paths) == own:

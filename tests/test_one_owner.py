@@ -76,6 +76,11 @@ async def test_one_key_under_two_names_of_one_home_is_refused_at_use() -> None:
             await canary(settings, "main", Wish())
         with pytest.raises(PolicyError, match=told):
             await arming.arm(settings, "main", 1, RIGHT, lambda shown: True)
+        watching = replace(
+            settings, accounts=MappingProxyType({**settings.accounts, "swing": replace(it.account, name="swing", scope=Scope.WATCH)})
+        )
+        async with opened(watching, "swing"):
+            pass  # it sends nothing
         Paths.here().paper_keys("swing").unlink()
         assert (await canary(settings, "main", Wish())).passed, "an account without keys is nobody's"
 
