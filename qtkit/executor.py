@@ -33,6 +33,7 @@ from qtkit.core.names import suggestion
 from qtkit.core.plan import ExitPlan
 from qtkit.core.policy import ExitPolicy
 from qtkit.core.trail import begin
+from qtkit.ledger import released_until
 from qtkit.monitor import PositionMonitor
 from qtkit.signals import Execution, Gate, Signal
 from qtkit.venue.gateway import Balance, Refused
@@ -92,6 +93,10 @@ class EventDrivenExecutor:
             raise PolicyError(f"there is no symbol '{signal.symbol}': {suggestion(signal.symbol.upper(), instruments)}")
         desk, book, now_ms = monitor.desk, monitor.applier.book, monitor.applier.clock_ms()
         scope = desk.scope_of(book, instrument.symbol, now_ms)
+        choice = book.choice(instrument.symbol, now_ms)
+        if choice is not None and choice.until_ms is not None:
+            symbol = instrument.symbol
+            raise PolicyError(f"{symbol} is {released_until(choice)}, nothing is opened there; `qtkit adopt {symbol}` ends that")
         if scope is not Scope.FULL:
             raise PolicyError(f"account {desk.account} is in scope {scope.value} on {instrument.symbol}: it opens no positions")
         since_ms = desk.nothing_new(book)

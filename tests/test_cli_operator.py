@@ -41,7 +41,7 @@ def test_an_operators_hour(run: Run, tmp_path: Path) -> None:
         assert run("set", SYMBOL)[0] == 2
 
         status, out, _ = run("release", SYMBOL, "--cancel", "--for", "30m", "--reason", "by hand", "--yes", "--json")
-        assert status == 0 and "released for 0.5 h" in json.loads(out)["text"]
+        assert status == 0 and "released for 30 min" in json.loads(out)["text"]
         for _ in range(100):
             if SYMBOL not in orders(run):
                 break
