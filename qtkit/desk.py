@@ -65,7 +65,7 @@ def gateway_of(account: Account, keys: Keys, settings: Settings, *, writes: bool
         )  # fmt: skip
     from qtkit.venue.ccxt_gateway import CcxtGateway
 
-    budget = Budget(percent=settings.budget_share_bps // 100)
+    budget = Budget(percent=settings.budget_share_bps // 100, looks=writes is False)
     return CcxtGateway(
         account.name, base_url=account.base_url, api_key=keys.api_key, secret=keys.secret.reveal(), budget=budget, writes=writes
     )

@@ -33,6 +33,7 @@ from qtkit.core.names import suggestion
 from qtkit.core.plan import ExitPlan
 from qtkit.core.policy import ExitPolicy
 from qtkit.core.trail import begin
+from qtkit.ledger import released_until
 from qtkit.market import MINUTE_MS
 from qtkit.monitor import PositionMonitor
 from qtkit.signals import Execution, Gate, Signal
@@ -107,11 +108,22 @@ class EventDrivenExecutor:
         if key in book.episodes:
             raise _open_already(key)
         scope = desk.scope_of(book, instrument.symbol, now_ms)
+        choice = book.choice(instrument.symbol, now_ms)
+        if choice is not None and choice.until_ms is not None:
+            symbol = instrument.symbol
+            raise PolicyError(f"{symbol} is {released_until(choice)}, nothing is opened there; `qtkit adopt {symbol}` ends that")
         if scope is not Scope.FULL:
             raise PolicyError(f"account {desk.account} is in scope {scope.value} on {instrument.symbol}: it opens no positions")
+        if self.sizing.isolated and desk.symbols is not None and instrument.symbol not in desk.symbols:
+            raise PolicyError(f"{instrument.symbol} is adopted, not listed: what is open there is protected, and nothing is opened")
         since_ms = desk.nothing_new(book)
         if since_ms is not None and now_ms >= since_ms:
-            raise PolicyError("no entry while nothing new is taken on; `qtkit resume` ends a pause")
+            why = (
+                "`qtkit resume` ends the pause"
+                if book.paused_ms is not None
+                else "`qtkit check` says what is lacking: arm, proof, mode, clock"
+            )
+            raise PolicyError(f"no entry while nothing new is taken on; {why}")
         if any((made := parse_client_order_id(order.client_id)) is not None and made[0] != desk.tag for order in monitor.observer.resting):
             raise PolicyError("no entry while another desk's orders rest on this account; stop one of the two, and cancel what it left")
         if monitor.applier.fault is not None:

@@ -152,6 +152,10 @@ def _from_keyring(account: Account, *, looks: bool) -> tuple[str, Secret] | None
     try:
         return _pair(keyring.get_password(SERVICE, names[0]) or "", keyring.get_password(SERVICE, names[1]) or "", names)
     except errors.KeyringError as error:  # no backend, or it is locked: an answer only where it was asked for
+        if account.keys == "keyring" and type(error).__name__ == "NoKeyringError":
+            raise PolicyError(
+                f'account {account.name}: this system has no keyring that could be asked; install one, or set keys = "env" or "file"'
+            ) from None
         if account.keys == "keyring":
             raise PolicyError(f"account {account.name}: the keyring cannot be read ({type(error).__name__}); unlock it") from None
         return None

@@ -12,6 +12,7 @@ from qtkit import risk
 from qtkit.core.book import Book, Episode
 from qtkit.core.coverage import Coverage
 from qtkit.core.distance import decimal
+from qtkit.core.events import Choice
 from qtkit.core.ids import parse_client_order_id
 from qtkit.core.model import Action, Bps, Cancel, Instrument, Key, Order, Place, Position, Snapshot
 from qtkit.core.names import of_account
@@ -185,13 +186,16 @@ def said_of(book: Book, account: str, now_ms: int) -> tuple[tuple[str, ...], tup
         if choice is not None and choice.until_ms is None:
             notes.append(f"{symbol}: adopted in scope {choice.scope.value}")
         elif choice is not None:
-            notes.append(
-                f"{symbol}: released until {_utc(choice.until_ms or 0)}, hands off" + (f" ({choice.reason})" if choice.reason else "")
-            )
+            notes.append(f"{symbol}: {released_until(choice)}, hands off")
             released.append(symbol)
     if book.paused_ms is not None:
         notes.append(f"paused since {_utc(book.paused_ms)}: nothing new is taken on; {of_account('`qtkit resume`', account)} ends it")
     return tuple(released), tuple(notes)
+
+
+def released_until(choice: Choice) -> str:
+    """Until when the operator has taken a symbol out of the desk's hands, and why."""
+    return f"released until {_utc(choice.until_ms or 0)}" + (f" ({choice.reason})" if choice.reason else "")
 
 
 def _utc(at_ms: int) -> str:

@@ -4,7 +4,9 @@ The text of a line is its ``event``; phrases that people search for stand there 
 """
 
 import logging
+import re
 import sys
+from collections.abc import Iterable
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,29 @@ FILE_BYTES = 10 * 1024 * 1024
 FILES = 5
 _FIRST = ["timestamp", "level", "event"]
 _TIMED: list[Any] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True)]
+
+
+SETTLED_MS = 30_000  # a pass raises the alarms of the symbols that it read: one that was not raised for so long is over
+
+
+class Alarms:
+    """Logs an alarm when it begins and when it ends, not in every pass between."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._standing: dict[str, tuple[str, int]] = {}  # by the alarm without its numbers, which change while it stands
+
+    def raised(self, alarms: Iterable[str], now_ms: int) -> None:
+        """A complete pass raised these."""
+        for alarm in alarms:
+            name = re.sub(r"\d+", "#", alarm)
+            if name not in self._standing:
+                self._log.error("alarm", says=alarm)
+            self._standing[name] = alarm, now_ms
+        for name, (alarm, seen_ms) in tuple(self._standing.items()):
+            if not 0 <= now_ms - seen_ms < SETTLED_MS:
+                self._log.info("alarm", over=alarm)
+                del self._standing[name]
 
 
 def configure(file: Path | None = None, *, as_json: bool = False, level: int = logging.INFO) -> None:

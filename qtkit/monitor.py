@@ -24,6 +24,7 @@ from qtkit.core.ids import client_order_id, parse_client_order_id
 from qtkit.core.model import Cancel, Key, Lookup, Lots, Place, Position, Snapshot, TriggerBy
 from qtkit.core.plan import ExitPlan
 from qtkit.core.roll import entered_elsewhere
+from qtkit.logs import Alarms
 from qtkit.market import MINUTE_MS, market_data
 from qtkit.observe import Observer
 from qtkit.router import ExitRouter
@@ -90,6 +91,7 @@ class PositionMonitor:
         self.tape = tape
         self.on_pass = on_pass
         self.health = Health()
+        self._alarms = Alarms(log)
         self.desk: Desk = desk or _ABSENT
         self._router = router
         self._flat: set[Key] = set()
@@ -362,8 +364,7 @@ class PositionMonitor:
         for line in decision.coverage:
             episode = self.applier.book.episodes[line.key]
             log.info("cover", **ledger_line(line, episode, now_ms))
-        for alarm in decision.alarms:
-            log.error("alarm", says=alarm)
+        self._alarms.raised(decision.alarms, now_ms)
         self.health.alarms = decision.alarms
         self.health.unread = self.observer.unread
         self.health.silent_ms = self.trails.silent_ms

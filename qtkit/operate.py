@@ -168,6 +168,12 @@ def _paused(since_ms: int | None, now_ms: int, reason: str) -> Paused:
     return Paused(since_ms=since_ms, at_ms=now_ms, reason=reason)
 
 
+def _span(seconds: int) -> str:
+    """A stretch of time as it was said: whole hours or minutes, else seconds."""
+    unit, width = next(((unit, width) for unit, width in (("h", 3_600), ("min", 60)) if seconds % width == 0), ("s", 1))
+    return f"{seconds // width} {unit}"
+
+
 def _check_symbol(monitor: PositionMonitor, symbol: str) -> None:
     instruments = monitor.gateway.instruments
     if symbol not in instruments:
@@ -262,8 +268,9 @@ def _level(text: str, episode: Episode, position: Position, instrument: Instrume
 def _check_level(level: Ticks, episode: Episode, position: Position, instrument: Instrument) -> None:
     sign, plan, shown = episode.side.sign, episode.plan, _price(level, instrument)
     if arithmetic.stop_hit_e8(sign, position.mark, level, instrument.tick):
+        mark = decimal(position.mark, 8)
         raise PolicyError(
-            f"a stop at {shown} would fire at once, the mark is {decimal(position.mark, 8)}; `qtkit flatten` closes the position"
+            f"a stop at {shown} would fire at once, the mark is {mark}; `qtkit flatten {position.symbol}` closes the position"
         )
     if arithmetic.looser(sign, level, plan.floor) == level != plan.floor:
         raise PolicyError(f"{shown} lies beyond the floor of the plan, {_price(plan.floor, instrument)}; no stop goes further")
@@ -303,9 +310,16 @@ def _plan_anew(monitor: PositionMonitor, wish: PlanAnew, market: MarketData) -> 
     plan = monitor.router.draft(context)
     text = (
         f"{episode.key} {episode.side.name} is planned anew by {policy.name}; its stop stays where it is unless the new plan's is tighter"
+        f"{_left_out(monitor, plan)}"
     )
     closed = EpisodeClosed(key=episode.key, at_ms=monitor.applier.clock_ms(), reason=f"planned anew by the operator: {policy.name}")
     return _Deed(text, (closed,), context, plan)
+
+
+def _left_out(monitor: PositionMonitor, plan: ExitPlan) -> str:
+    """What of a plan is not placed in the scope of its symbol."""
+    scope = monitor.desk.scope_of(monitor.applier.book, plan.key.symbol, monitor.applier.clock_ms())
+    return "; in scope guard its targets are not placed, its stops alone" if plan.targets and scope is Scope.GUARD else ""
 
 
 def _policy(wish: PlanAnew, plan: ExitPlan) -> ExitPolicy:

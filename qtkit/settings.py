@@ -116,7 +116,7 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that was set. `budget_share_bps` is our share of the address's request weight; port 0 lets the system choose."""
+    """Everything that was set. `budget_share_bps` is each process's share of the address's request weight; port 0: the system chooses."""
 
     desk: str = "qtk0"
     tick_seconds: float = 2.0

@@ -117,7 +117,7 @@ def keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A keyring of one text file in place of the system's, under the name and with the calls of the real package."""
     package = tmp_path / "site" / "keyring"
     package.mkdir(parents=True)
-    (package / "errors.py").write_text("class KeyringError(Exception): pass\n")
+    (package / "errors.py").write_text("class KeyringError(Exception): pass\nclass NoKeyringError(KeyringError): pass\n")
     (package / "__init__.py").write_text(
         "import json, pathlib\nfrom keyring import errors\nPLACE = pathlib.Path(__file__).with_name('kept.json')\n"
         "def get_password(service, name):\n    if not PLACE.exists(): raise errors.KeyringError('locked')\n"
@@ -193,6 +193,14 @@ def test_a_keyring_that_is_asked_for_and_cannot_answer(keyring: Path, monkeypatc
         keys_of(account(keys="keyring"), Paths.here())
     in_environment(monkeypatch)
     assert keys_of(account(), Paths.here(), looking=True).source == "environment", "not asked for, it is passed over"
+
+
+def test_a_system_without_a_keyring_has_nothing_to_unlock(keyring: Path) -> None:
+    init = keyring.with_name("__init__.py")
+    init.write_text(init.read_text().replace("errors.KeyringError('locked')", "errors.NoKeyringError('no backend')"))
+    with pytest.raises(PolicyError, match="this system has no keyring that could be asked; install one, or set keys = ") as refusal:
+        keys_of(account(keys="keyring"), Paths.here())
+    assert "unlock" not in str(refusal.value)
 
 
 def test_a_keyring_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

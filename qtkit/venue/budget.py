@@ -54,10 +54,11 @@ class _Window:
 
 
 class Budget:
-    """Request budget of one address and account. Protective calls never queue behind others, and own a reserve.
+    """Request budget of one process on one address and account. Protective calls never queue behind others, and own a reserve.
 
-    ``percent`` is our share of the limits. ``clock`` is monotonic seconds, ``sleep`` waits; both are injected in
-    tests. A call that would wait longer than ``patience_s`` raises ``Unavailable`` instead: a pass has a deadline.
+    ``percent`` is its share of the limits; what every process of the address used, ours and others', is known by the exchange's own count.
+    One that only ``looks`` leaves the last of that to those that protect. ``clock`` is monotonic seconds, ``sleep`` waits; both are
+    injected in tests. A call that would wait longer than ``patience_s`` raises ``Unavailable`` instead: a pass has a deadline.
     """
 
     def __init__(
@@ -67,12 +68,13 @@ class Budget:
         patience_s: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        looks: bool = False,
     ) -> None:
         if not 1 <= percent <= 100:
             raise PolicyError(f"the share of the request budget is a percentage from 1 to 100, got {percent}")
         self._weight = _Window(WEIGHT_A_MINUTE * percent // 100, MINUTE_S)
         self._orders = (_Window(ORDERS_A_10S * percent // 100, 10.0), _Window(ORDERS_A_MINUTE * percent // 100, MINUTE_S))
-        self._patience, self._clock, self._sleep = patience_s, clock, sleep
+        self._patience, self._clock, self._sleep, self._looks = patience_s, clock, sleep, looks
         self._banned_until = self._orders_banned_until = float("-inf")
         self._seen: tuple[float, int] = (float("-inf"), 0)
 
@@ -142,7 +144,7 @@ class Budget:
 
     def _wait(self, now: float, weight: int, orders: int, protective: bool) -> float:
         wait = max(self._weight.wait(now, weight, protective), *(window.wait(now, orders, protective) for window in self._orders))
-        room = WEIGHT_A_MINUTE * (100 if protective else ADDRESS_ROOM_PERCENT) // 100
+        room = WEIGHT_A_MINUTE * (100 if protective and not self._looks else ADDRESS_ROOM_PERCENT) // 100
         if weight and self.used_by_address + weight > room:
             return max(wait, self._seen[0] + 60.0 - now)
         return wait

@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtkit.core.model import PolicyError
@@ -151,3 +151,53 @@ def test_an_order_rate_ban_leaves_readings_alone() -> None:
 def test_shares_are_percentages(percent: int) -> None:
     with pytest.raises(PolicyError, match="percentage"):
         Budget(percent)
+
+
+# -- several processes of one address
+
+
+@pytest.mark.parametrize(
+    ("looks", "protective", "used", "goes"),
+    [
+        (False, False, 2_150, True), (False, False, 2_160, False),  # the last tenth is for what protects
+        (False, True, 2_160, True), (False, True, 2_395, True), (False, True, 2_396, False),
+        (True, True, 2_150, True), (True, True, 2_160, False),  # one that only looks protects nothing: it leaves it, too
+    ],
+)  # fmt: skip
+def test_what_all_processes_of_the_address_used_counts(looks: bool, protective: bool, used: int, goes: bool) -> None:
+    """Nothing of it is ours: the exchange's own count is obeyed, whoever made it, and forgotten after a minute."""
+    clock = Clock()
+    b = Budget(100, patience_s=1.0, clock=clock, sleep=clock.sleep, looks=looks)
+    b.seen(used)
+    if goes:
+        run(b.take(5, protective=protective))
+        return
+    with pytest.raises(Unavailable, match=rf"{used} of 2400 by the whole address"):
+        run(b.take(5, protective=protective))
+    run(b.take(0, protective=protective, orders=1))  # an order weighs nothing, and is never held back by this
+    clock.now += 60
+    run(b.take(5, protective=protective))
+
+
+CALL = st.tuples(st.integers(0, 4), st.integers(1, 40), st.booleans(), st.floats(0, 3))
+
+
+@settings(max_examples=30)
+@given(calls=st.lists(CALL, min_size=200, max_size=300))
+def test_however_many_processes_the_exchange_is_never_asked_beyond_its_limit(calls: list[tuple[int, int, bool, float]]) -> None:
+    """Five desks of one address, each with the whole limit as its share; the exchange counts by the minute and tells it in its answers."""
+    clock = Clock()
+    desks = [Budget(100, patience_s=120.0, clock=clock, sleep=clock.sleep) for _ in range(5)]
+    counted: dict[int, int] = {}
+
+    async def work() -> None:
+        for number, weight, protective, pause in calls:
+            for desk in desks:  # each asks for its prices meanwhile: it has heard how much was used
+                desk.seen(counted.get(int(clock.now // 60), 0))
+            await desks[number].take(weight, protective=protective)
+            minute = int(clock.now // 60)
+            counted[minute] = counted.get(minute, 0) + weight
+            clock.now += pause
+
+    run(work())
+    assert max(counted.values()) <= 2_400
