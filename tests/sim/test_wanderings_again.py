@@ -62,7 +62,18 @@ FLAT_AND_HELD_AGAIN: list[Step] = [  # that it was flat was true, and is not any
 ]
 
 
-WALKS = {"a list of before": UNREAD, "as much as before": AS_MUCH_AS_BEFORE, "flat and held again": FLAT_AND_HELD_AGAIN}
+ENDED_LONG_AGO: list[Step] = [  # what a floor's expiry told of a position is no evidence against the next one
+    ("reduces_or_closes", {"part": 1}),
+    ("opens_or_adds", {"times": 1}),
+    ("quiet_at_last", {}),
+    *FLAT_AND_HELD_AGAIN[2:],
+]
+WALKS = {
+    "a list of before": UNREAD,
+    "as much as before": AS_MUCH_AS_BEFORE,
+    "flat and held again": FLAT_AND_HELD_AGAIN,
+    "ended long ago": ENDED_LONG_AGO,
+}
 
 
 @pytest.mark.parametrize("side", SIDES)
