@@ -94,7 +94,7 @@ class PositionMonitor:
         self._alarms = Alarms(log)
         self.desk: Desk = desk or _ABSENT
         self._router = router
-        self._flat: set[Key] = set()
+        self._flat: dict[Key, bool] = {}  # slots told to be empty, and whether that was the last word of them
         self._markets: dict[str, MarketData] = {}
         self._asked: dict[str, tuple[int, MarketData]] = {}
         self._wakes = float(WAKES)
@@ -180,7 +180,7 @@ class PositionMonitor:
             now_ms = self.applier.clock_ms()
             if self.tape is not None:
                 self.tape.write(PassSeen(account=self.desk.account, scope=self.desk.scope), now_ms)
-            flat, self._flat = frozenset(self._flat), set()
+            flat, self._flat = self._flat, {}
             decision = decide(self.applier.book, snapshots, self.desk, now_ms, self._plan_for, flat=flat)
             self._tell_adopted(decision)
             self.applier.record(decision.events)
@@ -351,7 +351,9 @@ class PositionMonitor:
         else:
             self.observer.due([nudge.symbol])
             if nudge.flat is not None:
-                self._flat.add(Key(self.desk.account, nudge.symbol, nudge.flat))
+                self._flat[Key(self.desk.account, nudge.symbol, nudge.flat)] = True
+            if nudge.held is not None and (key := Key(self.desk.account, nudge.symbol, nudge.held)) in self._flat:
+                self._flat[key] = False
         self._wake.set()
 
     # -- what is told -----------------------------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ def step(episode: Episode, event: EpisodeEvent) -> Episode:
     """The episode after an event of its own."""
     match event:
         case WentFlat():
-            return replace(episode, flat_since_ms=event.at_ms)
+            return replace(episode, flat_since_ms=event.at_ms, ended=episode.ended and (event.at_ms is not None or episode.expected == 0))
         case Ratcheted():
             return replace(episode, trail=event.trail)
         case Resized():

@@ -82,10 +82,13 @@ def decide(
     now_ms: int,
     plan_for: PlanFor,
     *,
-    flat: frozenset[Key] = frozenset(),
+    flat: Mapping[Key, bool] | None = None,
 ) -> Decision:
-    """Decide on the symbols of these snapshots. ``flat`` are slots that the exchange reported as empty: evidence, not absence."""
-    run = _Run(book, desk, now_ms, plan_for, flat)
+    """Decide on the symbols of these snapshots.
+
+    ``flat`` are slots that the exchange reported as empty: evidence, not absence. False where it has told of a position there since.
+    """
+    run = _Run(book, desk, now_ms, plan_for, flat or {})
     readings = sorted(snapshots, key=lambda snapshot: snapshot.symbol)
     for snapshot in readings:
         run.symbol_apart(snapshot)
@@ -119,7 +122,7 @@ class _Run:
     positions there are; ``episodes`` are those of all symbols.
     """
 
-    def __init__(self, book: Book, desk: Desk, now_ms: int, plan_for: PlanFor, flat: frozenset[Key]) -> None:
+    def __init__(self, book: Book, desk: Desk, now_ms: int, plan_for: PlanFor, flat: Mapping[Key, bool]) -> None:
         self.book, self.desk, self.now_ms, self.plan_for, self.flat = book, desk, now_ms, plan_for, flat
         self.episodes = dict(book.episodes)
         self.keys: dict[str, list[Key]] = {}
@@ -200,7 +203,7 @@ class _Run:
     def _without_position(self, snapshot: Snapshot, episode: Episode, own: tuple[Order, ...]) -> None:
         self.happened(leg_events(episode, snapshot, own))
         episode = self.book.episodes[episode.key]
-        evidence = episode.key in self.flat
+        evidence = self.flat.get(episode.key, False)
         if not episode.opened and self.now_ms >= (episode.deadline_ms or 0):
             self._ask(episode, ("e0",))
         self._ask(episode, [name for name, leg in episode.legs.items() if leg.status is LegStatus.MISSING])

@@ -55,7 +55,8 @@ def position_events(
             EpisodeOpened(plan=plan, trail=trail, ladder=ladder, lots=position.lots, entry=position.entry, own=own, at_ms=snapshot.at_ms)
         )
         return events
-    if episode.flat_since_ms is not None:
+    refuted = episode.ended and snapshot.stable and position.lots == episode.expected  # opened again, alike: it is no news next time
+    if episode.flat_since_ms is not None or refuted:
         events.append(WentFlat(key=key, at_ms=None))
     return events
 

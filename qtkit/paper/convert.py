@@ -136,7 +136,8 @@ def subject(event: AccountEvent) -> tuple[str | None, str, bool | None]:
 
 
 def nudges(event: AccountUpdate) -> list[Nudge]:
-    """The hints an account update gives: flat slots are named."""
+    """The hints an account update gives: slots are named, flat or held."""
     if not event.positions:
         return [Nudge(symbol=None)]
-    return [Nudge(symbol=row.symbol, flat=None if row.amount else row.position_side) for row in event.positions]
+    named = ((row.symbol, row.position_side, bool(row.amount)) for row in event.positions)
+    return [Nudge(symbol=symbol, flat=None if held else slot, held=slot if held else None) for symbol, slot, held in named]

@@ -309,9 +309,9 @@ def nudges(message: Message) -> tuple[Nudge, ...]:
 
 
 def _of_position(row: Message) -> Nudge:
-    if decimal_of(row, "pa") != 0:
-        return Nudge(symbol=row["s"])
+    held = decimal_of(row, "pa") != 0
     try:
-        return Nudge(symbol=row["s"], flat=PositionSide(row["ps"]))
+        slot = PositionSide(row["ps"])
+        return Nudge(symbol=row["s"], flat=None if held else slot, held=slot if held else None)
     except ValueError:
         raise WireError(f"position side {row['ps']} is unknown to this version") from None

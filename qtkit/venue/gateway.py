@@ -100,11 +100,12 @@ class Nudge:
     """Something happened to an account's symbol (an order, a fill, a reconnect): read it soon. Never a fact.
 
     ``symbol`` is None when everything should be read again; ``flat`` names a position slot that the exchange reported as empty,
-    which is positive evidence of the end of an episode.
+    which is positive evidence of the end of an episode; ``held`` one that holds something, which takes the evidence back.
     """
 
     symbol: str | None
     flat: PositionSide | None = None
+    held: PositionSide | None = None
 
 
 Event = Quote | BarClosed | Nudge

@@ -147,10 +147,17 @@ class Wandering(RuleBasedStateMachine):
     @precondition(lambda self: not self.homes_lost)
     @rule(symbol=symbols, which=st.integers(0, 5))
     def somebody_takes_an_order_of_ours_away(self, symbol: str, which: int) -> None:
-        rows = [row for row in self.world.own(symbol) if row.status.value == "NEW"]
+        rows = [row for row in self.world.own(symbol) if row.status.value == "NEW" and not self._left_over(row)]
         if rows:
             self.world.takes_away(rows[which % len(rows)])
             self.taken = True
+
+    def _left_over(self, row: AlgoRow) -> bool:
+        """A stop of a position that ended, the desk not having looked since: nobody told it that this holds the level of the next one."""
+        lines = (line for line in self.world.meter.ledger() if line.closed_ms is None and line.key.symbol == row.symbol)
+        opened_ms = next((line.opened_ms for line in lines if line.key.position_side is row.position_side), 0)
+        episode = self._desk().applier.book.episodes.get(self._desk().key(row.symbol, row.position_side))
+        return row.created_ms < opened_ms and (episode is None or episode.since_ms < opened_ms)
 
     @rule(symbol=symbols, side=sides, close=st.booleans())
     def somebody_rests_a_stop(self, symbol: str, side: Side, close: bool) -> None:

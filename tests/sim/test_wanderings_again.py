@@ -54,8 +54,29 @@ AS_MUCH_AS_BEFORE: list[Step] = [  # reduced and added to between two looks: the
     ("reduces_or_closes", {"part": 3}),
 ]
 
+FLAT_AND_HELD_AGAIN: list[Step] = [  # that it was flat was true, and is not any more: two empty readings are no evidence
+    ("reduces_or_closes", {"part": 1}),
+    ("opens_or_adds", {"times": 1}),
+    ("something_goes_wrong", {"count": 0, "which": fault(FaultKind.EMPTY, Verb.POSITIONS)}),
+    ("something_goes_wrong", {"count": 1, "which": fault(FaultKind.EMPTY, Verb.POSITIONS)}),
+]
+
+
+ENDED_LONG_AGO: list[Step] = [  # what a floor's expiry told of a position is no evidence against the next one
+    ("reduces_or_closes", {"part": 1}),
+    ("opens_or_adds", {"times": 1}),
+    ("quiet_at_last", {}),
+    *FLAT_AND_HELD_AGAIN[2:],
+]
+WALKS = {
+    "a list of before": UNREAD,
+    "as much as before": AS_MUCH_AS_BEFORE,
+    "flat and held again": FLAT_AND_HELD_AGAIN,
+    "ended long ago": ENDED_LONG_AGO,
+}
+
 
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("steps", [pytest.param(UNREAD, id="a list of before"), pytest.param(AS_MUCH_AS_BEFORE, id="as much as before")])
-def test_walked_again(side: Side, steps: list[Step]) -> None:
-    walk({"side": side}, steps, side)
+@pytest.mark.parametrize("walked", WALKS)
+def test_walked_again(side: Side, walked: str) -> None:
+    walk({"side": side}, WALKS[walked], side)
