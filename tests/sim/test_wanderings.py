@@ -162,7 +162,9 @@ class Wandering(RuleBasedStateMachine):
     @rule(symbol=symbols, side=sides, close=st.booleans())
     def somebody_rests_a_stop(self, symbol: str, side: Side, close: bool) -> None:
         # Not what leaves us no room under these rules: a quantity that our whole-size stop needs, or the slot that admits no second stop.
-        close = (close or self.world.rules.conditional_reserves) and self.world.rules.floor_beside_stop
+        if self.world.rules.conditional_reserves:
+            return  # nor the floor's slot: over it the stop is replaced, without it one of the old size stays
+        close = close and self.world.rules.floor_beside_stop
         held = self.world.held(symbol, side) // ONE
         far = self.percents[symbol] * -side.sign + 26
         if held:
