@@ -168,12 +168,6 @@ def _paused(since_ms: int | None, now_ms: int, reason: str) -> Paused:
     return Paused(since_ms=since_ms, at_ms=now_ms, reason=reason)
 
 
-def _span(seconds: int) -> str:
-    """A stretch of time as it was said: whole hours or minutes, else seconds."""
-    unit, width = next(((unit, width) for unit, width in (("h", 3_600), ("min", 60)) if seconds % width == 0), ("s", 1))
-    return f"{seconds // width} {unit}"
-
-
 def _check_symbol(monitor: PositionMonitor, symbol: str) -> None:
     instruments = monitor.gateway.instruments
     if symbol not in instruments:

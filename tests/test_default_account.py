@@ -112,7 +112,7 @@ def test_advice_is_good_for_the_account_that_was_meant(own_home: Path, run: Run)
 def test_sentences_beside_errors_name_the_account(tmp_path: Path, run: Run) -> None:
     with exchange(tmp_path, "--incident") as env:
         home = Path(env["QTKIT_HOME"])
-        base = env["QTKIT_ACCOUNTS__PAPER__BASE_URL"]
+        base = env.pop("QTKIT_ACCOUNTS__PAPER__BASE_URL")  # an account more would be one with the same key
         (home / "qtkit.toml").write_text(f'[accounts.second]\nbase_url = "{base}"\n')
         keys = (home / "keys" / "paper.json").read_text()
         Paths(home).paper_keys("second").write_text(keys)

@@ -16,7 +16,7 @@ both_sides = pytest.mark.parametrize("side", SIDES, ids=lambda side: side.name.l
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [(60, "1 min"), (1_800, "30 min"), (5_400, "90 min"), (7_200, "2 h"), (86_400, "24 h"), (90, "90 s")]
+    ("seconds", "told"), [(60, "1 min"), (1_800, "30 min"), (5_400, "90 min"), (7_200, "2 h"), (86_400, "1 d"), (90, "90 s")]
 )
 async def test_a_release_is_for_a_span_that_people_say(seconds: int, told: str, tmp_path: Path) -> None:
     async with desk(World(), tmp_path) as rig:
