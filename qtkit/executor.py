@@ -105,8 +105,6 @@ class EventDrivenExecutor:
         desk, book, now_ms = monitor.desk, monitor.applier.book, monitor.applier.clock_ms()
         slot = PositionSide[signal.direction.name] if monitor.gateway.hedge else PositionSide.BOTH
         key = Key(desk.account, instrument.symbol, slot)
-        if key in book.episodes:
-            raise _open_already(key)
         scope = desk.scope_of(book, instrument.symbol, now_ms)
         choice = book.choice(instrument.symbol, now_ms)
         if choice is not None and choice.until_ms is not None:
@@ -124,6 +122,8 @@ class EventDrivenExecutor:
                 else "`qtkit check` says what is lacking: arm, proof, mode, clock"
             )
             raise PolicyError(f"no entry while nothing new is taken on; {why}")
+        if key in book.episodes:
+            raise _open_already(key)
         if any((made := parse_client_order_id(order.client_id)) is not None and made[0] != desk.tag for order in monitor.observer.resting):
             raise PolicyError("no entry while another desk's orders rest on this account; stop one of the two, and cancel what it left")
         if monitor.applier.fault is not None:

@@ -200,6 +200,14 @@ def _release(monitor: PositionMonitor, wish: Release, now_ms: int) -> _Deed:
     return _Deed(text, (ScopeChosen(symbol=wish.symbol, choice=choice, at_ms=now_ms),))
 
 
+def _span(seconds: int) -> str:
+    """A time as people say it."""
+    for unit, width in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= width and seconds % width == 0:
+            return f"{seconds // width} {unit}"
+    return f"{seconds} s"
+
+
 def _held(monitor: PositionMonitor, symbol: str, side: str) -> tuple[Episode, Position]:
     """The open position that is meant. Raises ``PolicyError`` naming those that are open, or asking which side."""
     if side and side.upper() not in Side.__members__:

@@ -496,10 +496,9 @@ async def test_the_gate_and_the_profiles_that_are_set_hold_in_the_desk_and_for_w
     async with rig() as it:
         own_home.mkdir(mode=0o700)
         in_file(Paths.here().paper_keys("main"), KEY, SECRET)
-        in_file(Paths.here().paper_keys("paper"), KEY, SECRET)
         (own_home / "qtkit.toml").write_text(
             f'[accounts.main]\nbase_url = "{it.base}"\n[accounts.main.gate]\nmax_positions = 2\nmin_confidence_bps = 6_000\n'
-            f'[accounts.paper]\nbase_url = "{it.base}"\n[profiles.ltc]\nsymbol = "LTCUSDT"\npolicy = "staged"\n'
+            '[profiles.ltc]\nsymbol = "LTCUSDT"\npolicy = "staged"\n'
             '[profiles.swing]\nstrategy = "swing"\npolicy = "hybrid"\n'
         )
         order = {"symbol": "LTCUSDT", "side": side.opening.value, "type": "MARKET", "quantity": "5"}

@@ -57,7 +57,7 @@ def test_a_whole_day_of_it_on_the_worst_path_for_the_side(market_data: Path, fal
 def test_made_ones_need_no_data_and_recorded_ones_say_that_they_do() -> None:
     found = by_side(played(MADE[0], None))
     assert found[Side.SHORT].pnl > 0 > found[Side.LONG].pnl
-    text = str(outcomes_table(found.values()).frame)
+    text = str(outcomes_table(found.values()).frame.to_dicts())
     assert "made: crash" in text
     with pytest.raises(PolicyError, match="is recorded; name the folder of market data that holds perp_1m"):
         RECORDED[0].tape(None, BarPath.BRIDGE)
