@@ -75,7 +75,9 @@ def targets(urls: Iterable[Secret]) -> tuple[Target, ...]:
     import apprise
 
     for name in LOOSE:
-        logging.getLogger(name).handlers, logging.getLogger(name).propagate = [_ANSWERS], False
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [_ANSWERS], False
+        logger.setLevel(logging.WARNING)  # a status is told at this level, and commands log errors alone
     found = []
     for number, url in enumerate(urls, 1):
         scheme = re.match(r"[a-z0-9]{1,20}(?=://)", url.reveal(), re.IGNORECASE)

@@ -421,7 +421,10 @@ def test_stretches_of_time(ms: int, text: str) -> None:
 # -- one thing, from any process
 
 
-def test_tell_says_what_became_of_it(target: Target) -> None:
+@pytest.mark.parametrize("level", [logging.INFO, logging.ERROR], ids=["a desk", "a command"])
+def test_tell_says_what_became_of_it(target: Target, level: int, own_logs: None) -> None:
+    logging.getLogger().setLevel(level)
+    logging.getLogger("apprise").setLevel(logging.NOTSET)
     with listening() as wrong:
         wrong.status = 401
         done = tell(Kind.CANARY, "paper", "a far stop was not listed", settings=told(target, wrong))
