@@ -18,12 +18,6 @@ settings.load_profile("house")
 
 
 @pytest.fixture(autouse=True)
-def loud_logs() -> None:
-    """A command that was quiet in this process leaves its level behind: what a test hears must not hang on its neighbours."""
-    structlog.reset_defaults()
-
-
-@pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A test neither sees nor touches the user's home or state folder, nor settings in the environment."""
     places = ("QTKIT_DATA", "QTKIT_FIXTURES")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from qtkit.core.ids import client_order_id
@@ -62,6 +63,7 @@ async def test_a_policy_with_targets_says_that_guard_places_none(policy: str, sc
 
 
 async def test_an_alarm_is_logged_when_it_begins_and_when_it_ends(tmp_path: Path) -> None:
+    structlog.reset_defaults()  # a command that was quiet in this process leaves its level behind
     world = World()
     async with desk(world, tmp_path) as rig:
         with capture_logs() as heard:
