@@ -287,25 +287,14 @@ EpisodeEvent = (
 )
 
 Event = (
-    EntryBegun
+    EpisodeEvent
+    | EntryBegun
     | EntryFailed
     | EpisodeOpened
     | EpisodeClosed
-    | WentFlat
-    | Ratcheted
-    | Resized
-    | IntentMade
-    | CancelMade
-    | OutcomeSeen
-    | LegSeen
-    | LegResolved
-    | GapChanged
     | OrphansSeen
     | EmergencyMade
     | StopFilled
     | ScopeChosen
     | Paused
-    | StopSet
-    | Rebased
-    | Watched
 )
