@@ -189,7 +189,7 @@ def cause_of(plan: ExitPlan, before: TrailState, after: TrailState) -> str:
             return "break-even" if after.stop == plan.break_even else f"stage {number}"
     if after.stop == plan.break_even and plan.break_even_after is not None:
         return "break-even"
-    return "trail" if arithmetic.improves(sign, before.stop, after.stop, 0) else "a tighter stop rests"
+    return "trail" if arithmetic.improves(sign, before.stop, after.stop) else "a tighter stop rests"
 
 
 def plans_of(rows: Iterable[Row[Event]]) -> dict[Key, list[Planned]]:

@@ -225,7 +225,7 @@ class Trails:
         events: list[Event] = []
         for key in dict.fromkeys(moved):
             state, episode = self.watch.state(key, self.now_ms()), self.applier.book.episodes.get(key)
-            if state is not None and episode is not None and arithmetic.improves(episode.side.sign, episode.trail.stop, state.stop, 0):
+            if state is not None and episode is not None and arithmetic.improves(episode.side.sign, episode.trail.stop, state.stop):
                 for line in phrases(episode.trail, state, episode.plan, state.best):
                     log.info(line)
                 events.append(Ratcheted(key=key, trail=state, reason="price"))

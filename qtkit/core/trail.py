@@ -35,6 +35,11 @@ def callback_at(plan: ExitPlan, trail: Trail, best: int) -> Bps:
     return callback
 
 
+def step_of(plan: ExitPlan, trail: Trail) -> int:
+    """The grid on which the trail moves the stop, ticks."""
+    return arithmetic.stop_step(plan.entry // plan.tick, trail.min_step)
+
+
 def fold(plan: ExitPlan, state: TrailState, extreme: Ticks, at_ms: int, *, targets_done: int = 0, price: Ticks | None = None) -> TrailState:
     """The state after a bar (its favourable extreme) or a tick.
 
@@ -78,11 +83,11 @@ def advance(
     if trail is not None and (armed or arithmetic.reached(sign, best, trail.activation)):
         armed = True
         callback = callback_at(plan, trail, best) if trail.tightening else trail.callback
-        level = arithmetic.trail_level(sign, best, callback)
+        step = step_of(plan, trail)
+        level = arithmetic.trail_stop(sign, best, callback, step)
         if price is not None and arithmetic.stop_hit(sign, price, level):
-            level, missed = arithmetic.trail_level(sign, price, callback), True
-        if arithmetic.improves(sign, stop, level, trail.min_step):
-            stop = level
+            level, missed = arithmetic.trail_stop(sign, price, callback, step), True
+        stop = arithmetic.tighter(sign, stop, level)
     if missed and price is not None:
         best = price
     return best, stop, stage, armed

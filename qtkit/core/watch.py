@@ -11,7 +11,7 @@ from qtkit.core import arithmetic
 from qtkit.core.book import Episode
 from qtkit.core.model import Key, Ticks
 from qtkit.core.plan import ExitPlan
-from qtkit.core.trail import TrailState, advance, callback_at
+from qtkit.core.trail import TrailState, advance, callback_at, step_of
 
 FAR = 1 << 100  # no price
 
@@ -20,8 +20,8 @@ class _Watched:
     """A position under watch: its plan and the running numbers of its trail, plain for speed.
 
     ``best``, ``stop`` (ticks) and ``rank``, the next price (E8) at which something happens, are so signed that more is better for a short
-    as for a long. Once nothing but the trail can move the stop, ``keeps`` is what it leaves of the best price (bps) and ``step`` how far
-    the next stop must lie from this one (bps); until then both are 0.
+    as for a long. Once nothing but the trail can move the stop, ``keeps`` is what it leaves of the best price (bps); until then it is 0.
+    ``step`` is the grid on which the trail moves the stop (ticks).
     """
 
     __slots__ = ("armed", "best", "done", "keeps", "key", "outdated", "plan", "rank", "sign", "stage", "step", "stop", "tick")
@@ -33,7 +33,8 @@ class _Watched:
         self.best, self.stop = self.sign * state.best, self.sign * state.stop
         self.stage, self.armed = state.stage, state.armed
         self.rank = -FAR
-        self.keeps = self.step = 0
+        self.keeps = 0
+        self.step = step_of(plan, plan.trail) if plan.trail is not None else 1
 
     def __lt__(self, other: "_Watched") -> bool:
         return False  # of two that wait for the same price either may be asked first
@@ -49,12 +50,11 @@ class _Watched:
             return self._see_all(price)
         # ``advance`` and ``next_price`` in one, as nearly every price that matters finds only the trail left. A price at ``rank`` or
         # beyond gives a level at ``goal`` or beyond, so there is nothing to compare.
-        tick = self.tick
+        tick, step = self.tick, self.step
         best = self.sign * price // tick
-        level = -(-best * keeps // arithmetic.BPS)
-        self.best, self.stop = best, level
-        goal = level + (-(-self.step * level // arithmetic.BPS) or 1)
-        self.rank = ((goal - 1) * arithmetic.BPS // keeps + 1) * tick
+        stop = -(-best * keeps // arithmetic.BPS) // step * step
+        self.best, self.stop = best, stop
+        self.rank = ((stop + step - 1) * arithmetic.BPS // keeps + 1) * tick
         return True
 
     def _see_all(self, price: int) -> bool:
@@ -81,8 +81,8 @@ class _Watched:
         if trail is None or trail.tightening or not self.armed or self.stage < len(plan.stages):
             self.rank = sign * next_price(plan, sign, sign * self.best, sign * self.stop, self.stage, self.armed) * plan.tick
             return
-        self.keeps, self.step = arithmetic.BPS - sign * trail.callback, sign * trail.min_step
-        goal = self.stop + (-(-self.step * self.stop // arithmetic.BPS) or 1)
+        self.keeps = arithmetic.BPS - sign * trail.callback
+        goal = (self.stop // self.step + 1) * self.step
         self.rank = max(self.best, (goal - 1) * arithmetic.BPS // self.keeps + 1) * plan.tick
 
 
@@ -172,7 +172,8 @@ def next_price(plan: ExitPlan, sign: int, best: int, stop: int, stage: int, arme
     trail, stages = plan.trail, plan.stages
     if trail is None:
         return stages[stage].at if stage < len(stages) else sign * FAR
-    level = stop + sign * max(1, -(-trail.min_step * stop // arithmetic.BPS))
+    grid = step_of(plan, trail)
+    level = sign * (sign * stop // grid + 1) * grid
     callback = callback_at(plan, trail, best) if trail.tightening else trail.callback
     step = _price_for(sign, level, callback)
     if not armed:

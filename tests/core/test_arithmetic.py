@@ -94,8 +94,20 @@ def test_multiples_are_rounded_toward_the_price(atr: int, milli: int, price: int
     assert 0 <= Fraction(milli * 250, 1_000) - arithmetic.multiple_bps(250, milli) < 1
 
 
-@given(SIGNS, st.integers(1, 10**6), st.integers(1, 10**6), st.integers(0, 100))
-def test_an_improvement_is_a_tightening_of_a_tick_at_least(sign: int, old: int, new: int, step: int) -> None:
-    if arithmetic.improves(sign, old, new, step):
-        assert arithmetic.tighter(sign, old, new) == new != old
-        assert arithmetic.looser(sign, old, new) == old
+@given(st.integers(1, 10**8), st.integers(0, 500))
+def test_a_step_is_a_round_number_of_ticks_no_wider_than_asked(entry: int, step_bps: int) -> None:
+    step = arithmetic.stop_step(entry, step_bps)
+    assert str(step).rstrip("0") in ("1", "2", "5")
+    assert step == 1 or step * 10_000 <= entry * step_bps
+    assert step * 10_000 * 5 // 2 > entry * step_bps - 10_000 * 5 // 2  # the next round number would be too wide
+
+
+@given(SIGNS, st.lists(st.integers(1_000, 10**6), min_size=1, max_size=20), st.integers(1, 3_000), st.sampled_from((1, 2, 5, 10, 50)))
+def test_a_trailed_stop_is_a_function_of_the_best_price(sign: int, prices: list[int], callback: int, step: int) -> None:
+    best = max(prices) if sign > 0 else min(prices)
+    stops = [arithmetic.trail_stop(sign, price, callback, step) for price in prices]
+    level = arithmetic.trail_stop(sign, best, callback, step)
+    assert level == (max(stops) if sign > 0 else min(stops))
+    assert level % step == 0
+    behind = sign * (arithmetic.trail_level(sign, best, callback) - level)
+    assert 0 <= behind < step

@@ -40,7 +40,7 @@ async def test_without_any_stream_trails_move_all_the_same_and_it_is_said(tmp_pa
                 rig.deaf()
                 await rig.monitor.pass_once()
         trail = rig.monitor.applier.book.episodes[rig.key("AVAXUSDT")].trail
-        assert trail.armed and arithmetic.improves(side.sign, planned, trail.stop, 300)
+        assert trail.armed and side.sign * (trail.stop - planned) * arithmetic.BPS >= 300 * planned
         assert world.held("AVAXUSDT", side) > 0 and rig.gaps() == {}
         (stop,) = world.stops("AVAXUSDT", side)
         assert stop.trigger == trail.stop * rig.paper.instruments["AVAXUSDT"].tick

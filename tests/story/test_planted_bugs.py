@@ -276,8 +276,8 @@ PLANTED: dict[str, tuple[tuple[Bug, ...], Check]] = {
         (
             Bug(
                 "qtkit.core.trail:advance",
-                "if arithmetic.improves(sign, stop, level, trail.min_step):",
-                "level = arithmetic.trail_level(sign, extreme, callback)\n        if level != stop:",
+                "stop = arithmetic.tighter(sign, stop, level)",
+                "stop = arithmetic.trail_stop(sign, extreme, callback, step)",
             ),
             FORGETFUL,
         ),

@@ -1,0 +1,11 @@
+"""The lab: which exits would have served, over years of bars, by the arithmetic that runs live."""
+
+from qtkit.lab.costs import FREE, Costs
+from qtkit.lab.entries import Entries, every
+from qtkit.lab.grid import Grid, grid
+from qtkit.lab.replay import Replayed, replay
+from qtkit.lab.result import Result
+from qtkit.lab.series import Bars, load
+from qtkit.lab.sweep import sweep
+
+__all__ = ["FREE", "Bars", "Costs", "Entries", "Grid", "Replayed", "Result", "every", "grid", "load", "replay", "sweep"]

@@ -1,0 +1,185 @@
+"""Where positions begin: the entries that exits are tried on."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from qtkit.bars import BarsError
+from qtkit.core.model import ONE
+from qtkit.core.names import suggestion
+from qtkit.lab.series import Bars, Ints
+
+SIDES = {"long": 1, "short": -1, "buy": 1, "sell": -1, "1": 1, "-1": -1}
+COLUMNS = ("time", "bar", "side", "price", "size", "stop", "exit_at", "tag", "atr")
+NONE = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """Positions to be left. Arrays of one length, ordered by bar.
+
+    ``bar`` is the bar of the entry: at its close, or ``inside`` it at ``price`` (E8); ``sign`` +1 long, -1 short. ``stop`` is the entry's
+    own stop (E8) and ``atr`` the average true range known then (E8), 0 where there is none; ``last`` the bar at whose close it is left
+    at the latest, by its ``exit_at``, -1 where there is none; ``size`` in units. ``tag`` names what the rows have in common.
+    """
+
+    bar: Ints
+    sign: Ints
+    price: Ints
+    inside: npt.NDArray[np.bool_]
+    stop: Ints
+    atr: Ints
+    last: Ints
+    size: npt.NDArray[np.float64]
+    tag: pl.Series | None = None
+
+    def __len__(self) -> int:
+        return len(self.bar)
+
+    def take(self, rows: Ints | slice | npt.NDArray[np.bool_]) -> "Entries":
+        """Some of the entries."""
+        tag = None if self.tag is None else pl.Series(self.tag.name, self.tag.to_numpy()[rows])
+        names = ("bar", "sign", "price", "inside", "stop", "atr", "last", "size")
+        return Entries(**{name: getattr(self, name)[rows] for name in names}, tag=tag)
+
+    def frame(self, bars: Bars) -> pl.DataFrame:
+        """The entries as a table: time, side, price, and what else they have."""
+        data: dict[str, object] = {
+            "time": bars.time_ms[self.bar],
+            "side": np.where(self.sign > 0, "long", "short"),
+            "price": self.price / ONE,
+        }
+        if self.tag is not None:
+            data["tag"] = self.tag
+        return pl.DataFrame(data).with_columns(pl.col("time").cast(pl.Datetime("ms", "UTC")))
+
+
+def at_close(bars: Bars, bar: Ints, sign: Ints) -> Entries:
+    """Entries at the close of the given bars."""
+    n = len(bar)
+    zero = np.zeros(n, np.int64)
+    return Entries(
+        bar=bar.astype(np.int64), sign=sign.astype(np.int64), price=bars.close[bar] * bars.tick, inside=np.zeros(n, np.bool_),
+        stop=zero, atr=zero, last=np.full(n, NONE, np.int64), size=np.ones(n),
+    )  # fmt: skip
+
+
+def every(bars: Bars, side: Literal["long", "short", "both"] = "both", *, step: int = 1) -> Entries:
+    """An entry at the close of every ``step``-th bar, the last one left out: what an exit does to entries that know nothing."""
+    if side not in ("long", "short", "both"):
+        raise BarsError(f"there is no side {side!r}: {suggestion(str(side), ('long', 'short', 'both'))}")
+    bar = np.arange(0, len(bars) - 1, step, dtype=np.int64)
+    if side != "both":
+        return at_close(bars, bar, np.full(len(bar), SIDES[side], np.int64))
+    return at_close(bars, np.repeat(bar, 2), np.tile(np.array([1, -1], np.int64), len(bar)))
+
+
+def as_entries(bars: Bars, entries: "pl.DataFrame | Entries | str") -> Entries:
+    """Entries from a frame: ``time`` (in a bar) or ``bar`` (its number), ``side``, and optionally ``price``, ``size``, ``stop``,
+    ``exit_at``, ``tag``, ``atr``. Without ``price`` the entry is at the close of its bar; with one it is inside the bar, whose order of
+    prices is then unknown. ``"every bar"`` enters long and short at the close of every bar.
+
+    Raises ``BarsError`` naming the row: outside the series, unknown side, a price that the bar did not trade, a stop on the wrong side.
+    """
+    if isinstance(entries, Entries):
+        return entries
+    if isinstance(entries, str):
+        if entries != "every bar":
+            raise BarsError(f"entries are a frame, or the words 'every bar', got {entries!r}")
+        return every(bars)
+    for column in entries.columns:
+        if column not in COLUMNS:
+            raise BarsError(f"entries: column '{column}' is not known: {suggestion(column, COLUMNS)}")
+    if entries.is_empty():
+        raise BarsError("entries: there is none; give at least one row with time and side")
+    bar = _bars_of(bars, entries)
+    order = np.argsort(bar, kind="stable")
+    rows = entries[order]
+    made = at_close(bars, bar[order], _signs(rows))
+    return _checked(bars, _told(bars, rows, made))
+
+
+def _bars_of(bars: Bars, frame: pl.DataFrame) -> Ints:
+    if "bar" in frame.columns:
+        bar = frame["bar"].cast(pl.Int64).to_numpy()
+        wrong = np.flatnonzero((bar < 0) | (bar >= len(bars)))
+        if len(wrong):
+            raise BarsError(f"entries: row {wrong[0]} names bar {bar[wrong[0]]}, but {bars.source} has {len(bars)} bars, 0 to {len(bars) - 1}")
+        return np.asarray(bar, np.int64)
+    if "time" not in frame.columns:
+        raise BarsError("entries need a column 'time' (a moment in the bar) or 'bar' (its number)")
+    return _bar_at(bars, frame["time"], "time")
+
+
+def _bar_at(bars: Bars, times: pl.Series, name: str) -> Ints:
+    if not isinstance(times.dtype, pl.Datetime):
+        raise BarsError(f"entries: '{name}' is {times.dtype}; it must be a datetime in UTC")
+    if times.null_count():
+        raise BarsError(f"entries: '{name}' is null in row {times.is_null().arg_max()}; leave that row out")
+    at_ms = times.dt.epoch("ms").to_numpy()
+    bar = np.searchsorted(bars.time_ms, at_ms, side="right") - 1
+    late = at_ms - bars.time_ms[np.maximum(bar, 0)]
+    wrong = np.flatnonzero((bar < 0) | (late >= bars.step_ms))
+    if len(wrong):
+        row = int(wrong[0])
+        ends = bars.slice(0, 1).frame()["time"][0], bars.slice(len(bars) - 1, len(bars)).frame()["time"][0]
+        raise BarsError(f"entries: row {row}, {times[row]}, lies in no bar of {bars.source} ({ends[0]} to {ends[1]}); leave that row out")
+    return np.asarray(bar, np.int64)
+
+
+def _signs(frame: pl.DataFrame) -> Ints:
+    if "side" not in frame.columns:
+        raise BarsError("entries need a column 'side': long or short")
+    said = [str(value).lower() for value in frame["side"]]
+    for row, word in enumerate(said):
+        if word not in SIDES:
+            raise BarsError(f"entries: row {row} has the side {word!r}: {suggestion(word, ('long', 'short'))}")
+    return np.array([SIDES[word] for word in said], np.int64)
+
+
+def _e8(frame: pl.DataFrame, column: str, default: Ints) -> Ints:
+    """A column of prices in E8; the default where it is absent or null. Refuses what is no positive number."""
+    if column not in frame.columns:
+        return default
+    values = frame[column].cast(pl.Float64)
+    wrong = values.is_not_null() & (~values.is_finite() | (values <= 0))
+    if wrong.any():
+        row = wrong.arg_max()
+        raise BarsError(f"entries: row {row} has the {column} {values[row]}; it must be a number above zero, or null for none")  # type: ignore[index]
+    exact = (values * ONE).round().cast(pl.Int64)
+    return np.where(exact.is_null().to_numpy(), default, exact.fill_null(0).to_numpy()).astype(np.int64)
+
+
+def _told(bars: Bars, frame: pl.DataFrame, made: Entries) -> Entries:
+    zero = np.zeros(len(made), np.int64)
+    price = _e8(frame, "price", made.price)
+    inside = frame["price"].is_not_null().to_numpy() if "price" in frame.columns else made.inside
+    last = made.last
+    if "exit_at" in frame.columns:
+        known = frame["exit_at"].is_not_null().to_numpy()
+        last = last.copy()
+        if known.any():
+            last[known] = _bar_at(bars, frame["exit_at"].drop_nulls(), "exit_at")
+    size = frame["size"].cast(pl.Float64).to_numpy() if "size" in frame.columns else made.size
+    return Entries(
+        bar=made.bar, sign=made.sign, price=price, inside=inside, stop=_e8(frame, "stop", zero), atr=_e8(frame, "atr", zero), last=last,
+        size=size, tag=frame["tag"] if "tag" in frame.columns else None,
+    )  # fmt: skip
+
+
+def _checked(bars: Bars, made: Entries) -> Entries:
+    def refuse(wrong: npt.NDArray[np.bool_], what: str) -> None:
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            when = bars.slice(int(made.bar[row]), int(made.bar[row]) + 1).frame()["time"][0]
+            raise BarsError(f"entries: at {when} {what} ({int(wrong.sum())} such rows); leave that row out or mend it")
+
+    low, high = bars.low[made.bar] * bars.tick, bars.high[made.bar] * bars.tick
+    refuse(made.inside & ((made.price < low) | (made.price > high)), "the entry's price was not traded in its bar")
+    refuse((made.stop > 0) & (made.sign * (made.price - made.stop) <= 0), "the entry's own stop lies on the wrong side of its price")
+    refuse((made.last != NONE) & (made.last <= made.bar), "exit_at does not lie after the entry's bar")
+    refuse(~np.isfinite(made.size) | (made.size <= 0), "the size is not a number above zero")
+    return made

@@ -1,0 +1,163 @@
+"""Grids of exit policies: every combination of what is asked, each a policy that the desk can run."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+import polars as pl
+
+from qtkit.core.distance import InAtr, InBps, InR, format_distance, parse_distance
+from qtkit.core.model import Bps, PolicyError
+from qtkit.core.policy import WHOLE, ExitPolicy, StageRule, TargetRule, TightenRule, TrailRule
+
+Rung = tuple[str | int, int | float]
+"""A target: its distance (``"1R"``, ``"2.5%"``, or bps) and its share of the position in percent."""
+MINUTE_MS = 60_000
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Policies to be compared, and the axes that they were made from.
+
+    ``axes`` name what was varied, with a label for each value; the policies are their product, the last axis fastest. ``own_stop`` lets
+    each entry's own stop take the place of the policy's.
+    """
+
+    policies: tuple[ExitPolicy, ...]
+    axes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    own_stop: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.policies:
+            raise PolicyError("the grid is empty: give at least one value for each axis")
+
+    def __len__(self) -> int:
+        return len(self.policies)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        return tuple(len(labels) for labels in self.axes.values())
+
+    def frame(self) -> pl.DataFrame:
+        """A row a policy: its number and its place on each axis."""
+        rows = list(product(*self.axes.values()))
+        columns = {name: [row[index] for row in rows] for index, name in enumerate(self.axes)}
+        return pl.DataFrame({"policy": range(len(self)), **columns})
+
+
+def as_grid(policies: "Grid | ExitPolicy | Sequence[ExitPolicy]") -> Grid:
+    """Any policies as a grid of one axis, by their names."""
+    if isinstance(policies, Grid):
+        return policies
+    every = (policies,) if isinstance(policies, ExitPolicy) else tuple(policies)
+    return Grid(every, {"policy": tuple(policy.name for policy in every)})
+
+
+def grid(
+    *,
+    stop_bps: int | Iterable[int] = (),
+    stop: str | Iterable[str] = (),
+    trail_bps: int | None | Iterable[int | None] = None,
+    trail: str | Iterable[str] = (),
+    activation_bps: int | Iterable[int] = (),
+    activation: str | Iterable[str] = (),
+    step_bps: int = 10,
+    tightening: Sequence[Sequence[tuple[str | int, int]]] = ((),),
+    targets: Sequence[Sequence[Rung]] = ((),),
+    break_even_after: int | None | Iterable[int | None] = None,
+    stages: Sequence[Sequence[tuple[int, int | None]]] = ((),),
+    max_bars: int | None | Iterable[int | None] = None,
+    bar_ms: int = MINUTE_MS,
+    own_stop: bool = False,
+) -> Grid:
+    """Every combination of the values given; one value is a fixed choice.
+
+    ``stop_bps`` or ``stop`` (``"2.5%"``, ``"3atr"``) is the initial stop; ``own_stop`` takes each entry's own instead. ``trail_bps`` or
+    ``trail`` (``"2%"``, ``"2atr"``) is the callback, None for no trail, armed at ``activation_bps`` or ``activation`` (``"1R"``), moved
+    in steps of ``step_bps``; ``tightening`` are curves of (from where, callback in bps). ``targets`` are ladders of (distance, percent);
+    what they leave is trailed. ``break_even_after`` n targets; ``stages`` are lists of (at bps, stop to bps or None for break-even).
+    ``max_bars`` is the time stop in bars of ``bar_ms``; the desk counts it by the clock, so does the lab.
+
+    Raises ``PolicyError`` when a combination is no policy (shares over 100 %, targets out of order) or nothing is given.
+    """
+    stops = [InBps(Bps(bps)) for bps in _many(stop_bps)] + [_stop(text) for text in _many(stop)]
+    if own_stop and not stops:
+        stops = [InBps(Bps(WHOLE - 1))]
+    callbacks: list[InBps | InAtr | None] = [None if bps is None else InBps(Bps(bps)) for bps in _many(trail_bps) or [None]]
+    callbacks = [_stop(text) for text in _many(trail)] or callbacks
+    arms = [InBps(Bps(bps)) for bps in _many(activation_bps)] + [_distance(text) for text in _many(activation)] or [InBps(Bps(100))]
+    ladders = [tuple((_target(at), Bps(round(share * 100))) for at, share in rungs) for rungs in targets]
+    curves = [tuple(TightenRule(at=_distance(at), callback=Bps(bps)) for at, bps in curve) for curve in tightening]
+    raised = [tuple(StageRule(at=Bps(at), to=None if to is None else Bps(to)) for at, to in steps) for steps in stages]
+    afters, holds = _many(break_even_after) or [None], _many(max_bars) or [None]
+    axes = {
+        "stop": ["own"] if own_stop else [format_distance(it) for it in stops],
+        "trail": ["none" if it is None else format_distance(it) for it in callbacks],
+        "activation": [format_distance(it) for it in arms],
+        "tightening": [_curve_label(curve) for curve in curves],
+        "targets": [_ladder_label(ladder) for ladder in ladders],
+        "break_even_after": ["never" if it is None else str(it) for it in afters],
+        "stages": [_stages_label(steps) for steps in raised],
+        "max_bars": ["none" if it is None else str(it) for it in holds],
+    }
+    policies = []
+    for number, (first, callback, arm, curve, ladder, after, steps, hold) in enumerate(
+        product(stops, callbacks, arms, curves, ladders, afters, raised, holds)
+    ):
+        left = Bps(WHOLE - sum(share for _, share in ladder))
+        rule = None
+        if callback is not None and left > 0:
+            rule = TrailRule(activation=arm, callback=callback, share=left, min_step=Bps(step_bps), tightening=curve)
+        policies.append(
+            ExitPolicy(
+                name=f"p{number}", stop=first, targets=tuple(TargetRule(at=at, share=share) for at, share in ladder), trail=rule,
+                stages=steps, break_even_after=after, max_hold_ms=None if hold is None else hold * bar_ms,
+            )
+        )  # fmt: skip
+    varied = {name: tuple(labels) for name, labels in axes.items() if len(labels) > 1}
+    return Grid(tuple(policies), varied or {"stop": tuple(axes["stop"])}, own_stop)
+
+
+def _many(values: object) -> list:  # type: ignore[type-arg]
+    if values is None:
+        return []
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        return [values]
+    return list(values)
+
+
+def _stop(text: str) -> InBps | InAtr:
+    distance = parse_distance(text)
+    if isinstance(distance, InBps | InAtr):
+        return distance
+    raise PolicyError(f"'{text}': a stop or a callback in a grid is a part of the price (2.5%, 250bps) or of ATR (3atr)")
+
+
+def _distance(text: str | int) -> InBps | InR:
+    distance = InBps(Bps(text)) if isinstance(text, int) else parse_distance(text)
+    if isinstance(distance, InBps | InR):
+        return distance
+    raise PolicyError(f"'{text}': an activation in a grid is a part of the price (2.5%, 250bps) or in R (1R)")
+
+
+def _target(at: str | int) -> InBps | InR | InAtr:
+    distance = InBps(Bps(at)) if isinstance(at, int) else parse_distance(at)
+    if isinstance(distance, InBps | InR | InAtr):
+        return distance
+    raise PolicyError(f"'{at}': a target in a grid is a distance (2R, 2.5%, 3atr), not a price")
+
+
+def _ladder_label(ladder: Sequence[tuple[InBps | InR | InAtr, Bps]]) -> str:
+    return " ".join(f"{share / 100:g}%@{format_distance(at)}" for at, share in ladder) or "none"
+
+
+def _curve_label(curve: Sequence[TightenRule]) -> str:
+    return " ".join(f"{format_distance(InBps(step.callback))}@{format_distance(step.at)}" for step in curve) or "none"
+
+
+def _stages_label(steps: Sequence[StageRule]) -> str:
+    said = [f"{step.at / 100:g}%->{'break-even' if step.to is None else f'{step.to / 100:g}%'}" for step in steps]
+    return " ".join(said) or "none"
+
+

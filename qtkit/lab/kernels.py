@@ -1,0 +1,417 @@
+"""The sweep, one entry at a time: first passages of every level of a grid, then every policy from them.
+
+Plain Python over integers: ``qtkit.lab.compiled`` compiles this source and ``core.arithmetic`` as they stand; uncompiled it gives the same
+answers slowly. Prices are so signed that more is better for a short as for a long (``Scan``): a stop is hit when the adverse extreme of
+a bar is at its level or below, a target is reached when the favourable extreme is at its level or above.
+
+Why a grid may be searched level by level: a position leaves at the first bar that hits the tightest of the stops in force, which is the
+first bar that hits any of them. When that is depends on each stop alone; a trailed stop depends on the bar of its activation alone, for
+the extreme of that bar is the best price since the entry. ``lines`` are all stops of a grid: initial, staged, break-even, trailed.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from qtkit.core import arithmetic
+
+WHOLE = 10_000
+NEVER = 2**31 - 1
+STOP, TRAIL, STAGE, BREAK_EVEN, TARGET, TIME, ASKED, END = 1, 2, 3, 4, 5, 6, 7, 8
+
+
+class Entry(NamedTuple):
+    """One entry: its ``side`` (0 long, 1 short), ``price`` (E8), its first tick as the trail counts it, the bars in which it may end.
+
+    Of an entry inside a bar the order of that bar's prices is not known: ``own_low``, ``own_high`` (of what is watched) and ``own_reach``
+    (of what fills) are how far the bar is taken to have gone after it. Its close came after it for certain.
+    """
+
+    row: int
+    side: int
+    sign: int
+    price: int
+    bar: int
+    inside: bool
+    begin: int
+    start: int
+    end: int
+    own_low: int
+    own_high: int
+    own_reach: int
+
+
+class Found(NamedTuple):
+    """What was found for each of some levels: the bar (``NEVER``), the level and its fill (signed ticks), and what leaving there brings.
+
+    ``sure`` is 1 where the open decided: it was through the stop, or at the target. ``gross``, ``fee`` and funding ``paid`` are money of
+    one unit (E8). The ends of a position are its stops (initial, trailed, staged, break-even), then its time stops, then one that never is.
+    """
+
+    why: np.ndarray
+    bar: np.ndarray
+    level: np.ndarray
+    fill: np.ndarray
+    sure: np.ndarray
+    gross: np.ndarray
+    fee: np.ndarray
+    paid: np.ndarray
+
+
+def found(size):  # type: ignore[no-untyped-def]
+    """Room for what is found of ``size`` levels."""
+    made = np.zeros((8, size), np.int64)
+    return Found(made[0], made[1], made[2], made[3], made[4], made[5], made[6], made[7])
+
+
+# -- first passages
+
+
+def first_below(scan, side, level, start, end):  # type: ignore[no-untyped-def]
+    """First bar from ``start`` to ``end`` whose adverse extreme is at the level or below, ``NEVER`` if none; skips blocks above it."""
+    low16, low256, low4096 = scan.low
+    bar = start
+    while bar <= end:
+        if bar & 15 == 0 and low16[side, bar >> 4] > level:
+            if bar & 255 == 0 and low256[side, bar >> 8] > level:
+                bar += 4096 if bar & 4095 == 0 and low4096[side, bar >> 12] > level else 256
+            else:
+                bar += 16
+            continue
+        if scan.adverse[side, bar] <= level:
+            return bar
+        bar += 1
+    return NEVER
+
+
+def first_above(scan, side, level, start, end):  # type: ignore[no-untyped-def]
+    """First bar from ``start`` to ``end`` whose favourable extreme is at the level or above, ``NEVER`` if none."""
+    high16, high256, high4096 = scan.high
+    bar = start
+    while bar <= end:
+        if bar & 15 == 0 and high16[side, bar >> 4] < level:
+            if bar & 255 == 0 and high256[side, bar >> 8] < level:
+                bar += 4096 if bar & 4095 == 0 and high4096[side, bar >> 12] < level else 256
+            else:
+                bar += 16
+            continue
+        if scan.favour[side, bar] >= level:
+            return bar
+        bar += 1
+    return NEVER
+
+
+def trailed(sign, best, callback, step, curve):  # type: ignore[no-untyped-def]
+    """The trailed stop behind the best price, signed: by the tightest callback of the curve that was reached."""
+    for row in range(curve.shape[0]):
+        if best >= curve[row, 0]:
+            callback = min(callback, curve[row, 1])
+    return sign * arithmetic.trail_stop(sign, sign * best, callback, step)
+
+
+def first_trailed(scan, side, sign, best, callback, step, curve, start, end):  # type: ignore[no-untyped-def]
+    """First bar from ``start`` to ``end`` that hits the trail of ``best``, the stop there, and the best price before it.
+
+    A block is skipped when its adverse extreme stays above the stop that its favourable extreme would give: then no bar of it is hit.
+    """
+    low16, low256, low4096 = scan.low
+    high16, high256, high4096 = scan.high
+    level = trailed(sign, best, callback, step, curve)
+    bar = start
+    while bar <= end:
+        if bar & 15 == 0 and low16[side, bar >> 4] > level:
+            if bar & 255 == 0 and low256[side, bar >> 8] > level:
+                size, low, high = 256, low256[side, bar >> 8], high256[side, bar >> 8]
+                if bar & 4095 == 0 and low4096[side, bar >> 12] > level:
+                    size, low, high = 4096, low4096[side, bar >> 12], high4096[side, bar >> 12]
+                raised = level if high <= best else trailed(sign, high, callback, step, curve)
+                if low > raised:
+                    best, level = max(best, high), raised
+                    bar += size
+                    continue
+            high = high16[side, bar >> 4]
+            raised = level if high <= best else trailed(sign, high, callback, step, curve)
+            if low16[side, bar >> 4] > raised:
+                best, level = max(best, high), raised
+                bar += 16
+                continue
+        if scan.adverse[side, bar] <= level:
+            return bar, level, best
+        if scan.favour[side, bar] > best:
+            best = scan.favour[side, bar]
+            level = trailed(sign, best, callback, step, curve)
+        bar += 1
+    return NEVER, level, best
+
+
+# -- the levels of a grid for one entry
+
+
+def find_stops(grid, far, own, it, scan, tick, ends):  # type: ignore[no-untyped-def]
+    """Initial stops, the nearest first: each search goes on where the one before it ended."""
+    for s in range(len(grid.stop)):
+        ticks = own if grid.own_stop else max(1, arithmetic.stop_level(it.sign, it.price, far[grid.stop[s]], tick))
+        level = it.sign * ticks
+        start = it.start
+        if s > 0 and level <= ends.level[s - 1]:
+            start = max(start, ends.bar[s - 1])
+        ends.level[s] = level
+        ends.bar[s] = it.bar if it.inside and it.own_low <= level else first_below(scan, it.side, level, start, it.end)
+
+
+def find_activations(grid, far, it, scan, tick, acts):  # type: ignore[no-untyped-def]
+    """The bar in which each trail is armed (``start - 1``: at the entry); ``level`` is the best price then."""
+    for a in range(len(grid.act)):
+        level = it.sign * max(1, arithmetic.target_level(it.sign, it.price, far[grid.act[a]], tick))
+        if level <= it.begin:
+            acts.bar[a], acts.level[a] = it.start - 1, it.begin
+        elif it.inside and it.own_high >= level:
+            acts.bar[a], acts.level[a] = it.bar, it.own_high
+        else:
+            bar = first_above(scan, it.side, level, it.start, it.end)
+            acts.bar[a], acts.level[a] = bar, level if bar == NEVER else scan.favour[it.side, bar]
+
+
+def find_trails(grid, far, it, scan, tick, acts, curve, ends):  # type: ignore[no-untyped-def]
+    """Trailed stops. Those of one activation and step come by callback, and none is hit before a tighter one."""
+    first, best, before = len(grid.stop), 0, -1
+    for t in range(len(grid.trail)):
+        act, callback, step_bps = grid.trail[t, 0], far[grid.trail[t, 1]], grid.trail[t, 2]
+        line, armed, peak = first + t, acts.bar[act], acts.level[act]
+        if armed == NEVER:
+            ends.bar[line], ends.level[line], before = NEVER, -NEVER, -1
+            continue
+        steps = curve[grid.trail[t, 3] : grid.trail[t, 4]]
+        for c in range(len(steps)):
+            row = grid.trail[t, 3] + c
+            steps[c, 0] = it.sign * max(1, arithmetic.target_level(it.sign, it.price, far[grid.curve[row, 0]], tick))
+            steps[c, 1] = far[grid.curve[row, 1]]
+        step = arithmetic.stop_step(it.price // tick, step_bps)
+        start = max(it.start, armed + 1)
+        if it.inside and armed == it.bar and peak == it.begin:  # armed at the entry: the rest of its own bar counts
+            level = trailed(it.sign, peak, callback, step, steps)
+            if it.own_low <= level:
+                ends.bar[line], ends.level[line], before = it.bar, level, -1
+                continue
+            peak = max(peak, it.own_high)
+        follows = before >= 0 and grid.trail[before, 0] == act and grid.trail[before, 2] == step_bps and len(steps) == 0
+        if follows and grid.trail[before, 3] == grid.trail[before, 4] and callback >= far[grid.trail[before, 1]]:
+            start, peak = ends.bar[first + before], best
+        ends.bar[line], ends.level[line], best = first_trailed(scan, it.side, it.sign, peak, callback, step, steps, start, it.end)
+        before = t
+
+
+def find_targets(grid, far, it, scan, funding, costs, tick, targets):  # type: ignore[no-untyped-def]
+    """Targets, the nearest first, and where each is filled."""
+    for v in range(len(grid.level)):
+        level = it.sign * max(1, arithmetic.target_level(it.sign, it.price, far[grid.level[v]], tick))
+        asked, start = level + costs.through, it.start
+        if v > 0 and level >= targets.level[v - 1]:
+            start = max(start, targets.bar[v - 1])
+        bar = it.bar if it.inside and it.own_reach >= asked else first_above(scan, it.side, asked, start, it.end)
+        targets.bar[v], targets.level[v], targets.fill[v], targets.sure[v] = bar, level, level, 0
+        if bar == NEVER:
+            continue
+        targets.sure[v] = 1 if bar > it.bar and scan.open[it.side, bar] >= asked else 0
+        if not costs.limit:
+            fill = scan.open[it.side, bar] if targets.sure[v] else level
+            targets.fill[v] = slipped(fill, scan.adverse[it.side, bar], scan.favour[it.side, bar], costs)
+        price(it, v, costs.maker if costs.limit else costs.taker, funding, tick, targets)
+
+
+def find_later(grid, far, it, scan, tick, taker, targets, ends):  # type: ignore[no-untyped-def]
+    """Stops that begin with a price: stages, and break-even after a target. Each is in force from the next bar on."""
+    if len(grid.stage) + len(grid.be) == 0:
+        return
+    even = it.sign * max(1, arithmetic.break_even_level(it.sign, it.price, taker, 0, tick))
+    line = len(grid.stop) + len(grid.trail)
+    for g in range(len(grid.stage)):
+        at = it.sign * max(1, arithmetic.target_level(it.sign, it.price, far[grid.stage[g, 0]], tick))
+        to = even
+        if grid.stage[g, 1] >= 0:
+            to = it.sign * max(1, arithmetic.stop_level(it.sign, it.price, -far[grid.stage[g, 1]], tick))
+        ends.bar[line + g], ends.level[line + g] = NEVER, to
+        if at <= to:
+            continue
+        if at <= it.begin:
+            bar = it.start - 1
+            if it.inside and it.own_low <= to:
+                ends.bar[line + g] = it.bar
+                continue
+        else:
+            bar = it.bar if it.inside and it.own_high >= at else first_above(scan, it.side, at, it.start, it.end)
+        if bar != NEVER:
+            ends.bar[line + g] = first_below(scan, it.side, to, max(it.start, bar + 1), it.end)
+    line += len(grid.stage)
+    for b in range(len(grid.be)):
+        bar, after = NEVER, grid.be[b]
+        if targets.bar[after] != NEVER and targets.level[after] > even:
+            bar = first_below(scan, it.side, even, max(it.start, targets.bar[after] + 1), it.end)
+        ends.bar[line + b], ends.level[line + b] = bar, even
+
+
+# -- fills
+
+
+def slipped(fill, low, high, costs):  # type: ignore[no-untyped-def]
+    """A signed fill at the market after slippage, whole ticks rounded up."""
+    if costs.slip_ppm == 0 and costs.slip_range_ppm == 0:
+        return fill
+    return fill - -(-(abs(fill) * costs.slip_ppm + (high - low) * costs.slip_range_ppm) // 1_000_000)
+
+
+def price(it, row, rate, funding, tick, levels):  # type: ignore[no-untyped-def]
+    """What leaving one unit at a fill brings."""
+    fill, bar = levels.fill[row], levels.bar[row]
+    levels.gross[row] = fill * tick - it.sign * it.price
+    levels.fee[row] = arithmetic.fee_e8(abs(fill) * tick, rate) if rate else 0
+    levels.paid[row] = it.sign * (funding[bar] - funding[it.bar]) if len(funding) else 0
+
+
+def fill_stops(stops, it, scan, watch, funding, costs, tick, ends):  # type: ignore[no-untyped-def]
+    """Where each stop is filled: at the open if that is through it already, else at its level, within what the bar traded."""
+    for row in range(stops):
+        bar, level = ends.bar[row], ends.level[row]
+        if bar == NEVER:
+            continue
+        ends.sure[row] = 1 if bar > it.bar and watch.open[it.side, bar] <= level else 0
+        low, high = scan.adverse[it.side, bar], scan.favour[it.side, bar]
+        fill = scan.open[it.side, bar] if ends.sure[row] else min(max(level, low), high)
+        ends.fill[row] = slipped(fill, low, high, costs)
+        price(it, row, costs.taker, funding, tick, ends)
+
+
+def fill_times(stops, entries, it, scan, funding, costs, tick, ends):  # type: ignore[no-untyped-def]
+    """Where each time stop is filled: at the close of its bar, after everything else in it."""
+    for number in range(entries.lasts.shape[1]):
+        row, bar = stops + number, entries.lasts[it.row, number]
+        low, high = scan.adverse[it.side, bar], scan.favour[it.side, bar]
+        ends.why[row], ends.bar[row], ends.level[row], ends.sure[row] = entries.whys[it.row, number], bar, -NEVER, 0
+        ends.fill[row] = slipped(scan.close[it.side, bar], low, high, costs)
+        price(it, row, costs.taker, funding, tick, ends)
+
+
+def end_bases(grid, ends, ended):  # type: ignore[no-untyped-def]
+    """What ends each base: the first of its stops that is hit, of those of one bar the tightest, or its time stop if none is by then."""
+    for b in range(len(grid.base)):
+        best = grid.base[b, 2]
+        bar, level = ends.bar[best], ends.level[best]
+        for number in range(grid.base[b, 0], grid.base[b, 1]):
+            row = grid.lines[number]
+            if ends.bar[row] < bar or (ends.bar[row] == bar and ends.level[row] > level):
+                bar, level, best = ends.bar[row], ends.level[row], row
+        ended[b] = best
+
+
+# -- outcomes
+
+
+def sweep(scan, watch, funding, entries, grid, distances, costs, tick, best_first, busy, first, until, out, sums):  # type: ignore[no-untyped-def]
+    """All policies of the grid on the entries from ``first`` up to ``until``; writes ``out`` by entry and policy, or adds to ``sums``.
+
+    ``scan`` fills, ``watch`` fires stops and is trailed. With ``busy`` (a bar a policy, else empty)
+    an entry before the exit of the one before it is passed over. ``qtkit.lab.lines`` has the shape of the rest.
+    """
+    stops = len(grid.why)
+    ends, targets, acts = found(stops + entries.lasts.shape[1] + 1), found(len(grid.level)), found(len(grid.act))
+    ends.bar[len(ends.bar) - 1], ends.why[:stops] = NEVER, grid.why
+    curve, ended = np.empty((len(grid.curve), 2), np.int64), np.empty(len(grid.base), np.uint32)
+    for row in range(first, until):
+        far = distances[row if distances.shape[0] > 1 else 0]
+        it = entry_of(entries, row, scan, watch, tick, best_first)
+        find_stops(grid, far, entries.stop[row], it, watch, tick, ends)
+        find_activations(grid, far, it, watch, tick, acts)
+        find_trails(grid, far, it, watch, tick, acts, curve, ends)
+        find_targets(grid, far, it, scan, funding, costs, tick, targets)
+        find_later(grid, far, it, watch, tick, costs.taker, targets, ends)
+        fill_stops(stops, it, scan, watch, funding, costs, tick, ends)
+        fill_times(stops, entries, it, scan, funding, costs, tick, ends)
+        end_bases(grid, ends, ended)
+        if len(grid.rung) or len(busy) or len(out.bar) == 0:
+            settle(grid, it, costs, tick, best_first, busy, targets, ends, ended, out, sums)
+        else:
+            settle_whole(grid, it, costs, ends, ended, out)
+
+
+def entry_of(entries, row, scan, watch, tick, best_first):  # type: ignore[no-untyped-def]
+    """An entry, and how far its own bar is taken to have gone after it if it is inside that bar."""
+    sign, price, bar, inside = entries.sign[row], entries.price[row], entries.bar[row], entries.inside[row]
+    side = 0 if sign > 0 else 1
+    own_low = own_high = np.int64(watch.close[side, bar])
+    own_reach = np.int64(scan.close[side, bar])
+    if inside and best_first:
+        own_high, own_reach = np.int64(watch.favour[side, bar]), np.int64(scan.favour[side, bar])
+    elif inside:
+        own_low = np.int64(watch.adverse[side, bar])
+    begin = sign * arithmetic.favourable_ticks(sign, price, tick)
+    end = bar
+    for number in range(entries.lasts.shape[1]):
+        end = max(end, entries.lasts[row, number])
+    return Entry(row, side, sign, price, bar, inside, begin, bar + 1, end, own_low, own_high, own_reach)
+
+
+def settle_whole(grid, it, costs, ends, ended, out):  # type: ignore[no-untyped-def]
+    """``settle`` where no policy has targets: a position ends in one piece."""
+    bars, prices, whys, gross = out.bar[it.row], out.price[it.row], out.why[it.row], out.gross[it.row]
+    for p in range(len(grid.policy)):
+        row = ended[grid.policy[p, 0]]
+        bars[p], prices[p], whys[p], gross[p] = ends.bar[row], it.sign * ends.fill[row], ends.why[row], WHOLE * ends.gross[row]
+    if len(out.fees):
+        fees, funded, paid_in = out.fees[it.row], out.paid[it.row], arithmetic.fee_e8(it.price, costs.taker)
+        for p in range(len(grid.policy)):
+            row = ended[grid.policy[p, 0]]
+            fees[p], funded[p] = WHOLE * (paid_in + ends.fee[row]), WHOLE * ends.paid[row]
+
+
+def settle(grid, it, costs, tick, best_first, busy, targets, ends, ended, out, sums):  # type: ignore[no-untyped-def]
+    """Every policy of one entry: its targets until a stop or its time ends it."""
+    paid_in = WHOLE * arithmetic.fee_e8(it.price, costs.taker)
+    kept, costly, alone = len(out.bar) > 0, len(out.fees) > 0, len(busy) > 0
+    for p in range(len(grid.policy)):
+        if alone and it.bar < busy[p]:
+            continue
+        b, ladder = grid.policy[p, 0], grid.policy[p, 1]
+        end = ended[b]
+        even = grid.ladder[ladder, 2]
+        if ends.bar[even] < ends.bar[end] or (ends.bar[even] == ends.bar[end] and ends.level[even] > ends.level[end]):
+            end = even
+        bar, fill, why = ends.bar[end], ends.fill[end], ends.why[end]
+        stopped = why < TIME
+        total, fees, funded, left = np.int64(0), paid_in, np.int64(0), WHOLE
+        for r in range(grid.ladder[ladder, 0], grid.ladder[ladder, 1]):
+            v, share = grid.rung[r], grid.share[r]
+            at = targets.bar[v]
+            if at > bar or (at == bar and stopped and (ends.sure[end] or not (best_first or targets.sure[v]))):
+                break
+            left -= share
+            total += share * targets.gross[v]
+            fees += share * targets.fee[v]
+            funded += share * targets.paid[v]
+            if left == 0:
+                bar, fill, why = at, targets.fill[v], np.int64(TARGET)
+        total += left * ends.gross[end]
+        fees += left * ends.fee[end]
+        funded += left * ends.paid[end]
+        if alone:
+            busy[p] = bar
+        if kept:
+            out.bar[it.row, p], out.price[it.row, p], out.why[it.row, p], out.gross[it.row, p] = bar, it.sign * fill, why, total
+            if costly:
+                out.fees[it.row, p], out.paid[it.row, p] = fees, funded
+        else:
+            tally(sums, p, it, bar, why, total, total - fees - funded, ends.level[grid.lines[grid.base[b, 0]]], tick)
+
+
+def tally(sums, policy, it, bar, why, gross, net, stop, tick):  # type: ignore[no-untyped-def]
+    """Add one outcome to the statistics of its policy; hundredths of a bp of the entry and ten-thousandths of R, rounded down."""
+    points = net // it.price * 100 + net % it.price * 100 // it.price
+    sums.count[policy] += 1
+    sums.points[policy] += points
+    sums.squares[policy] += points * points
+    sums.risks[policy] += net // (it.sign * it.price - stop * tick)
+    sums.wins[policy] += 1 if net > 0 else 0
+    sums.bars[policy] += bar - it.bar
+    sums.gross[policy] += gross // it.price * 100 + gross % it.price * 100 // it.price
+    sums.best[policy] = max(sums.best[policy], points)
+    sums.worst[policy] = min(sums.worst[policy], points)
+    sums.whys[policy, why] += 1

@@ -1,0 +1,230 @@
+"""What a sweep found: outcomes by entry and policy, or statistics by policy."""
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from qtkit.core import arithmetic
+from qtkit.core.model import ONE, PolicyError
+from qtkit.core.names import suggestion
+from qtkit.lab.lines import Problem
+from qtkit.lab.series import Ints, Small
+
+Floats = npt.NDArray[np.float64]
+
+WHYS = ("passed over", "stop", "trail", "stage", "break-even", "target", "time", "asked", "end of data")
+"""Reasons by their number: 1 the initial stop, 7 the entry's own ``exit_at``, 0 an entry while the one before was open."""
+WHOLE = 10_000
+
+
+class Outcomes(NamedTuple):
+    """Arrays of entries by policies. ``bar`` of the exit (-1: passed over), ``price`` of the last fill in ticks, ``why`` (see ``WHYS``).
+
+    ``gross``, ``fees`` and funding ``paid`` are money of one unit, in 1e-12 of the quote coin (E8 money times bps of the position).
+    Where nothing costs anything ``fees`` and ``paid`` are empty.
+    """
+
+    bar: Small
+    price: Small
+    why: npt.NDArray[np.int8]
+    gross: Ints
+    fees: Ints
+    paid: Ints
+
+
+class Sums(NamedTuple):
+    """Statistics by policy as whole numbers: ``points`` are net hundredths of a bp of the entry, ``risks`` net ten-thousandths of R.
+
+    ``bars`` held; ``gross`` before costs, in points; ``whys`` [policies, reasons] counts.
+    """
+
+    count: Ints
+    points: Ints
+    squares: Ints
+    risks: Ints
+    wins: Ints
+    bars: Ints
+    gross: Ints
+    best: Ints
+    worst: Ints
+    whys: Ints
+
+
+DAY_MS = 86_400_000
+
+
+class Result:
+    """The answer of a sweep: ``outcomes`` by entry and policy (None where only statistics were kept), and ``sums`` by policy.
+
+    Money is net of fees and funding unless it says gross. Bps are of the entry's notional; R is the distance to the policy's initial stop,
+    so over a grid of stops it compares different bets: bps stand beside it, and bps a day of capital held.
+    """
+
+    def __init__(self, problem: Problem, outcomes: Outcomes | None, sums: Sums | None, *, fill: str) -> None:
+        self.problem, self.outcomes, self.fill = problem, outcomes, fill
+        self.bars, self.entries, self.grid, self.costs = problem.bars, problem.entries, problem.grid, problem.costs
+        if sums is not None:
+            self.__dict__["sums"] = sums
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    # -- arrays
+
+    @cached_property
+    def net(self) -> Ints:
+        """Money of one unit after fees and funding, [entries, policies], 1e-12 of the quote coin."""
+        out = self._kept()
+        return out.gross - out.fees - out.paid if len(out.fees) else out.gross
+
+    @property
+    def net_bps(self) -> Floats:
+        """Net bps of the entry's notional, [entries, policies]; NaN where an entry was passed over."""
+        return self._float(self.net / self.entries.price[:, None])
+
+    @property
+    def r(self) -> Floats:
+        """Net R, [entries, policies]: by the distance from the entry to the policy's initial stop; NaN where passed over."""
+        return self._float(self.net / (WHOLE * self.risk))
+
+    @cached_property
+    def risk(self) -> Ints:
+        """Money of one unit between the entry and the initial stop, [entries, policies], E8."""
+        lines, begins, tick = self.problem.lines, self.problem.begins, self.bars.tick
+        stop = lines.lines[lines.base[lines.policy[:, 0], 0]]
+        sign, price = begins.sign[:, None], begins.price[:, None]
+        if lines.own_stop:
+            return np.broadcast_to(sign * (price - begins.stop[:, None] * tick), (len(self.entries), len(self)))
+        levels = arithmetic.stop_level(sign, price, self.problem.distances[:, lines.stop], tick)  # type: ignore[arg-type]
+        return np.asarray(sign * (price - np.maximum(1, levels) * tick))[:, stop]
+
+    @property
+    def held(self) -> Ints:
+        """Bars from entry to exit, [entries, policies]; 0 where passed over."""
+        out = self._kept()
+        return np.where(out.why > 0, out.bar - self.entries.bar[:, None], 0)
+
+    def _kept(self) -> Outcomes:
+        if self.outcomes is None:
+            raise PolicyError("this sweep kept statistics alone; ask for fewer policies or entries, or for keep='outcomes'")
+        return self.outcomes
+
+    def _float(self, values: Floats) -> Floats:
+        return np.where(self._kept().why > 0, values, np.nan)
+
+    # -- statistics
+
+    @cached_property
+    def sums(self) -> Sums:
+        """The statistics of all policies as whole numbers, as a sweep streams them."""
+        return self.sums_of(np.arange(len(self.entries)))
+
+    def sums_of(self, rows: Ints) -> Sums:
+        """The statistics of some of the entries."""
+        out = self._kept()
+        price, there = self.entries.price[rows, None], out.why[rows] > 0
+        points, gross = _points(self.net[rows], price), _points(out.gross[rows], price)
+        least, most = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+        return Sums(
+            count=there.sum(0), points=(points * there).sum(0), squares=(points * points * there).sum(0),
+            risks=(self.net[rows] // self.risk[rows] * there).sum(0), wins=((self.net[rows] > 0) & there).sum(0),
+            bars=self.held[rows].sum(0), gross=(gross * there).sum(0),
+            best=np.where(there, points, least).max(0, initial=least), worst=np.where(there, points, most).min(0, initial=most),
+            whys=np.stack([(out.why[rows] == why).sum(0) for why in range(len(WHYS))], axis=1) * (np.arange(len(WHYS)) > 0),
+        )  # fmt: skip
+
+    def table(self) -> pl.DataFrame:
+        """A row a policy: what was varied, how many, net and gross bps, R, bps a day held, wins, days held, and how they ended."""
+        return self._table(self.sums).sort("net_bps", descending=True)
+
+    def by(self, group: str) -> pl.DataFrame:
+        """The table for each ``tag``, ``side``, ``hour`` or ``month`` of the entries."""
+        labels = self._labels(group)
+        names, numbers = np.unique(labels, return_inverse=True)
+        parts = [
+            self._table(self.sums_of(np.flatnonzero(numbers == number))).select(pl.lit(name).alias(group), pl.all())
+            for number, name in enumerate(names)
+        ]
+        return pl.concat(parts)
+
+    def _labels(self, group: str) -> npt.NDArray[np.str_]:
+        when = pl.Series(self.bars.time_ms[self.entries.bar]).cast(pl.Datetime("ms", "UTC"))
+        known = {
+            "side": lambda: np.where(self.entries.sign > 0, "long", "short"),
+            "hour": lambda: when.dt.strftime("%H").to_numpy(),
+            "month": lambda: when.dt.strftime("%Y-%m").to_numpy(),
+        }
+        if group == "tag" and self.entries.tag is not None:
+            return np.asarray(self.entries.tag.cast(pl.String).fill_null("").to_numpy(), str)
+        if group not in known:
+            have = [*known, "tag"] if self.entries.tag is not None else list(known)
+            raise PolicyError(f"entries cannot be grouped by '{group}': {suggestion(group, have)}")
+        return np.asarray(known[group](), str)
+
+    def _table(self, sums: Sums) -> pl.DataFrame:
+        count = np.maximum(sums.count, 1)
+        mean, gross = sums.points / count / 100, sums.gross / count / 100
+        spread = np.sqrt(np.maximum(sums.squares / count / 10_000 - mean**2, 0))
+        days = sums.bars / count * self.bars.step_ms / DAY_MS
+        columns = {
+            "entries": sums.count,
+            "net_bps": mean,
+            "error_bps": spread / np.sqrt(count),
+            "gross_bps": gross,
+            "net_r": sums.risks / count / WHOLE,
+            "bps_per_day": np.divide(mean, days, out=np.full(len(mean), np.nan), where=days > 0),
+            "win_pct": 100 * sums.wins / count,
+            "days_held": days,
+            "best_bps": np.where(sums.count > 0, sums.best / 100, np.nan),
+            "worst_bps": np.where(sums.count > 0, sums.worst / 100, np.nan),
+        }
+        ended = {f"{why} %": 100 * sums.whys[:, number] / count for number, why in enumerate(WHYS) if sums.whys[:, number].any() and number}
+        return self.grid.frame().with_columns(pl.Series(name, values) for name, values in {**columns, **ended}.items())
+
+    def cube(self, metric: str = "net_bps") -> Floats:
+        """A column of the table laid out along the axes of the grid."""
+        table = self._table(self.sums)
+        if metric not in table.columns:
+            raise PolicyError(f"the table has no '{metric}': {suggestion(metric, table.columns)}")
+        return np.asarray(table[metric].to_numpy(), float).reshape(self.grid.shape)
+
+    def best(self, metric: str = "net_bps") -> int:
+        """Number of the policy that did best here; the luckiest of many looks better than it is."""
+        return int(np.nanargmax(self.cube(metric)))
+
+    # -- one policy
+
+    def trades(self, policy: int) -> pl.DataFrame:
+        """A row a position under one policy: entry, exit, why, and what it brought."""
+        out, made = self._kept(), self.entries
+        if not 0 <= policy < len(self):
+            raise PolicyError(f"there are {len(self)} policies, numbered from 0; got {policy}")
+        took = out.why[:, policy] > 0
+        bar = np.where(took, out.bar[:, policy], 0)
+        frame = made.frame(self.bars).with_columns(
+            pl.Series("exit_time", self.bars.time_ms[bar] + self.bars.step_ms).cast(pl.Datetime("ms", "UTC")),
+            pl.Series("exit_price", out.price[:, policy] * (self.bars.tick / ONE)),
+            pl.Series("why", [WHYS[why] for why in out.why[:, policy]]),
+            pl.Series("bars_held", self.held[:, policy]),
+            pl.Series("net_bps", self.net_bps[:, policy]),
+            pl.Series("gross_bps", out.gross[:, policy] / made.price),
+            pl.Series("fees_bps", out.fees[:, policy] / made.price if len(out.fees) else np.zeros(len(made))),
+            pl.Series("funding_bps", out.paid[:, policy] / made.price if len(out.fees) else np.zeros(len(made))),
+            pl.Series("net_r", self.r[:, policy]),
+        )
+        return frame.filter(pl.Series(took))
+
+    def equity(self, policy: int, *, unit: str = "net_bps") -> pl.DataFrame:
+        """What one policy has brought by the time of each exit, in ``net_bps`` or ``net_r``, one unit of capital a position."""
+        if unit not in ("net_bps", "net_r"):
+            raise PolicyError(f"equity is counted in 'net_bps' or 'net_r', got '{unit}'")
+        ordered = self.trades(policy).sort("exit_time", maintain_order=True)
+        return ordered.select(pl.col("exit_time").alias("time"), pl.col(unit).cum_sum().alias(unit))
+
+
+def _points(money: Ints, price: Ints) -> Ints:
+    """Money of one unit (1e-12) as hundredths of a bp of the price, rounded down: as the kernel does it, in 64 bits."""
+    return money // price * 100 + money % price * 100 // price

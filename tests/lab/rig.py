@@ -1,0 +1,128 @@
+"""Series, entries and grids by seed, and the comparison of a sweep with the reference."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+
+from qtkit.core.model import ONE
+from qtkit.lab.costs import Costs
+from qtkit.lab.entries import Entries, at_close
+from qtkit.lab.grid import Grid, grid
+from qtkit.lab.replay import replay_one
+from qtkit.lab.result import WHYS, Result
+from qtkit.lab.series import Bars
+
+MINUTE = 60_000
+
+
+def walk(seed: int, n: int = 400, *, price: int = 3_000, tick: int = ONE // 10, holes: bool = False, rough: int = 6) -> Bars:
+    """A coarse walk in ticks: gaps, flat bars, bars of one tick, equal highs and lows in plenty."""
+    rng = np.random.default_rng(seed)
+    moves = rng.integers(-rough, rough + 1, (n, 4))
+    moves[rng.random(n) < 0.1] = 0
+    gaps = np.where(rng.random(n) < 0.05, rng.integers(-4 * rough, 4 * rough + 1, n), 0)
+    moves[:, 0] = np.where(rng.random(n) < 0.5, 0, moves[:, 0] // 2) + gaps
+    path = price + np.cumsum(moves.reshape(-1)).reshape(n, 4)
+    path = np.maximum(path, price // 3)
+    time = np.arange(n, dtype=np.int64) * MINUTE
+    if holes:
+        time += np.cumsum(np.where(rng.random(n) < 0.05, rng.integers(1, 60, n), 0)) * MINUTE
+    return Bars(
+        symbol="TESTUSDT", tick=tick, step_ms=MINUTE, time_ms=time, open=path[:, 0].astype(np.int64), high=path.max(1).astype(np.int64),
+        low=path.min(1).astype(np.int64), close=path[:, 3].astype(np.int64),
+    )  # fmt: skip
+
+
+def marked(bars: Bars, seed: int) -> Bars:
+    """The bars with a mark price beside them that is never quite equal."""
+    shift = np.random.default_rng(seed).integers(-3, 4, len(bars))
+    mark = replace(bars, open=bars.open + shift, close=bars.close + shift, high=bars.high + np.maximum(shift, 0) + 1, low=bars.low + np.minimum(shift, 0))
+    return replace(bars, trigger=mark)
+
+
+def funded(bars: Bars, seed: int) -> Bars:
+    """The bars with funding every 97 bars."""
+    rng = np.random.default_rng(seed)
+    paid = np.where(np.arange(len(bars)) % 97 == 0, rng.integers(-30_000, 30_000, len(bars)) * bars.open, 0)
+    return replace(bars, funding=np.cumsum(paid.astype(np.int64)))
+
+
+def some_entries(bars: Bars, seed: int, n: int = 12, *, inside: bool = False, stops: bool = False, asked: bool = False) -> Entries:
+    """Random entries of both sides."""
+    rng = np.random.default_rng(seed)
+    bar = np.sort(rng.integers(0, len(bars) - 1, n))
+    sign = rng.choice(np.array([1, -1]), n)
+    made = at_close(bars, bar, sign)
+    atr = np.where(rng.random(n) < 0.8, rng.integers(20, 200, n) * bars.tick, 0)
+    made = replace(made, atr=atr)
+    if inside:
+        within = rng.random(n) < 0.5
+        spot = bars.low[bar] + ((bars.high[bar] - bars.low[bar]) * rng.random(n)).astype(np.int64)
+        price = np.where(within, spot * bars.tick + rng.integers(0, 2, n) * (spot < bars.high[bar]) * (bars.tick // 3), made.price)
+        made = replace(made, inside=within, price=price)
+    if stops:
+        away = rng.integers(120, 600, n)
+        made = replace(made, stop=made.price - sign * made.price * away // 10_000)
+    if asked:
+        later = np.minimum(bar + 1 + rng.integers(0, 200, n), len(bars) - 1)
+        made = replace(made, last=np.where((rng.random(n) < 0.5) & (later > bar), later, -1))
+    return made
+
+
+def some_grid(seed: int, *, own_stop: bool = False) -> Grid:
+    """A small random grid that has a bit of everything."""
+    rng = random.Random(seed)
+    ladders = (
+        (),
+        (("1R", 25), ("2R", 25)),
+        ((150, 40), (400, 40)),
+        (("0.5R", 50), ("1R", 30)),
+        (("1atr", 30), ("2atr", 30)),
+    )
+    curves = ((), (("2R", 60), ("4R", 40)), ((400, 50),))
+    rises = ((), ((150, None), (300, 150)), ((100, 0),))
+    trails = [None] if rng.random() < 0.2 else sorted(rng.sample(range(70, 400), 2))
+    chosen = [rng.choice(ladders[1:])] + ([()] if rng.random() < 0.5 else [])
+    if trails == [None]:
+        chosen = [(("1R", 40), ("2R", 60)), ()] if rng.random() < 0.5 else [()]
+    after = [None, 1] if all(chosen) else None
+    return grid(
+        stop_bps=() if own_stop else sorted(rng.sample(range(60, 700), 2)),
+        stop=() if own_stop or rng.random() < 0.6 else ("3atr",),
+        trail_bps=trails if rng.random() < 0.7 or trails == [None] else (),
+        trail=("2atr",),
+        activation_bps=rng.choice(((50,), (100, 200), ())),
+        activation=rng.choice(((), ("1R",))),
+        step_bps=rng.choice((0, 10, 40)),
+        tightening=[rng.choice(curves)],
+        targets=chosen,
+        break_even_after=after,
+        stages=[rng.choice(rises)],
+        max_bars=rng.choice((None, 50, (20, 300))),
+        own_stop=own_stop,
+    ) if trails == [None] or rng.random() < 0.99 else grid(stop_bps=100)  # fmt: skip
+
+
+def differences(result: Result, fill: str) -> list[str]:
+    """Every place where a sweep and the reference part, in words."""
+    assert result.outcomes is not None
+    found: list[str] = []
+    out = result.outcomes
+    for p, policy in enumerate(result.grid.policies):
+        for e in range(len(result.entries)):
+            one = replay_one(result.bars, result.entries, e, policy, result.costs, fill=fill, own_stop=result.grid.own_stop)
+            fees, paid = (int(out.fees[e, p]), int(out.paid[e, p])) if len(out.fees) else (0, 0)
+            swept = int(out.bar[e, p]), int(out.price[e, p]), WHYS[out.why[e, p]], int(out.gross[e, p]), fees, paid
+            wanted = one.end.bar, one.end.price, one.end.why, one.gross, one.fees, one.paid
+            if swept != wanted:
+                found.append(f"entry {e}, policy {p} {policy}: sweep {swept}, reference {wanted}")
+    return found
+
+
+ALL_COSTS = (
+    Costs(),
+    Costs(slip_ppm=200, slip_range_ppm=50_000),
+    Costs(targets="limit"),
+    Costs(targets="touch", slip_ppm=90),
+)
