@@ -1,0 +1,257 @@
+"""Public history of an exchange into parquet: bars, mark price bars, fundings, by symbol and month; continued where it stopped.
+
+The only file of the lab that imports ccxt, and that when a download starts. No key is used.
+"""
+
+import ipaddress
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import polars as pl
+
+from qtkit.bars import moment
+from qtkit.core.model import PolicyError
+from qtkit.core.names import nearest, suggestion
+from qtkit.lab.gaps import FUNDING_STEP_MS, Gaps, gaps_of, scanned
+from qtkit.lab.months import SCHEMAS, Series, Span
+from qtkit.lab.pages import PAGE_ROWS, Answer, Asking, DownloadError, Pace, bar_pages, funding_pages
+
+__all__ = ["DownloadError", "Loaded", "Pace", "Step", "download"]
+
+BINANCE = "binanceusdm"
+TIMEFRAMES = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d")
+SETTLED_MS, FUNDING_SETTLED_MS = 5_000, 60_000
+"""How long after its time a bar, or a funding, is taken for final."""
+WIDEST_ERROR_MS = 60_000
+"""What a wall clock may be off, where the exchange does not tell the time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """How far a series is: milliseconds of its time done, of how many. ``note`` says why is waited, empty otherwise."""
+
+    symbol: str
+    kind: str
+    done_ms: int
+    total_ms: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """One series after a download: what of the stretch that was asked for is on disk, and what of that is new."""
+
+    symbol: str
+    kind: str
+    folder: Path
+    start: datetime
+    end: datetime
+    rows: int
+    new_rows: int
+    gaps: Gaps
+
+    def row(self) -> dict[str, Any]:
+        """The same as one flat row, for tables and JSON."""
+        gaps = asdict(self.gaps)
+        named = {"gaps": gaps.pop("count"), "rows": gaps.pop("rows"), "new_rows": self.new_rows}
+        return {"symbol": self.symbol, "kind": self.kind, "folder": str(self.folder), "start": self.start, "end": self.end, **named, **gaps}
+
+
+def download(
+    symbols: Sequence[str],
+    start: datetime | str,
+    end: datetime | str | None = None,
+    *,
+    folder: Path | str,
+    kinds: Sequence[str] = ("bars",),
+    exchange: str = BINANCE,
+    timeframe: str = "1m",
+    base_url: str | None = None,
+    tell: Callable[[Step], None] = lambda step: None,
+    pace: Pace | None = None,
+) -> tuple[Loaded, ...]:
+    """Load what of the time from ``start`` until ``end`` (default: now) is not in ``folder`` yet; every series with its gaps.
+
+    Times are read as ``qtkit.bars.moment`` does: an end of ``2024-03`` includes March. ``kinds`` are of ``bars``, ``mark``, ``funding``;
+    other exchanges than Binance USD-M give ``bars`` alone, with volumes in the exchange's own unit. ``base_url`` is a paper exchange on
+    loopback. Whatever ends it, also a kill, a later call goes on behind the last page that was written. An unclosed bar is never
+    written, missing ones stay missing.
+
+    Raises ``PolicyError`` and ``BarsError`` for a wrong question, ``DownloadError`` if the exchange refuses or stays silent.
+    """
+    span = _asked(start, end)
+    _refuse_wrong(symbols, kinds, exchange, timeframe)
+    place = Path(folder)
+    _refuse_unwritable(place)
+    answer = Answer()
+    ask = Asking(_client(exchange, answer, base_url), answer, pace or Pace())
+    ask("load_markets")
+    names = [_named(ask.client, symbol) for symbol in symbols]
+    done = []
+    for name, unified in dict(names).items():
+        for kind in dict.fromkeys(kinds):
+            source = exchange if kind == "funding" else f"{exchange} {timeframe}"
+            done.append(_Work(Series(place, kind, name, source), unified, timeframe, ask, tell).run(span))
+    return tuple(done)
+
+
+@dataclass(slots=True)
+class _Work:
+    """The download of one series."""
+
+    series: Series
+    unified: str
+    timeframe: str
+    ask: Asking
+    tell: Callable[[Step], None]
+    done_ms: int = 0
+    total_ms: int = 0
+
+    def run(self, span: Span) -> Loaded:
+        self.ask.told = self._told
+        start, end = self._whole((span[0], min(span[1], self._settled_ms())))
+        if start >= end:
+            raise PolicyError(f"{self.series.symbol}: nothing is over yet from {_utc(span[0])} on; give an earlier --from")
+        self.total_ms, new = end - start, 0
+        with self.series.alone():
+            lacking = self.series.lacks((start, end))
+            self.done_ms = self.total_ms - sum(until - at for at, until in lacking)
+            self._told("")
+            for at, until in lacking:
+                for upto, rows in self._pages((at, until)):
+                    new += self.series.add(rows, (at, upto))
+                    self.done_ms += upto - at
+                    at = upto
+                    self._told("")
+        return self._loaded((start, end), new)
+
+    def _told(self, note: str) -> None:
+        step = Step(symbol=self.series.symbol, kind=self.series.kind, done_ms=self.done_ms, total_ms=self.total_ms, note=note)
+        self.tell(step)
+
+    def _pages(self, span: Span) -> Iterator[tuple[int, pl.DataFrame]]:
+        if self.series.kind == "funding":
+            return funding_pages(self.ask, self.unified, self.series.symbol, span)
+        return bar_pages(self.ask, self.unified, self.timeframe, span, mark=self.series.kind == "mark")
+
+    def _settled_ms(self) -> int:
+        """Until when what happened is final, by the exchange's own clock; a paper exchange's may run fast or stand still."""
+        client = self.ask.client
+        if client.id == BINANCE:
+            now = int(self.ask("fetch_mark_price", self.unified)["timestamp"])
+        else:
+            now = int(self.ask("fetch_time")) if client.has.get("fetchTime") else client.milliseconds() - WIDEST_ERROR_MS
+        return now - (FUNDING_SETTLED_MS if self.series.kind == "funding" else SETTLED_MS)
+
+    def _whole(self, span: Span) -> Span:
+        """Whole bars: the one in which the stretch begins, but none that ends after it."""
+        step = 1 if self.series.kind == "funding" else self._step_ms
+        return span[0] // step * step, span[1] // step * step
+
+    @property
+    def _step_ms(self) -> int:
+        return FUNDING_STEP_MS if self.series.kind == "funding" else int(self.ask.client.parse_timeframe(self.timeframe)) * 1000
+
+    def _loaded(self, span: Span, new: int) -> Loaded:
+        at = pl.col("time").dt.epoch("ms")
+        rows = scanned(self.series.files(span), ["time"]).filter(at >= span[0], at < span[1])
+        gaps = gaps_of(rows, self._step_ms)
+        start, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in span)
+        series = self.series
+        return Loaded(
+            symbol=series.symbol, kind=series.kind, folder=series.place, start=start, end=end, rows=gaps.rows, new_rows=new, gaps=gaps
+        )
+
+
+def _utc(ms: int) -> str:
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _asked(start: datetime | str, end: datetime | str | None) -> Span:
+    first = moment(start)
+    last = datetime.now(UTC) + timedelta(days=36_500) if end is None else moment(end, end=True)
+    if last <= first:
+        raise PolicyError(f"the time to load ends ({last:%Y-%m-%d %H:%M}) before it begins ({first:%Y-%m-%d %H:%M}); swap --from and --to")
+    return int(first.timestamp() * 1000), int(last.timestamp() * 1000)
+
+
+def _refuse_wrong(symbols: Sequence[str], kinds: Sequence[str], exchange: str, timeframe: str) -> None:
+    if not symbols or not kinds:
+        raise PolicyError("name at least one symbol, as BTCUSDT, and one kind: bars, mark or funding")
+    if exchange not in PAGE_ROWS:
+        raise PolicyError(f"nothing is downloaded from '{exchange}': {suggestion(exchange, PAGE_ROWS)}")
+    for kind in kinds:
+        if kind not in SCHEMAS:
+            raise PolicyError(f"there is no kind '{kind}': {suggestion(kind, SCHEMAS)}")
+        if kind != "bars" and exchange != BINANCE:
+            raise PolicyError(f"{kind} is downloaded from {BINANCE} only; of {exchange} ask for bars")
+    if timeframe not in TIMEFRAMES:
+        raise PolicyError(f"there are no bars of '{timeframe}': {suggestion(timeframe, TIMEFRAMES)}")
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        why = "" if os.access(folder, os.W_OK | os.X_OK) else "permission denied"
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+    if why:
+        raise PolicyError(f"{folder} cannot be written ({why}); give a folder of your own with --folder")
+
+
+def _named(client: Any, symbol: str) -> tuple[str, str]:
+    """Our name of a contract and ccxt's. Raises ``PolicyError`` with the nearest name for one that the exchange does not have."""
+    own = "baseName" if client.id == "hyperliquid" else "id"  # its ids are numbers
+    known = {str(row[own]).upper(): row for row in client.markets.values() if row.get("contract") and row.get("linear")}
+    word = symbol.upper()
+    found = known.get(word) or next((row for row in known.values() if row["symbol"].upper() == word), None)
+    if found is None:
+        near = nearest(word, known) or next((name for name in sorted(known) if name.startswith(word)), None)
+        hint = f"did you mean '{near}'?" if near else f"it has {len(known)} contracts, such as {', '.join(sorted(known)[:5])}"
+        raise PolicyError(f"{client.id} has no contract '{symbol}': {hint}")
+    return str(found[own]), str(found["symbol"])
+
+
+def _client(exchange: str, answer: Answer, base_url: str | None) -> Any:
+    """ccxt's client of an exchange, without keys, which keeps how it was answered last."""
+    import ccxt
+
+    if exchange not in ccxt.exchanges:
+        raise PolicyError(f"this version of ccxt does not know {exchange}; run `make setup`")
+
+    class Client(getattr(ccxt, exchange)):  # type: ignore[misc]  # ccxt is not typed
+        def on_rest_response(self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *rest: Any) -> str:
+            answer.status, answer.text = code, body
+            answer.headers = {name.lower(): value for name, value in headers.items()}
+            return body.strip()
+
+    kinds = ["linear"] if exchange == BINANCE else ["linear", "inverse"] if exchange == "bybit" else ["swap"]
+    options = {"fetchMarkets": {"types": kinds}, "fetchCurrencies": False, "fetchMargins": False, "defaultType": "swap"}
+    client = Client({"enableRateLimit": True, "timeout": 20_000, "options": options})
+    client.has["fetchCurrencies"] = False
+    if base_url is not None:
+        client.urls["api"] = _redirected(client.urls["api"], base_url)
+        client.enableRateLimit = False  # the paper exchange counts as Binance does; what is this computer's own needs no pause besides
+    return client
+
+
+def _redirected(urls: Any, base_url: str) -> Any:
+    """Every address of ccxt's nested table at another host. Raises ``PolicyError`` for one that is not this computer."""
+    to = urlsplit(base_url)
+    with suppress(ValueError):
+        if to.hostname == "localhost" or ipaddress.ip_address(to.hostname or "").is_loopback:
+            return _moved(urls, to.scheme, to.netloc)
+    raise PolicyError(f"{base_url} is no loopback address; leave it out to load from the exchange itself")
+
+
+def _moved(urls: Any, scheme: str, netloc: str) -> Any:
+    if isinstance(urls, dict):
+        return {name: _moved(url, scheme, netloc) for name, url in urls.items()}
+    parts = urlsplit(urls)
+    return urlunsplit((scheme, netloc, parts.path, parts.query, ""))
