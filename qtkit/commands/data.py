@@ -76,9 +76,9 @@ def _source(exchange: str, account: str) -> tuple[str, str | None]:
 
 @contextmanager
 def _progress() -> "Iterator[Callable[[Step], None]]":
-    """A bar for each series on a terminal; nothing elsewhere."""
+    """A bar for each series on a terminal; elsewhere only why is waited, a line each."""
     if not sys.stderr.isatty():
-        yield lambda step: None
+        yield lambda step: print(f"{step.symbol} {step.kind}: {step.note}", file=sys.stderr) if step.note else None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -140,7 +140,9 @@ def data_check(
 
 def _tell(one: "Checked") -> None:
     gaps = one.gaps
-    if gaps.first is not None and gaps.last is not None:
+    if gaps.first is None or gaps.last is None:
+        print(f"{one.name}: nothing in it")
+    else:
         apart = f" of {_length(one.step_ms)}" if one.step_ms and one.kind != "funding" else ""
         grid = f", prices on {one.grid}" if one.grid else ""
         empty = f", {one.zero_volume:,} bars without volume" if one.zero_volume else ""

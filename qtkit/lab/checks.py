@@ -106,7 +106,7 @@ def _series(files: Sequence[Path], tick: int | None) -> Iterator[Checked]:
             empty += 1
         else:
             problems.append(f"{file} holds no rows; delete it, or write it again")
-    notes = [f"{empty} months in which the exchange had nothing"] if empty else []
+    notes = [f"{empty} {'month' if empty == 1 else 'months'} in which the exchange had nothing"] if empty else []
     if not good:
         yield Checked(name=name, kind=kind, notes=tuple(notes), problems=tuple(problems))
         return

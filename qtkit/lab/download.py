@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -80,7 +81,8 @@ def download(
 
     Times are read as ``qtkit.bars.moment`` does: an end of ``2024-03`` includes March. ``kinds`` are of ``bars``, ``mark``, ``funding``;
     other exchanges than Binance USD-M give ``bars`` alone, with volumes in the exchange's own unit. ``base_url`` is a paper exchange on
-    loopback. Whatever ends it, also a kill, a later call goes on behind the last page that was written. An unclosed bar is never
+    loopback. ``tell`` hears after every page, and why is waited.
+    Whatever ends a download, also a kill, a later one goes on behind the last page that was written. An unclosed bar is never
     written, missing ones stay missing.
 
     Raises ``PolicyError`` and ``BarsError`` for a wrong question, ``DownloadError`` if the exchange refuses or stays silent.
@@ -90,15 +92,21 @@ def download(
     place = Path(folder)
     _refuse_unwritable(place)
     answer = Answer()
-    ask = Asking(_client(exchange, answer, base_url), answer, pace or Pace())
+    advice = f"see whether `qtkit paper` runs at {base_url}" if base_url else "look at the network"
+    ask = Asking(_client(exchange, answer, base_url), answer, pace or Pace(), partial(_told_before, tell, exchange), advice)
     ask("load_markets")
     names = [_named(ask.client, symbol) for symbol in symbols]
+    whose = exchange if base_url is None else f"paper {exchange}"  # made prices must not come between real ones
     done = []
     for name, unified in dict(names).items():
         for kind in dict.fromkeys(kinds):
-            source = exchange if kind == "funding" else f"{exchange} {timeframe}"
+            source = whose if kind == "funding" else f"{whose} {timeframe}"
             done.append(_Work(Series(place, kind, name, source), unified, timeframe, ask, tell).run(span))
     return tuple(done)
+
+
+def _told_before(tell: Callable[[Step], None], exchange: str, note: str) -> None:
+    tell(Step(symbol=exchange, kind="contracts", done_ms=0, total_ms=1, note=note))
 
 
 @dataclass(slots=True)
@@ -177,7 +185,7 @@ def _asked(start: datetime | str, end: datetime | str | None) -> Span:
     first = moment(start)
     last = datetime.now(UTC) + timedelta(days=36_500) if end is None else moment(end, end=True)
     if last <= first:
-        raise PolicyError(f"the time to load ends ({last:%Y-%m-%d %H:%M}) before it begins ({first:%Y-%m-%d %H:%M}); swap --from and --to")
+        raise PolicyError(f"the time to load begins {first:%Y-%m-%d %H:%M} and ends {last:%Y-%m-%d %H:%M}; give a --to after --from")
     return int(first.timestamp() * 1000), int(last.timestamp() * 1000)
 
 
@@ -185,7 +193,8 @@ def _refuse_wrong(symbols: Sequence[str], kinds: Sequence[str], exchange: str, t
     if not symbols or not kinds:
         raise PolicyError("name at least one symbol, as BTCUSDT, and one kind: bars, mark or funding")
     if exchange not in PAGE_ROWS:
-        raise PolicyError(f"nothing is downloaded from '{exchange}': {suggestion(exchange, PAGE_ROWS)}")
+        longer = next((name for name in PAGE_ROWS if exchange and name.startswith(exchange.lower())), exchange)  # binance, kraken
+        raise PolicyError(f"nothing is downloaded from '{exchange}': {suggestion(longer, PAGE_ROWS)}")
     for kind in kinds:
         if kind not in SCHEMAS:
             raise PolicyError(f"there is no kind '{kind}': {suggestion(kind, SCHEMAS)}")

@@ -62,14 +62,15 @@ class Pace:
 class Asking:
     """A ccxt client that is asked until it answers.
 
-    ``told`` hears why is waited; ``answer`` is filled by the client's response hook; ``minute`` is that of the last request, for the used
-    weight that its answer tells counts in no other.
+    ``told`` hears why is waited; ``answer`` is filled by the client's response hook; ``advice`` is what to do where
+    nothing answers; ``minute`` is that of the last request, for the used weight that its answer tells counts in no other.
     """
 
     client: Any
     answer: Answer
     pace: Pace
-    told: Callable[[str], None] = lambda note: None
+    told: Callable[[str], None]
+    advice: str = "look at the network"
     minute: int = 0
 
     def __call__(self, method: str, *arguments: Any) -> Any:
@@ -86,8 +87,8 @@ class Asking:
                     raise DownloadError(f"{self.client.id} refused {method}: {why}; what was loaded before is kept") from fault
                 if attempt == self.pace.tries:
                     raise DownloadError(
-                        f"{self.client.id} did not answer {method} in {attempt} tries ({why}); look at the network and run the same "
-                        "command again: it goes on where this one ended"
+                        f"{self.client.id} did not answer {method} in {attempt} tries ({why}); {self.advice}, and run the same "
+                        "again: it goes on where this ended"
                     ) from fault
                 self._wait(self._pause(attempt), why)
         raise AssertionError("a loop over tries ends with an answer or an error")
