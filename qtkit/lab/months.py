@@ -95,8 +95,9 @@ class Series:
 
     def lacks(self, span: Span) -> list[Span]:
         """What of a stretch was not asked for yet. Raises ``BarsError`` for a file that is damaged or of another source."""
-        pieces = [piece for month, part in months(span) for piece in less(part, self._asked(self.path(month)))]
-        return union(pieces)
+        # Every month of the place is looked at, so that one folder never holds two sources in different months.
+        asked = {path.stem: self._asked(path) for path in self.place.glob("????-??.parquet")}
+        return union(piece for month, part in months(span) for piece in less(part, asked.get(month, [])))
 
     def add(self, rows: pl.DataFrame, span: Span) -> int:
         """Write all rows of a stretch that was asked for; returns how many are new. Raises ``OSError`` where that cannot be done."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli_rig import Run, environ, qtkit
+from tests.cli_rig import ROOT, Run, environ, qtkit
 from tests.lab.data_rig import exchange_with, made_bars, serving
 from tests.test_cli import one_sentence
 
@@ -103,6 +104,13 @@ def test_silence_of_the_exchange_is_told_while_it_is_waited_for(tmp_path: Path) 
     lines = done.stderr.splitlines()
     assert done.returncode == 1 and len(lines) == 6 and lines[0].startswith("binanceusdm contracts: waiting 1 s: NetworkError")
     assert lines[-1].endswith("see whether `qtkit paper` runs at http://127.0.0.1:9, and run the same again: it goes on where this ended")
+
+
+def test_the_readme_names_options_that_there_are(run: Run) -> None:
+    section = (ROOT / "README.md").read_text().partition("\n## Data for research\n")[2].partition("\n## ")[0]
+    helps = " ".join(run("data", command, "--help")[1] for command in ("download", "check")) + run("paper", "--help")[1]
+    options = set(re.findall(r"--[a-z]+", section))
+    assert len(options) >= 6 and not {option for option in options if option not in helps}
 
 
 def test_help_says_what_to_type(tmp_path: Path) -> None:

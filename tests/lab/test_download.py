@@ -24,8 +24,9 @@ from qtkit.lab import download as lab
 from qtkit.lab.checks import check_files
 from qtkit.lab.download import DownloadError, Loaded, Step, download
 from qtkit.lab.months import NOTE, Series, less, union
-from qtkit.lab.pages import PAGE_ROWS
+from qtkit.lab.pages import PAGE_ROWS, bar_pages
 from qtkit.paper.faults import Fault, FaultKind, Faults, Match, Verb
+from qtkit.paper.window import WindowChoice, replay_tape
 from qtkit.venue.capabilities import VENUES
 from tests.cli_rig import environ, qtkit
 from tests.lab.data_rig import FIRST_MS, HOLES, MINUTE_MS, NOW_MS, TICK, Server, at_once, exchange_with, frame, made_bars, serving
@@ -302,9 +303,13 @@ def test_files_of_another_hand_are_left_alone(server: Server, tmp_path: Path) ->
     frame(BARS[BTC], BTC).write_parquet(path, metadata={NOTE: json.dumps({"source": "binanceusdm 1m", "kind": "bars", "spans": []})})
     with pytest.raises(BarsError, match="holds binanceusdm 1m, not paper binanceusdm 1m"):
         load(server, tmp_path)
-    path.write_bytes(b"PAR1 and nothing else")
+    path.rename(path.with_name("2019-09.parquet"))
+    with pytest.raises(BarsError, match=r"2019-09\.parquet holds binanceusdm 1m, not paper binanceusdm 1m"):
+        load(server, tmp_path)
+    path.with_name("2019-09.parquet").write_bytes(b"PAR1 and nothing else")
     with pytest.raises(BarsError, match="cannot be read as parquet"):
         load(server, tmp_path)
+    assert len(files(tmp_path)) == 1
 
 
 def test_months_of_which_there_is_nothing_are_asked_once(server: Server, tmp_path: Path) -> None:
@@ -331,6 +336,36 @@ def test_a_client_of_each_venue_can_be_made_without_keys(venue: str) -> None:
         lab._client(venue, lab.Answer(), "https://example.com")
 
 
+class Venue:
+    """As exchanges answer: ``first`` rows from a time on, a ``window`` of as many bars, or of the ``newest`` few alone."""
+
+    def __init__(self, way: str, minutes: set[int]) -> None:
+        self.id, self.way, self.minutes, self.asked = "okx", way, minutes, 0
+
+    def parse_timeframe(self, timeframe: str) -> int:
+        return 60
+
+    def fetch_ohlcv(self, symbol: str, timeframe: str, since: int, limit: int, params: dict[str, str]) -> list[list[float]]:
+        self.asked += 1
+        at = since // MINUTE_MS
+        kept = sorted(self.minutes)[-80:] if self.way == "newest" else sorted(self.minutes)
+        rows = [minute for minute in kept if minute >= at and (self.way != "window" or minute < at + limit)]
+        return [[minute * MINUTE_MS, 2.0, 3.0, 1.0, 2.5, None if params else 7.0] for minute in rows[:limit]]  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("way", ["first", "window", "newest"])
+@given(minutes=st.sets(st.integers(0, 900), max_size=300), span=st.tuples(st.integers(0, 900), st.integers(1, 500)), mark=st.booleans())
+def test_pages_miss_no_bar_and_tell_none_twice(way: str, minutes: set[int], span: tuple[int, int], mark: bool) -> None:
+    client = Venue(way, minutes)
+    start, end = span[0], span[0] + span[1]
+    pages = list(bar_pages(lab.Asking(client, lab.Answer(), at_once(), print), "X", "1m", (start * MINUTE_MS, end * MINUTE_MS), mark=mark))
+    told = [int(at.timestamp() // 60) for _, page in pages for at in page["time"]]
+    kept = set(sorted(minutes)[-80:]) if way == "newest" else minutes
+    assert told == sorted(minute for minute in kept if start <= minute < end)
+    assert [upto for upto, _ in pages] == sorted({upto for upto, _ in pages}) and pages[-1][0] == end * MINUTE_MS
+    assert {volume for _, page in pages for volume in page["volume"]} <= {0.0 if mark else 7.0} and client.asked == len(pages)
+
+
 spans = st.tuples(st.integers(0, 40), st.integers(0, 40)).map(lambda ends: (min(ends), max(ends)))
 
 
@@ -342,6 +377,13 @@ def test_spans_are_sets_of_moments(span: tuple[int, int], taken: list[tuple[int,
     assert all(left[1] < right[0] for left, right in pairwise(whole))
     left = less(span, whole)
     assert {at for start, end in left for at in range(start, end)} == set(range(*span)) - moments and left == union(left)
+
+
+def test_what_was_downloaded_plays_on_the_paper_exchange(server: Server, tmp_path: Path) -> None:
+    load(server, tmp_path, start="2025-12")
+    choice = WindowChoice(symbol=BTC, start=datetime(2026, 2, 1, 15, 30, tzinfo=UTC))
+    tape = replay_tape(tmp_path / "bars", [choice], 2, start_ms=NOW_MS // MINUTE_MS * MINUTE_MS)
+    assert tape.symbols == (BTC,) and len(tape.history(BTC)) == 930
 
 
 def test_a_thin_market_with_its_real_holes(market_data: Path, tmp_path: Path) -> None:
