@@ -141,7 +141,7 @@ def _tell(one: "Checked") -> None:
     else:
         apart = f" of {_length(one.step_ms)}" if one.step_ms and one.kind != "funding" else ""
         grid = f", prices on {one.grid}" if one.grid else ""
-        empty = f", {one.zero_volume:,} bars without volume" if one.zero_volume else ""
+        empty = f", {one.zero_volume:,} {'bar' if one.zero_volume == 1 else 'bars'} without volume" if one.zero_volume else ""
         word = "fundings" if one.kind == "funding" else "bars"
         print(f"{one.name}: {gaps.rows:,} {word}{apart}, {gaps.first:%Y-%m-%d %H:%M} to {gaps.last:%Y-%m-%d %H:%M}, {gaps}{grid}{empty}")
     for note in one.notes:

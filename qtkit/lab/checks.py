@@ -215,4 +215,5 @@ def _suspect(prices: pl.LazyFrame, grid: int) -> list[str]:
     step, count = coarser[-1]
     row, at = prices.filter(pl.col("price") % step != 0).select("row", "time").head(1).collect().row(0)
     tick = f"{Decimal(step) / ONE:f}"
-    return [f"{count:,} prices lie off the grid {tick} of all others, the first in row {row}, {at}: look at them with --tick {tick}"]
+    lie = "1 price lies" if count == 1 else f"{count:,} prices lie"
+    return [f"{lie} off the grid {tick} of all others, the first in row {row}, {at}: look at them with --tick {tick}"]

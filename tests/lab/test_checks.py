@@ -131,7 +131,7 @@ def test_a_damaged_file_does_not_hide_its_neighbours(run: Run, tmp_path: Path) -
     bars().write_parquet(tmp_path / "C.parquet")
     status, out, _ = run("data", "check", str(tmp_path))
     assert status == 1 and "A.parquet cannot be read as parquet" in out and "B.parquet: high is below" in out
-    assert "C.parquet: 5 bars of 1m, 2025-01-01 00:00 to 2025-01-01 00:04, no gaps, prices on 0.5, 1 bars without volume" in out
+    assert "C.parquet: 5 bars of 1m, 2025-01-01 00:00 to 2025-01-01 00:04, no gaps, prices on 0.5, 1 bar without volume" in out
     assert out.endswith("2 problems in 3 series\n")
 
 
