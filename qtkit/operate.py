@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, replace
 
+from qtkit import policyfile
 from qtkit.core import arithmetic
 from qtkit.core.book import Episode
 from qtkit.core.context import ExitContext, MarketData
 from qtkit.core.decide import Decision
+from qtkit.core.describe import levels
 from qtkit.core.desired import WORKING_WITHIN, safe_stop
 from qtkit.core.distance import AtPrice, InBps, decimal, parse_distance
 from qtkit.core.events import Choice, EpisodeClosed, Event, Paused, ScopeChosen, StopSet
@@ -13,11 +15,12 @@ from qtkit.core.ids import parse_client_order_id
 from qtkit.core.model import Instrument, PolicyError, Position, Scope, Side, Ticks
 from qtkit.core.names import suggestion
 from qtkit.core.plan import ExitPlan
-from qtkit.core.policy import ExitPolicy, named
+from qtkit.core.policy import ExitPolicy
 from qtkit.core.reconcile import STOPS
 from qtkit.core.trail import fold
 from qtkit.ledger import Step, steps_of
 from qtkit.monitor import PositionMonitor
+from qtkit.policies import Policies
 
 LONGEST_RELEASE_S = 7 * 86_400
 
@@ -53,10 +56,14 @@ class SetStop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanAnew:
-    """Plan a position anew by a policy (by name; empty: the one it has) and a callback of its trail (``1%``; empty: the policy's)."""
+    """Plan a position anew by a policy (by name; empty: the one it has) and a callback of its trail (``1%``; empty: the policy's).
+
+    ``file`` is the text of a policy file, in the place of a name.
+    """
 
     symbol: str
     policy: str = ""
+    file: str = ""
     trail: str = ""
     side: str = ""
 
@@ -298,13 +305,15 @@ def _tighter_ones(monitor: PositionMonitor, episode: Episode, level: Ticks) -> t
 
 def _plan_anew(monitor: PositionMonitor, wish: PlanAnew, market: MarketData) -> _Deed:
     episode, position = _held(monitor, wish.symbol, wish.side)
-    policy = _policy(wish, episode.plan)
+    policy = _policy(wish, episode.plan, monitor.router.policies)
     context = monitor.router.adoption(position, monitor.gateway.instruments[wish.symbol], market=market, time_ms=monitor.trails.now_ms())
     context = replace(context, policy=policy, adopted=episode.plan.adopted)
     plan = monitor.router.draft(context)
+    before = episode.trail.stop
+    after = Ticks(arithmetic.tighter(episode.side.sign, before, plan.stop))
     text = (
         f"{episode.key} {episode.side.name} is planned anew by {policy.name}; its stop stays where it is unless the new plan's is tighter"
-        f"{_left_out(monitor, plan)}"
+        f"{_left_out(monitor, plan)}\n  now:  {levels(episode.plan, before)}\n  then: {levels(plan, after)}"
     )
     closed = EpisodeClosed(key=episode.key, at_ms=monitor.applier.clock_ms(), reason=f"planned anew by the operator: {policy.name}")
     return _Deed(text, (closed,), context, plan)
@@ -316,8 +325,8 @@ def _left_out(monitor: PositionMonitor, plan: ExitPlan) -> str:
     return "; in scope guard its targets are not placed, its stops alone" if plan.targets and scope is Scope.GUARD else ""
 
 
-def _policy(wish: PlanAnew, plan: ExitPlan) -> ExitPolicy:
-    policy = named(wish.policy or plan.profile)
+def _policy(wish: PlanAnew, plan: ExitPlan, policies: Policies) -> ExitPolicy:
+    policy = policyfile.read(wish.file).policy if wish.file else policies.named(wish.policy or plan.profile)
     if not wish.trail:
         return policy
     callback = parse_distance(wish.trail)

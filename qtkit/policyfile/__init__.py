@@ -5,7 +5,7 @@ that no default of another version changes a policy; unknown keys are refused. R
 """
 
 from qtkit.policyfile.reading import content, load, read
-from qtkit.policyfile.words import PolicyFile, span
+from qtkit.policyfile.words import PolicyFile, value_text
 from qtkit.policyfile.writing import save, write
 
-__all__ = ["PolicyFile", "content", "load", "read", "save", "span", "write"]
+__all__ = ["PolicyFile", "content", "load", "read", "save", "value_text", "write"]
