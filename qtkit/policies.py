@@ -108,9 +108,11 @@ class Policies:
             return None
 
     def _as_shown(self, used: Used) -> ExitPolicy:
-        file, digest = _file(used.policy, self.place(used.policy))
+        assert self._folder is not None
+        place = self._folder / f"{used.policy}.toml"
+        file, digest = _file(used.policy, place)
         if digest != used.digest:
-            raise DamagedPolicy(f"{self.place(used.policy)} is not the file that was shown when it was put to use")
+            raise DamagedPolicy(f"{place} is not the file that was shown when it was put to use")
         return file.policy
 
     def faults(self) -> tuple[str, ...]:

@@ -29,8 +29,8 @@ def use(
 ) -> None:
     """Have new plans of these symbols made by a policy file. Shows what it comes to and asks.
 
-    The file is kept in the home's folder `policies` under its policy's name, which profiles and `--policy` then know. A running desk goes by
-    it at once. It comes before the account's policy and the profiles; a signal that names a policy comes before it.
+    The file is kept in the home's folder `policies` under its policy's name, which profiles and `--policy` then know. A running desk goes
+    by it at once. It comes before the account's policy and the profiles; a signal that names a policy comes before it.
 
     Examples: `qtkit policy use best.toml --symbols BTCUSDT,ETHUSDT`, `qtkit policy use best.toml --symbols BTCUSDT --open`
     """
