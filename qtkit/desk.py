@@ -163,7 +163,7 @@ class Desk:
         """After every pass: whether it may still take something new on, what its key may do besides, and the beat."""
         self.monitor.desk = replace(self.monitor.desk, takes_on_until_ms=self.permit.until_ms(self.monitor.desk.takes_on_until_ms))
         lacking = () if self.permit.alarm is None else (self.permit.alarm,)
-        health.alarms = tuple(dict.fromkeys((*self.rights.alarms, *health.alarms, *lacking, *self.router.policies.faults())))
+        health.alarms = tuple(dict.fromkeys((*self.rights.alarms, *health.alarms, *lacking, *self.router.policies.alarms())))
         self.heartbeat(health)
 
     def must_write(self) -> None:

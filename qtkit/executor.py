@@ -103,7 +103,8 @@ class EventDrivenExecutor:
         instrument = instruments.get(signal.symbol.upper())
         if instrument is None:
             raise PolicyError(f"there is no symbol '{signal.symbol}': {suggestion(signal.symbol.upper(), instruments)}")
-        _policy(monitor.router.policies, signal)  # a name that there is not is said before anything is asked or sent
+        if signal.policy:
+            monitor.router.policies.named(signal.policy)  # a wrong name is refused before anything is asked or sent
         desk, book, now_ms = monitor.desk, monitor.applier.book, monitor.applier.clock_ms()
         slot = PositionSide[signal.direction.name] if monitor.gateway.hedge else PositionSide.BOTH
         key = Key(desk.account, instrument.symbol, slot)

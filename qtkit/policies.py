@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +18,7 @@ import structlog
 
 from qtkit import policyfile
 from qtkit.core.model import PolicyError, Scope
-from qtkit.core.names import suggestion
+from qtkit.core.names import of_account, suggestion
 from qtkit.core.policy import GUARD, POLICIES, ExitPolicy
 from qtkit.home import Paths
 from qtkit.policyfile import PolicyFile
@@ -47,14 +47,18 @@ class Policies:
 
     def __init__(self, paths: Paths | None = None, account: str = "") -> None:
         self._folder = None if paths is None else paths.policies
-        self._said: tuple[str, ...] = ()
+        self._account = account
+        self._told: tuple[str, ...] = ()
         self._list = None if paths is None or not account else paths.of(account).policies
 
     # -- by name
 
     def own(self) -> tuple[str, ...]:
         """Names of the home's own policies, damaged ones too."""
-        return () if self._folder is None else tuple(sorted(path.stem for path in self._folder.glob("*.toml")))
+        try:
+            return () if self._folder is None else tuple(sorted(path.stem for path in self._folder.glob("*.toml")))
+        except OSError:  # a folder that cannot be read has no names; what uses them is told by ``faults``
+            return ()
 
     def names(self) -> tuple[str, ...]:
         """Every name that may be used."""
@@ -89,11 +93,11 @@ class Policies:
 
     def used(self) -> Mapping[str, Used]:
         """Policies in use, by symbol. Raises ``DamagedPolicy``."""
-        if self._list is None or not self._list.exists():
-            return {}
         try:
-            found: Mapping[str, Used] = codec.loads(Mapping[str, Used], self._list.read_bytes())
+            found: Mapping[str, Used] = {} if self._list is None else codec.loads(Mapping[str, Used], self._list.read_bytes())
             return found
+        except FileNotFoundError:
+            return {}
         except (codec.CorruptRecord, OSError) as error:
             why = "new plans go by the profiles; move it aside and say anew what is used: `qtkit policy use NAME --symbols ...`"
             raise DamagedPolicy(f"{self._list}: cannot be read ({error}); {why}") from None
@@ -116,17 +120,7 @@ class Policies:
         return file.policy
 
     def faults(self) -> tuple[str, ...]:
-        """What cannot be used, one sentence each, with what to do; said aloud when it changes. Never raises."""
-        found = self._faults()
-        for text in found:
-            if text not in self._said:
-                log.error("policy", alarm=text)
-        if self._said and not found:
-            log.info("policy", alarm="over: every policy can be used again")
-        self._said = found
-        return found
-
-    def _faults(self) -> tuple[str, ...]:
+        """What cannot be used, one sentence each, with what to do. Never raises."""
         told = {}
         try:
             for symbol, used in self.used().items():
@@ -138,7 +132,18 @@ class Policies:
         for name in self.own():
             if all(name != other for other, _ in told) and self.sound(name) is None:
                 told[name, ""] = f"policy {name} is not used where it is named: its file cannot be read; put the right one in its place"
-        return tuple(told.values())
+        return tuple(of_account(text, self._account) for text in told.values())
+
+    def alarms(self) -> tuple[str, ...]:
+        """The same for a desk, which logs each when it begins and ends."""
+        before, self._told = self._told, self.faults()
+        for text in self._told:
+            if text not in before:
+                log.error("alarm", says=text)
+        for text in before:
+            if text not in self._told:
+                log.info("alarm", over=text)
+        return self._told
 
     def _fault(self, used: Used) -> str:
         try:
@@ -166,36 +171,48 @@ class Policies:
     def install(self, content: bytes) -> None:
         """Keep a policy file, as it is, under its policy's name. The same one again does no harm. Raises ``PolicyError``."""
         file = policyfile.read(content)
-        self.require_new(file, content)
         assert self._folder is not None
-        _put(self._folder / f"{file.policy.name}.toml", content)
+        with _alone(self._folder):
+            self.require_new(file, content)
+            _put(self._folder / f"{file.policy.name}.toml", content)
 
     def use(self, name: str, symbols: Iterable[str]) -> None:
         """Have new plans of these symbols use an own policy as its file says it now. Raises ``PolicyError``."""
         used = Used(policy=name, digest=_file(name, self.place(name))[1])
-        with self._alone() as before:
-            self._write({**before, **{symbol: used for symbol in symbols}})
+        self._change(lambda before: {**before, **{symbol: used for symbol in symbols}})
 
     def drop(self, symbols: Iterable[str]) -> None:
         """Have new plans of these symbols made by account and profiles again. Raises ``PolicyError``."""
-        with self._alone() as before:
-            self._write({symbol: used for symbol, used in before.items() if symbol not in set(symbols)})
+        left = frozenset(symbols)
+        self._change(lambda before: {symbol: used for symbol, used in before.items() if symbol not in left})
 
-    @contextmanager
-    def _alone(self) -> Iterator[Mapping[str, Used]]:
-        """What is used, while no other process changes it."""
+    def _change(self, change: Callable[[Mapping[str, Used]], Mapping[str, Used]]) -> None:
         assert self._list is not None
-        self._list.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = os.open(self._list.parent, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield self.used()
-        finally:
-            os.close(folder)
+        with _alone(self._list.parent):
+            used = dict(sorted(change(self.used()).items()))
+            _put(self._list, codec.dumps(Mapping[str, Used], used).encode())
 
-    def _write(self, used: Mapping[str, Used]) -> None:
-        assert self._list is not None
-        _put(self._list, codec.dumps(Mapping[str, Used], dict(sorted(used.items()))).encode())
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other process changes this folder's files meanwhile. Raises ``PolicyError`` if it cannot be made."""
+    with _told(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the disk refuses, as a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise PolicyError(f"{path}: cannot be written ({error.strerror}); nothing was changed there") from None
 
 
 @lru_cache(maxsize=64)
@@ -220,13 +237,10 @@ def _file(name: str, place: Path) -> tuple[PolicyFile, str]:
 def _put(path: Path, content: bytes) -> None:
     """The whole file or the one before, whenever the process ends. Raises ``PolicyError`` if the disk refuses."""
     draft = path.with_name(f".{path.name}.new")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _told(path):
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
         sync_folder(path.parent)
-    except OSError as error:
-        raise PolicyError(f"{path}: cannot be written ({error.strerror}); nothing was changed there") from None

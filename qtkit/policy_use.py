@@ -86,12 +86,11 @@ def noted(
     file = policyfile.read(wish.file)
     policies.require_new(file, wish.file.encode())
     _check_symbols(wish, file.policy, traded)
-    lines = [
-        f"{symbol}: new plans by {_now(policies, profiles, account, symbol)} now, by {file.policy.name} then" for symbol in wish.symbols
-    ]
+    name, now = file.policy.name, {symbol: _now(policies, profiles, account, symbol) for symbol in wish.symbols}
+    lines = [f"{symbol}: new plans by {name}, {'as now' if was == name else f'instead of {was}'}" for symbol, was in now.items()]
     if not dry_run:
         policies.install(wish.file.encode())  # first: a name is never in use before its policy is there
-        policies.use(file.policy.name, wish.symbols)
+        policies.use(name, wish.symbols)
     return Said(text="\n".join((*lines, *_notes(wish, traded, running=running))), steps=())
 
 

@@ -63,7 +63,9 @@ class ExitRouter:
         self._facts = facts
         self._account = account
         if planner is not None or register is not None:
-            self.planner, self.policies = planner or ExitPlanner(), policies or Policies()
+            self.planner = planner or ExitPlanner()
+        if policies is not None or register is not None:
+            self.policies = policies or Policies()
         self.planning = planning or Planning()
         self._kept: set[str] = set()  # plans that are surely in the register
         self._unseen: dict[str, int] = {}  # plans made from a caller's word, and when a reading first showed no position of them

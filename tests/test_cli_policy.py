@@ -48,7 +48,7 @@ def test_from_a_file_to_a_running_desk_and_through_a_restart(run: Run, tmp_path:
             before = strategy(run, SYMBOL)
             asked = qtkit("policy", "use", best, "--symbols", f"{SYMBOL},XRPUSDT", "--open", env=env)
             assert asked.returncode == 1 and "Do it?" in asked.stdout and "Abort" in asked.stderr
-            assert f"{SYMBOL}: new plans by the profile of the market's regime now, by best then" in asked.stdout
+            assert f"{SYMBOL}: new plans by best, instead of the profile of the market's regime" in asked.stdout
             assert f"{SYMBOL} SHORT is planned anew by best" in asked.stdout and "create" in asked.stdout
             assert "used by no symbol" not in run("policy", "list")[1] and strategy(run, SYMBOL) == before
 
@@ -62,7 +62,7 @@ def test_from_a_file_to_a_running_desk_and_through_a_restart(run: Run, tmp_path:
         with desk(env):
             assert run("signal", "XRPUSDT", "--side", "short", "--dry-run")[1].count("policy best")
             status, out, _ = run("policy", "use", "best", "--symbols", SYMBOL, "--open", "--yes")
-            assert status == 0 and "new plans by best now, by best then" in out
+            assert status == 0 and "new plans by best, as now" in out
             for _ in range(100):
                 if strategy(run, SYMBOL) == "best":
                     break
@@ -81,7 +81,10 @@ def test_without_a_desk_it_counts_from_the_next_one(run: Run, tmp_path: Path, be
         assert status == 0 and "no desk runs: the next one goes by it" in out and "not known" not in out
         assert not (tmp_path / "home" / "accounts" / "paper" / "journal.sqlite").exists(), "nothing was traded or journaled for it"
         with desk(env):
-            assert strategy(run, SYMBOL) == "best"
+            assert strategy(run, SYMBOL) == "best" != strategy(run, "ADAUSDT")
+        status, out, _ = run("policy", "use", "best", "--symbols", "ADAUSDT", "--open", "--yes")
+        assert status == 0 and "ADAUSDT SHORT is planned anew by best" in out and "no desk runs" not in out
+        assert strategy(run, "ADAUSDT") == "best"
         (tmp_path / "home" / "policies" / "best.toml").write_text("name = ")
         status, out, _ = run("check")
         assert f"{SYMBOL}: new plans go by its profile, not by best" in out

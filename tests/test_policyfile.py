@@ -161,6 +161,9 @@ TRAIL = '[trail]\nactivation = "1R"\ncallback = "2%"\nshare = "100%"\nmin_step =
         (GOOD + TRAIL.replace('"2%"', '"2R"'), "best.toml: trail: callback: '2R' cannot stand here; write 2.5% or 250bps or 3atr"),
         (GOOD + TRAIL + 'tightening = [{ at = "3R", callback = "3%" }]', "best.toml: trail: trail: the callbacks of the tightening"),
         (GOOD + TRAIL.replace('"0.1%"', '"0.001%"'), "best.toml: trail: min_step: distance '0.001%' is finer than can be kept"),
+        (GOOD.replace('"2%"', f'"{"9" * 5_000}%"'), "best.toml: stop: no distance is that long"),
+        (GOOD.replace('"2%"', "9" * 5_000), "best.toml: no TOML: Exceeds the limit"),
+        ("a = " + "[" * 5_000, "best.toml: no TOML: its tables are nested too deeply"),
         (GOOD + "[provenance]\nsharpe = nan", "best.toml: provenance: must be text, a finite number"),
         (GOOD + "provenance = 3", "best.toml: provenance: must be a table, got 3"),
         (GOOD + GOOD, "best.toml: no TOML: Cannot overwrite a value"),
@@ -182,6 +185,17 @@ def test_what_is_no_policy_file_at_all(tmp_path: Path) -> None:
     for place in (tmp_path / "none.toml", tmp_path):
         with pytest.raises(OSError, match=str(place)):
             load(place)
+
+
+@given(st.binary() | st.text(), st.integers(0, 10**4), st.integers(0, 10**4))
+def test_whatever_is_read_is_a_policy_or_one_sentence(junk: bytes | str, cut: int, width: int) -> None:
+    whole = write(PolicyFile(policy=POLICIES["TREND"], provenance={"symbols": ["BTCUSDT"]}))
+    begin, told = cut % len(whole), junk if isinstance(junk, str) else junk.decode(errors="replace")
+    for text in (junk, whole[:begin] + told + whole[begin + width % 40 :], f"stop = {'9' * width}"):
+        try:
+            assert isinstance(read(text, "f"), PolicyFile)
+        except PolicyError as error:
+            assert str(error).startswith("f: ")
 
 
 @pytest.mark.parametrize("value", [None, float("inf"), float("nan"), {"a": None}, [object()], {1: 2}, b"x"])

@@ -67,21 +67,24 @@ def list_(account: ACCOUNT = "") -> None:
 
     Examples: `qtkit policy list`
     """
+    from qtkit.core.model import PolicyError
     from qtkit.core.policy import POLICIES
 
     policies = _policies(account)
-    faults = policies.faults()
-    used = {} if any("cannot be read (" in text for text in faults) else policies.used()
+    try:
+        used = policies.used()
+    except PolicyError:  # told below, as a fault
+        used = {}
     for name in policies.own():
         symbols = [symbol for symbol, row in used.items() if row.policy == name]
         print(f"{name:<24} {', '.join(symbols) or 'used by no symbol'}")
     print(f"built in: {', '.join(POLICIES)}")
-    for text in faults:
+    for text in policies.faults():
         print(text)
 
 
 @policy.command()
-def show(which: WHICH, account: ACCOUNT = "") -> None:
+def show(which: WHICH) -> None:
     """Show a policy: what closes how much of a position where, the time stop, and where it comes from.
 
     Examples: `qtkit policy show best.toml`, `qtkit policy show trailing_tp`

@@ -15,6 +15,7 @@ from qtkit.policyfile.words import ATR_KEYS, BREAK_EVEN, KEYS, SPANS, TRAIL_KEYS
 
 T = TypeVar("T")
 LONGEST = 65_536  # bytes; a policy takes one or two thousand
+LONGEST_DISTANCE = 1_000  # signs; Python refuses to read numbers of some thousand digits
 FORMS: Mapping[type, str] = {InBps: "2.5% or 250bps", InR: "2R", InAtr: "3atr", AtPrice: "@91000"}
 
 
@@ -28,26 +29,30 @@ def content(path: Path) -> bytes:
     with path.open("rb") as file:
         found = file.read(LONGEST + 1)
     if len(found) > LONGEST:
-        raise PolicyError(f"{path}: no policy file, it has more than {LONGEST:,} bytes; `qtkit policy show scaled_tp` shows what one says")
+        raise PolicyError(f"{path}: no policy file, it has more than {LONGEST:,} bytes")
     return found
 
 
 def read(text: str | bytes, source: str = "policy") -> PolicyFile:
     """The policy that a text holds; ``source`` names it in errors. Raises ``PolicyError`` naming source, key and rule."""
     with located(source):
-        try:
-            data = tomllib.loads(text if isinstance(text, str) else text.decode())
-        except tomllib.TOMLDecodeError as error:
-            raise PolicyError(f"no TOML: {error}") from None
-        except UnicodeDecodeError as error:
-            raise PolicyError(f"no text in UTF-8: byte {error.start} is {error.object[error.start]:#x}") from None
-        except RecursionError:
-            raise PolicyError("no policy: its tables are nested too deeply") from None
+        data = _tables(text)
         _refuse_unknown(data, KEYS)
         provenance = data.get("provenance", {})
         with located("provenance"):
             value_text(_rows(provenance))
         return PolicyFile(policy=_policy(data), provenance=provenance)
+
+
+def _tables(text: str | bytes) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text if isinstance(text, str) else text.decode())
+    except UnicodeDecodeError as error:
+        raise PolicyError(f"no text in UTF-8: byte {error.start} is {error.object[error.start]:#x}") from None
+    except ValueError as error:  # a number with thousands of digits too
+        raise PolicyError(f"no TOML: {error}") from None
+    except RecursionError:
+        raise PolicyError("no TOML: its tables are nested too deeply") from None
 
 
 def _policy(data: Mapping[str, Any]) -> ExitPolicy:
@@ -122,7 +127,10 @@ def _distance(value: object, *kinds: type) -> Any:
         multiple = _get(value, "distance", lambda text: _distance(_text(text), InAtr))
         least, most, fallback = (_get(value, key, _part) for key in ATR_KEYS[1:])
         return InAtr(multiple.milli, least=least, most=most, fallback=fallback)
-    found = parse_distance(_text(value))
+    text = _text(value)
+    if len(text) > LONGEST_DISTANCE:
+        raise PolicyError(f"no distance is that long, {len(text):,} signs; write 2.5%, 250bps, 2R, 3atr or @91000")
+    found = parse_distance(text)
     if not isinstance(found, kinds):
         raise PolicyError(f"'{value}' cannot stand here; write {' or '.join(FORMS[kind] for kind in kinds)}")
     return found

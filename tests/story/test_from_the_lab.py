@@ -87,7 +87,7 @@ async def test_new_plans_are_made_by_it_and_open_positions_keep_theirs(hedge: bo
         await passes(it)
         before, rests = plan(it, SYMBOL, world, side), stop(world, SYMBOL, side)
         foreseen = await carried_out(it, use(TIGHT, SYMBOL, OTHER), dry_run=True)
-        assert f"{SYMBOL}: new plans by the profile of the market's regime now, by tight then" in foreseen.text
+        assert f"{SYMBOL}: new plans by tight, instead of the profile of the market's regime" in foreseen.text
         assert "open positions keep" in foreseen.text and foreseen.steps == ()
         assert not Paths.here().policies.exists() and it.router.policies.used() == {}  # only shown
         await do(it, use(TIGHT, SYMBOL, OTHER))
@@ -350,7 +350,7 @@ async def test_in_scope_guard_its_stop_counts_and_its_targets_are_left_out() -> 
     async with desk(world) as it:
         await passes(it)
         said = await do(it, use(TIGHT, SYMBOL))
-        assert f"{SYMBOL}: new plans by the profile of the market's regime (entries) and guard (adopted positions) now" in said.text
+        assert "instead of the profile of the market's regime (entries) and guard (adopted positions)" in said.text
         world.stranger(SYMBOL, Side.LONG, 10)
         await passes(it)
         assert plan(it, SYMBOL, world, Side.LONG) == "tight" and not world.targets(SYMBOL, Side.LONG)
