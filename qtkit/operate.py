@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from qtkit import policyfile
 from qtkit.core import arithmetic
-from qtkit.core.book import Episode
+from qtkit.core.book import Book, Episode
 from qtkit.core.context import ExitContext, MarketData
 from qtkit.core.decide import Decision
 from qtkit.core.describe import levels
@@ -12,7 +12,7 @@ from qtkit.core.desired import WORKING_WITHIN, safe_stop
 from qtkit.core.distance import AtPrice, InBps, decimal, parse_distance
 from qtkit.core.events import Choice, EpisodeClosed, Event, Paused, ScopeChosen, StopSet
 from qtkit.core.ids import parse_client_order_id
-from qtkit.core.model import Instrument, PolicyError, Position, Scope, Side, Ticks
+from qtkit.core.model import Instrument, Key, PolicyError, Position, Scope, Side, Ticks
 from qtkit.core.names import suggestion
 from qtkit.core.plan import ExitPlan
 from qtkit.core.policy import ExitPolicy
@@ -113,11 +113,12 @@ async def operate(monitor: PositionMonitor, wish: Wish, *, dry_run: bool) -> Sai
     deed = _deed(monitor, wish, market)
     foreseen = await monitor.preview(deed.events, deed.plan)
     steps = _steps(monitor, foreseen, wish)
+    change = "" if deed.plan is None else _change(monitor.applier.book, foreseen.book, deed.plan.key)
     if not dry_run:
         if not isinstance(wish, Pause | Resume):
             monitor.observer.due([wish.symbol])
         deed = await _done(monitor, wish, market)
-    text = deed.text
+    text = deed.text + change
     if isinstance(wish, SetStop) and all(step.do == "keep" for step in steps):
         text += "; the order cannot be replaced here without a naked moment: it rests, and the desk itself closes at the new stop"
     return Said(text=text, steps=steps)
@@ -149,6 +150,12 @@ def _steps(monitor: PositionMonitor, foreseen: Decision, wish: Wish) -> tuple[St
     if isinstance(wish, Pause | Resume):
         return steps
     return tuple(step for step in steps if f"/{wish.symbol}" in step.key)
+
+
+def _change(now: Book, then: Book, key: Key) -> str:
+    """A position's plan and the stop in force, as they are and as they will be."""
+    rows = (("now: ", now.episodes.get(key)), ("then:", then.episodes.get(key)))
+    return "".join(f"\n  {word} {levels(one.plan, one.trail.stop)}" for word, one in rows if one is not None)
 
 
 def _deed(monitor: PositionMonitor, wish: Wish, market: MarketData) -> _Deed:
@@ -309,11 +316,9 @@ def _plan_anew(monitor: PositionMonitor, wish: PlanAnew, market: MarketData) -> 
     context = monitor.router.adoption(position, monitor.gateway.instruments[wish.symbol], market=market, time_ms=monitor.trails.now_ms())
     context = replace(context, policy=policy, adopted=episode.plan.adopted)
     plan = monitor.router.draft(context)
-    before = episode.trail.stop
-    after = Ticks(arithmetic.tighter(episode.side.sign, before, plan.stop))
     text = (
         f"{episode.key} {episode.side.name} is planned anew by {policy.name}; its stop stays where it is unless the new plan's is tighter"
-        f"{_left_out(monitor, plan)}\n  now:  {levels(episode.plan, before)}\n  then: {levels(plan, after)}"
+        f"{_left_out(monitor, plan)}"
     )
     closed = EpisodeClosed(key=episode.key, at_ms=monitor.applier.clock_ms(), reason=f"planned anew by the operator: {policy.name}")
     return _Deed(text, (closed,), context, plan)

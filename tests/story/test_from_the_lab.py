@@ -5,6 +5,7 @@ A desk on the paper exchange, with its own home; the exchange's own books judge.
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -123,20 +124,27 @@ async def test_an_own_entry_goes_by_it_unless_its_signal_names_another(hedge: bo
 
 @both_sides
 @both_modes
+@pytest.mark.parametrize("profit", [0, 3], ids=["where it began", "trailing at once"])
 @story
-async def test_on_request_an_open_position_is_tightened(hedge: bool, side: Side) -> None:
+async def test_on_request_an_open_position_is_tightened(hedge: bool, side: Side, profit: int) -> None:
     world = World(hedge=hedge)
     async with desk(world) as it:
         world.stranger(SYMBOL, side, 10)
         world.stranger(OTHER, side, 100)
         await passes(it)
+        world.move(SYMBOL, side, profit)
+        await passes(it)
         rests, other = stop(world, SYMBOL, side), stop(world, OTHER, side)
         foreseen = await carried_out(it, use(TIGHT, SYMBOL, anew=True), dry_run=True)
-        assert "is planned anew by tight" in foreseen.text and "then: stop" in foreseen.text and "no stop" not in foreseen.text
+        told = re.search(
+            r"is planned anew by tight.*\n  now:  stop (\S+), .*\n  then: stop (\S+), targets \S+ \(40 %\), trail 1 % from", foreseen.text
+        )
+        assert told is not None and Decimal(told[1]) * 10**8 == rests
         assert {step.do for step in foreseen.steps} > {"replace"} and all(SYMBOL in step.key for step in foreseen.steps)
         assert stop(world, SYMBOL, side) == rests
         await do(it, use(TIGHT, SYMBOL, anew=True))
         await passes(it)
+        assert Decimal(told[2]) * 10**8 == stop(world, SYMBOL, side)
         assert side.sign * (stop(world, SYMBOL, side) - rests) > 0 and plan(it, SYMBOL, world, side) == "tight"
         assert len(world.targets(SYMBOL, side)) == 1
         assert stop(world, OTHER, side) == other and plan(it, OTHER, world, side) != "tight"
