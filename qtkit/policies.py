@@ -27,6 +27,7 @@ from qtkit.store.disk import sync_folder
 
 log = structlog.get_logger("qtkit.policies")
 
+BUILT_IN = frozenset(name.lower() for name in POLICIES)
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
 
@@ -130,7 +131,11 @@ class Policies:
         except PolicyError as error:
             told["", ""] = str(error)
         for name in self.own():
-            if all(name != other for other, _ in told) and self.sound(name) is None:
+            if name.lower() in BUILT_IN:
+                told[name, ""] = (
+                    f"policy {name}: a built-in policy has this name; give the one in {self._folder} another name, in it and of it"
+                )
+            elif all(name != other for other, _ in told) and self.sound(name) is None:
                 told[name, ""] = f"policy {name} is not used where it is named: its file cannot be read; put the right one in its place"
         return tuple(of_account(text, self._account) for text in told.values())
 
@@ -161,7 +166,7 @@ class Policies:
             raise PolicyError(
                 f"name: '{name}' cannot be installed; a name is up to 40 of a-z, 0-9, _ and -, and begins with a letter or digit"
             )
-        if name in {preset.lower() for preset in POLICIES}:
+        if name in BUILT_IN:
             raise PolicyError(f"name: '{name}' is a built-in policy; give yours another name in the file, {name}_2")
         if name in self.own() and self.sound(name) is not None and self.place(name).read_bytes() != content:
             raise PolicyError(

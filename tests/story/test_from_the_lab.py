@@ -13,8 +13,9 @@ from decimal import Decimal
 import pytest
 
 from qtkit import policies as home_policies
+from qtkit.core.context import MarketData
 from qtkit.core.distance import AtPrice, InBps
-from qtkit.core.model import E8, Bps, Key, PolicyError, Scope, Side
+from qtkit.core.model import E8, Bps, Instrument, Key, PolicyError, Scope, Side
 from qtkit.core.policy import ExitPolicy, TargetRule, TrailRule
 from qtkit.desk import Desk, opened
 from qtkit.operate import PlanAnew, Said, operate
@@ -22,6 +23,7 @@ from qtkit.paper.gateway import PaperGateway
 from qtkit.policies import Policies
 from qtkit.policy_use import DropPolicy, PolicyWish, UsePolicy, carried_out, noted
 from qtkit.policyfile import PolicyFile, write
+from qtkit.router import ExitRouter
 from qtkit.settings import PaperKeys, Paths, Settings
 from qtkit.signals import Signal
 from tests.story.rig import SIDES, Killed, World, judged, story
@@ -349,6 +351,41 @@ async def test_settings_name_it_and_a_damaged_one_does_not_stop_the_desk(side: S
     (paths.home / "qtkit.toml").write_text('[profiles.one]\npolicy = "tigt"\n')
     with pytest.raises(PolicyError, match=r"qtkit\.toml:2: profiles\.one\.policy: there is no exit policy 'tigt': did you mean 'tight'"):
         Settings.load()
+
+
+class Facts:
+    """What a router of another process asks an exchange for."""
+
+    def __init__(self, it: Desk) -> None:
+        self._instruments = it.monitor.gateway.instruments
+
+    async def instrument(self, symbol: str) -> Instrument:
+        return self._instruments[symbol]
+
+    async def market(self, symbol: str) -> MarketData:
+        return MarketData()
+
+
+@both_sides
+@story
+async def test_a_router_of_another_process_plans_by_it_too(side: Side) -> None:
+    world = World()
+    async with desk(world) as it:
+        await passes(it)
+        await do(it, use(TIGHT, SYMBOL))
+        told = {"symbol": SYMBOL, "positionAmt": str(10 * side.sign), "entryPrice": "142.4", "markPrice": "142.4"}
+        assert (await ExitRouter(facts=Facts(it)).get_or_create_plan(told)).profile == "tight"
+
+
+@story
+async def test_a_file_under_a_built_in_name_is_said_aloud() -> None:
+    world = World()
+    paths = Paths.here()
+    paths.policies.mkdir()
+    (paths.policies / "staged.toml").write_text(text(ExitPolicy(name="staged")))
+    async with desk(world) as it:
+        await passes(it, 1)
+        assert it.monitor.health.alarms[0].startswith("policy staged: a built-in policy has this name")
 
 
 @story
