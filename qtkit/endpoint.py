@@ -21,6 +21,7 @@ from qtkit.operate import Wish, operate, sends
 from qtkit.signals import Signal
 from qtkit.store import codec
 from qtkit.store.disk import StoreError
+from qtkit.venue.budget import asked
 from qtkit.venue.gateway import GatewayError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -141,7 +142,8 @@ class _Door:
         return web.json_response(asdict(said))
 
     async def preview(self, request: web.Request) -> web.Response:
-        decision = await self._desk.monitor.preview()
+        with asked():
+            decision = await self._desk.monitor.preview()
         steps = steps_of(decision.actions, decision.book, self._desk.monitor.health.snapshots, self._instruments, self._desk.settings.desk)
         return web.json_response([asdict(step) for step in steps])
 
