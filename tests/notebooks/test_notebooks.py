@@ -137,6 +137,15 @@ async def test_the_live_check_fails_on_naked_positions_and_passes_once_a_desk_ha
         assert float(covered.figures["at_risk_usdt"]) > 0
 
 
+@pytest.mark.parametrize("name", ["live_check", "canary"])
+def test_without_a_name_the_account_of_the_home_is_meant(name: str, own_home: Path) -> None:
+    own_home.mkdir(mode=0o700, exist_ok=True)
+    (own_home / "qtkit.toml").write_text('[accounts.fut]\nbase_url = "http://127.0.0.1:9"\n')
+    result = run_notebook(name)
+    report = (result.folder / "report.html").read_text()
+    assert result.passed and "keys/fut.json" in report and "there is no account" not in report, result.reason
+
+
 def test_a_scheduled_live_check_is_not_green_where_there_is_nothing_to_check() -> None:
     scheduled = run_pipeline("audit")
     assert scheduled.exit is Exit.CHECK and scheduled.figures["audited"] is False
