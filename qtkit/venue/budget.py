@@ -20,6 +20,7 @@ ORDERS_A_MINUTE = 1_200
 RESERVE_PERCENT = 30  # of our share, for protective calls alone
 MINUTE_S = 61.0  # what is sent a minute apart may arrive a little closer together
 ADDRESS_ROOM_PERCENT = 90  # of the exchange's limit, all bots of the address together; only protective calls go beyond
+PROTECTION_ROOM_PERCENT = 96  # to here: what other processes ask at the same moment is not in the last answer yet, and a ban stops stops
 
 
 _asking: ContextVar[list[bool] | None] = ContextVar("qtkit_asking", default=None)
@@ -169,7 +170,7 @@ class Budget:
 
     def _wait(self, now: float, weight: int, orders: int, protective: bool) -> float:
         wait = max(self._weight.wait(now, weight, protective), *(window.wait(now, orders, protective) for window in self._orders))
-        room = WEIGHT_A_MINUTE * (100 if protective and not self._looks else ADDRESS_ROOM_PERCENT) // 100
+        room = WEIGHT_A_MINUTE * (PROTECTION_ROOM_PERCENT if protective and not self._looks else ADDRESS_ROOM_PERCENT) // 100
         if weight and self.used_by_address + weight > room:
             return max(wait, self._seen[0] + 60.0 - now)
         return wait
