@@ -95,6 +95,7 @@ class PositionMonitor:
         self.desk: Desk = desk or _ABSENT
         self._router = router
         self._flat: dict[Key, bool] = {}  # slots told to be empty, and whether that was the last word of them
+        self._said: dict[Key, tuple[Coverage, int]] = {}
         self._markets: dict[str, MarketData] = {}
         self._asked: dict[str, tuple[int, MarketData]] = {}
         self._wakes = float(WAKES)
@@ -367,13 +368,15 @@ class PositionMonitor:
     # -- what is told -----------------------------------------------------------------------------------------------------------
 
     def _tell(self, decision: Decision, now_ms: int) -> None:
-        """One line per position with the same keys always, and the heartbeat."""
+        """One line per position with the same keys always, when it changes and once a minute, and the heartbeat."""
         seen = {line.key: line for line in decision.coverage}
         kept = [line for line in self.health.coverage if line.key not in seen and line.key in self.applier.book.episodes]
         self.health.coverage = tuple(sorted((*seen.values(), *kept), key=lambda line: line.key))
         for line in decision.coverage:
             episode = self.applier.book.episodes[line.key]
-            log.info("cover", **ledger_line(line, episode, now_ms))
+            if self._said.get(line.key) != (said := (line, now_ms // MINUTE_MS)):
+                self._said[line.key] = said
+                log.info("cover", **ledger_line(line, episode, now_ms))
         self._alarms.raised(decision.alarms, now_ms)
         self.health.alarms = decision.alarms
         self.health.unread = self.observer.unread
