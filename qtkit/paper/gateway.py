@@ -134,6 +134,10 @@ class PaperGateway:
         row = self._reading(self._call(Verb.BALANCE, None), lambda: self._exchange.wallet(self._own))
         return Balance(equity=row.equity, available=row.available)
 
+    async def account_code(self) -> str:
+        """An account of this process has no key, so there is no second one."""
+        return ""
+
     async def rights(self) -> KeyRights:
         """An account of this process has no key; what it may do is what a key of the paper exchange may."""
         return WHOLE
