@@ -13,6 +13,8 @@ from qtkit.paper.faults import FaultKind, Verb
 
 Positive = Annotated[Decimal, Field(gt=0, lt=Decimal(10) ** 12, decimal_places=8)]
 Number = Annotated[Decimal, Field(gt=-(Decimal(10) ** 12), lt=Decimal(10) ** 12, decimal_places=8)]
+NotNegative = Annotated[Decimal, Field(ge=0, lt=Decimal(10) ** 12, decimal_places=8)]
+Share = Annotated[Decimal, Field(ge=0, lt=10_000, decimal_places=4)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Symbol = Annotated[str, Field(min_length=3, max_length=32, pattern=r"^[A-Z0-9]+$")]
 Slot = Literal["BOTH", "LONG", "SHORT"]
@@ -146,6 +148,66 @@ class Deposit(Word):
     account: Name = "paper"
 
 
+class Deleverage(Word):
+    """A position is closed, whole or in part (coins), at the bankrupt's ``price``; absent: at the mark."""
+
+    symbol: Symbol
+    side: Literal["LONG", "SHORT"]
+    quantity: Positive | None = None
+    price: Positive | None = None
+    account: Name = "paper"
+
+
+class Restrict(Word):
+    """The code under which an account may only reduce; null lifts it. -4087, -4192 (cooling-off), -4400 (quantitative rules), -4401."""
+
+    code: Literal[-4087, -4192, -4400, -4401] | None
+    account: Name = "paper"
+
+
+class Halt(Word):
+    """A symbol's positions may only be reduced, as before a delisting; or no longer so."""
+
+    symbol: Symbol
+    halted: bool = True
+
+
+class Market(Word):
+    """The book of a symbol, or of all: the values of a ``market.json``; those not given stay as they are, or as in ``like``.
+
+    ``depth`` null: without end. See ``paper.liquidity`` for what each means.
+    """
+
+    symbol: Symbol | None = None
+    like: Literal["default", "thin", "exact"] | None = None
+    half_spread_ticks: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    half_spread_bps: Share = Decimal(0)
+    depth: NotNegative | None = None
+    step_bps: Share = Decimal(0)
+    level: NotNegative = Decimal(0)
+    recovery_ms: Annotated[int, Field(ge=0, le=366 * 86_400_000)] = 0
+    queue_ticks: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+
+    @model_validator(mode="after")
+    def _some(self) -> "Market":
+        if not self.model_fields_set - {"symbol"}:
+            raise ValueError("give like, or what of the book is to be otherwise")
+        return self
+
+
+class Cut(Word):
+    """Close all websockets, or the user streams of an account, with this code; 1006 drops the connections without a word."""
+
+    code: Literal[1001, 1006, 1008, 1011, 1012, 1013] = 1006
+    account: Name | None = None
+
+
+class Expire(Word):
+    """The account's listen key runs out, as an hour after its last extension."""
+
+    account: Name = "paper"
+
+
 class File(Word):
     """A snapshot's name, in the folder of snapshots."""
 
@@ -162,7 +224,7 @@ class Done(Word):
 
 
 class MarketSaid(Word):
-    """One symbol's prices; ``change`` in percent since the first bar that is known, at most a day back."""
+    """One symbol's prices; ``change`` in percent since the first bar that is known, at most a day back. ``halted``: only to be reduced."""
 
     symbol: str
     last: str
@@ -171,10 +233,11 @@ class MarketSaid(Word):
     funding_rate: str
     funding_ms: int
     by_hand: bool
+    halted: bool
 
 
 class AccountSaid(Word):
-    """One account's money, USDT."""
+    """One account's money, USDT. ``restricted``: the code under which it may only reduce."""
 
     account: str
     hedge: bool
@@ -182,6 +245,7 @@ class AccountSaid(Word):
     equity: str
     available: str
     maintenance: str
+    restricted: int | None
 
 
 class State(Word):

@@ -52,7 +52,8 @@ def _time(desk: Desk, request: Request) -> object:
 
 def _exchange_info(desk: Desk, request: Request) -> object:
     limits = wire.rate_limits(desk.limits.weight_limit, desk.limits.orders)
-    return wire.exchange_info(desk.exchange.facts, limits, desk.exchange.rules.max_orders, request.now_ms)
+    exchange = desk.exchange
+    return wire.exchange_info(exchange.facts, exchange.halted, limits, exchange.rules.max_orders, request.now_ms)
 
 
 def _perpetual(desk: Desk, params: Params) -> str:

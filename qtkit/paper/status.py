@@ -11,7 +11,7 @@ from html import escape
 
 from aiohttp import web
 
-from qtkit.paper.control_words import PositionSaid, State, Truth
+from qtkit.paper.control_words import MarketSaid, PositionSaid, State, Truth
 from qtkit.paper.session import Session
 from qtkit.paper.truth import state, truth
 
@@ -98,8 +98,9 @@ def _accounts(now: State) -> str:
     cards = []
     for row in now.accounts:
         mode = "hedge" if row.hedge else "one-way"
+        only = f'<span class="bad">may only reduce ({row.restricted})</span>' if row.restricted else ""
         figures = (("equity", row.equity), ("wallet", row.wallet), ("available", row.available), ("maintenance", row.maintenance))
-        cards += [f'<div class="card"><span>account</span><b>{escape(row.account)}</b><span>{mode} mode, USDT</span></div>']
+        cards += [f'<div class="card"><span>account</span><b>{escape(row.account)}</b><span>{mode} mode, USDT</span>{only}</div>']
         cards += [f'<div class="card"><span>{name}</span><b>{_money(value)}</b></div>' for name, value in figures]
     return f'<div class="cards">{"".join(cards)}</div>'
 
@@ -148,9 +149,14 @@ def _prices(now: State) -> str:
         for row in now.markets:
             tone = "loss" if row.change.startswith("-") else "good"
             funding = f"{float(row.funding_rate) * 100:.4f} % at {datetime.fromtimestamp(row.funding_ms / 1000, UTC):%H:%M}"
-            yield row.symbol, row.last, _short(row.mark), (f"{row.change} %", tone), (funding, "soft"), "set by hand" if row.by_hand else ""
+            yield row.symbol, row.last, _short(row.mark), (f"{row.change} %", tone), (funding, "soft"), _marked(row)
 
     return _table("Prices", "", columns, rows(), "no price yet")
+
+
+def _marked(row: MarketSaid) -> Cell:
+    said = [word for word, so in (("only to be reduced", row.halted), ("set by hand", row.by_hand)) if so]
+    return ", ".join(said), "bad" if row.halted else ""
 
 
 def _orders(so: Truth) -> str:

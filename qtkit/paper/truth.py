@@ -91,6 +91,7 @@ def _markets(session: Session) -> Iterator[MarketSaid]:
         yield MarketSaid(
             symbol=symbol, last=text(book.last), mark=text(book.mark), change=f"{100 * (book.last / first - 1):+.2f}",
             funding_rate=text(book.funding_rate), funding_ms=book.funding_ms, by_hand=symbol in session.scales,
+            halted=symbol in exchange.halted,
         )  # fmt: skip
 
 
@@ -99,6 +100,7 @@ def _account(session: Session, account: Account) -> AccountSaid:
     return AccountSaid(
         account=account.name, hedge=account.hedge, wallet=text(wallet.wallet), equity=text(wallet.equity),
         available=text(wallet.available), maintenance=text(wallet.maintenance_margin),
+        restricted=account.restricted or None,
     )  # fmt: skip
 
 

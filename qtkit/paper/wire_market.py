@@ -4,7 +4,7 @@ The tape knows prices, not volume: volumes are 0, the book is the engine's own (
 price is the mark price.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from qtkit.core.matching import notional
 from qtkit.core.model import ONE
@@ -37,8 +37,8 @@ def order_limits(orders: tuple[int, int]) -> list[Row]:
     ]
 
 
-def exchange_info(facts: Mapping[str, Facts], limits: list[Row], max_orders: int, now_ms: int) -> Row:
-    """Answer of exchangeInfo."""
+def exchange_info(facts: Mapping[str, Facts], halted: Container[str], limits: list[Row], max_orders: int, now_ms: int) -> Row:
+    """Answer of exchangeInfo. A halted symbol is on its way out (PRE_SETTLE): any status but TRADING opens no position (-4140)."""
     return {
         "timezone": "UTC",
         "serverTime": now_ms,
@@ -46,11 +46,11 @@ def exchange_info(facts: Mapping[str, Facts], limits: list[Row], max_orders: int
         "rateLimits": limits,
         "exchangeFilters": [],
         "assets": [{"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"}],
-        "symbols": [_symbol(row, max_orders) for row in facts.values()],
+        "symbols": [_symbol(row, max_orders, "PRE_SETTLE" if symbol in halted else "TRADING") for symbol, row in facts.items()],
     }
 
 
-def _symbol(row: Facts, max_orders: int) -> Row:
+def _symbol(row: Facts, max_orders: int, status: str) -> Row:
     first = row.brackets[0]
     return {
         "symbol": row.symbol,
@@ -58,7 +58,7 @@ def _symbol(row: Facts, max_orders: int) -> Row:
         "contractType": "PERPETUAL",
         "deliveryDate": _NO_END_MS,
         "onboardDate": row.onboard_ms,
-        "status": "TRADING",
+        "status": status,
         "maintMarginPercent": decimal(first.ratio * 100, 4),
         "requiredMarginPercent": decimal(100 * ONE // first.leverage, 4),
         "baseAsset": row.base,
