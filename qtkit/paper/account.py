@@ -10,6 +10,7 @@ from qtkit.paper.rows import AlgoRow, Income, IncomeKind, OrderRow, Trade
 DEFAULT_LEVERAGE = 20
 
 Slot = tuple[str, PositionSide]  # symbol and position side
+OrderName = tuple[str, str]  # symbol and client id: two symbols may have used the same
 Family = tuple[str, PositionSide, OrderSide, bool]  # symbol, position side, order side, take-profit?
 
 
@@ -77,7 +78,7 @@ class Account:
     settings: dict[str, SymbolSettings] = field(default_factory=dict)
     orders: dict[int, OrderRow] = field(default_factory=dict)
     open_orders: dict[int, None] = field(default_factory=dict)
-    order_ids: dict[str, int] = field(default_factory=dict)
+    order_ids: dict[OrderName, int] = field(default_factory=dict)
     algos: dict[int, AlgoRow] = field(default_factory=dict)
     open_algos: dict[int, None] = field(default_factory=dict)
     algo_ids: dict[str, int] = field(default_factory=dict)

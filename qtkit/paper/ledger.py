@@ -295,7 +295,7 @@ class Ledger(ABC):
             updated_ms=self.now_ms,
         )
         account.orders[order_id] = row
-        account.order_ids[row.client_id] = order_id
+        account.order_ids[row.symbol, row.client_id] = order_id
         self._tell(OrderUpdate(account=account.name, order=row, execution=Execution.NEW, trade=None, at_ms=self.now_ms))
         self._fill(account, row, row.quantity, row.price, maker=False, liquidation=True)
         return account.trades[-1].realised

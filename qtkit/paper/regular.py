@@ -112,7 +112,7 @@ class RegularBook(Ledger):
         self._market(symbol)
         if order_id is None and not client_id:
             raise filters.missing("origClientOrderId")
-        found = order_id if order_id is not None else account.order_ids.get(client_id or "")
+        found = order_id if order_id is not None else account.order_ids.get((symbol, client_id or ""))
         row = account.orders.get(found) if found is not None else None
         if row is None or row.symbol != symbol or self._forgotten(row):
             raise ExchangeError(code, "Order does not exist." if code == -2013 else "Unknown order sent.")
@@ -164,8 +164,7 @@ class RegularBook(Ledger):
         return row
 
     def _require_new_order_id(self, account: Account, client_id: str) -> None:
-        held = account.orders.get(account.order_ids.get(client_id, 0))
-        if held is not None and not held.status.terminal:
+        if client_id and any(account.orders[number].client_id == client_id for number in account.open_orders):
             raise ExchangeError(-4116, "ClientOrderId is duplicated.")
 
     def _reserved(self, account: Account, symbol: str, position_side: PositionSide, side: OrderSide, *, without: int = 0) -> int:
@@ -231,7 +230,7 @@ class RegularBook(Ledger):
         row = replace(draft, order_id=order_id, client_id=draft.client_id or f"web_{order_id}")
         account.orders[order_id] = row
         account.open_orders[order_id] = None
-        account.order_ids[row.client_id] = order_id
+        account.order_ids[row.symbol, row.client_id] = order_id
         self._until(row, order_id)
         self._tell_order(account, row, Execution.NEW)
         if dead:
