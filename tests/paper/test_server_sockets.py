@@ -137,6 +137,18 @@ async def test_pings_come_and_a_client_without_pongs_is_closed() -> None:
             answering.cancel()
 
 
+@pytest.mark.parametrize("code", [1001, 1008, 1012])
+async def test_a_client_hears_the_code_it_is_closed_with(code: int) -> None:
+    """The connection waits for the answer to its close frame; who finds it gone reports 1006, whatever it was told."""
+    async with rig() as it:
+        for _ in range(20):
+            async with it.session.ws_connect(f"{it.base}/market/ws/btcusdt@markPrice") as ws:
+                await readers(it)
+                it.server.hub.close_all(code)
+                assert (await ws.receive()).data == ws.close_code == code
+            await it.server.hub.drained()
+
+
 async def test_a_connection_ends_at_its_age() -> None:
     async with rig(stream_rules=StreamRules(life_s=0.2)) as it, it.session.ws_connect(f"{it.base}/ws") as ws:
         assert await closed(ws, 2) == 1001
