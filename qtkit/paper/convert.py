@@ -2,13 +2,13 @@
 
 from qtkit.core.matching import nearest
 from qtkit.core.model import Bar, Instrument, Lots, Order, OrderKind, OrderStatus, Position, Side, Ticks
+from qtkit.paper.candles import Candle
 from qtkit.paper.rows import (
     AccountEvent,
     AccountUpdate,
     AlgoRow,
     AlgoStatus,
     AlgoUpdate,
-    Candle,
     ConfigUpdate,
     ExchangeError,
     OrderRow,

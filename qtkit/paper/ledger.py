@@ -13,6 +13,7 @@ from qtkit.core.matching import fee, funding, notional
 from qtkit.core.model import E8, ONE, OrderKind, OrderSide, OrderStatus, Ticks, TriggerBy
 from qtkit.paper import margin
 from qtkit.paper.account import Account, Leg
+from qtkit.paper.candles import Candle, FundingRow
 from qtkit.paper.facts import Facts
 from qtkit.paper.market import HOUR_MS, Guard, Market
 from qtkit.paper.rows import (
@@ -20,10 +21,8 @@ from qtkit.paper.rows import (
     AccountEvent,
     AccountUpdate,
     AlgoRow,
-    Candle,
     ExchangeError,
     Execution,
-    FundingRow,
     Income,
     IncomeKind,
     OrderRow,
