@@ -69,6 +69,7 @@ class Account:
     """One account of the exchange. Read ``name``, ``hedge`` and ``wallet``; everything else is the exchange's to change.
 
     ``restricted`` is 0 or the code under which the account may only reduce; until ``liquidating_until_ms`` its orders are refused.
+    ``called`` are the positions near liquidation, which was told.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Account:
     totals: dict[IncomeKind, int] = field(default_factory=dict)
     updated_ms: int = 0
     restricted: int = 0
+    called: tuple[Slot, ...] = ()
     liquidating_until_ms: int = 0
 
     def leg(self, symbol: str, position_side: PositionSide) -> Leg:

@@ -11,6 +11,7 @@ from qtkit.paper.rows import (
     AlgoUpdate,
     ConfigUpdate,
     ExchangeError,
+    MarginCall,
     OrderRow,
     OrderUpdate,
     PositionRow,
@@ -131,7 +132,7 @@ def subject(event: AccountEvent) -> tuple[str | None, str, bool | None]:
             return event.algo.symbol, event.algo.client_id, True
         case ConfigUpdate():
             return event.symbol, "", None
-        case AccountUpdate():
+        case AccountUpdate() | MarginCall():
             return (event.positions[0].symbol if event.positions else None), "", None
 
 

@@ -100,6 +100,7 @@ class Exchange(Authority):
         if market.last_series.minute < minute or not market.mark_series.count:
             market.restart(minute, price, mark)
         market.wake_ms = min((minute + 1) * MINUTE_MS, self._expire(market.symbol))
+        self._dirty.update((name, None) for name, account in self.accounts.items() if account.called)
 
     def _roll(self, market: Market) -> None:
         minute = self.now_ms // MINUTE_MS

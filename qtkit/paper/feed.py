@@ -18,7 +18,7 @@ from qtkit.paper.faults import Call, Fault, FaultKind, Faults, Verb
 from qtkit.paper.intervals import MINUTE_MS, bars, bounds
 from qtkit.paper.rest_market import day_of
 from qtkit.paper.route import Desk
-from qtkit.paper.rows import LIQUIDATION, AccountEvent, AccountUpdate, AlgoRow, AlgoUpdate, ConfigUpdate, Execution, OrderUpdate
+from qtkit.paper.rows import LIQUIDATION, AccountEvent, AccountUpdate, AlgoRow, AlgoUpdate, ConfigUpdate, Execution, MarginCall, OrderUpdate
 from qtkit.paper.streams import Hub
 from qtkit.paper.wire import Row
 
@@ -118,6 +118,8 @@ class Feed:
                 return [wire_events.account_event(event)]
             case ConfigUpdate():
                 return [wire_events.config_event(event)]
+            case MarginCall():
+                return [wire_events.margin_call(event)]
 
     def _force_order(self, event: OrderUpdate) -> None:
         symbol = event.order.symbol
@@ -236,7 +238,7 @@ def _event_call(event: AccountEvent) -> Call:
             return Call(
                 verb=Verb.EVENT, account=event.account, symbol=algo.symbol, conditional=True, kind=algo.kind, client_id=algo.client_id
             )
-        case AccountUpdate(positions=rows):
+        case AccountUpdate(positions=rows) | MarginCall(positions=rows):
             return Call(verb=Verb.EVENT, account=event.account, symbol=rows[0].symbol if rows else None)
         case ConfigUpdate(symbol=symbol):
             return Call(verb=Verb.EVENT, account=event.account, symbol=symbol)

@@ -25,6 +25,7 @@ from qtkit.paper.rows import (
     Execution,
     Income,
     IncomeKind,
+    MarginCall,
     OrderRow,
     OrderUpdate,
     Reason,
@@ -235,17 +236,35 @@ class Ledger(ABC):
         if margin.cross_legs(account) and margin.cross_buffer(account, self._markets) <= 0:
             self._liquidate_cross(account)
         self._dirty.pop(account.name, None)
+        self._call_margin(account)
         cross = margin.cross_legs(account)
-        shared = margin.cross_buffer(account, self._markets) if cross else 0
+        share = self.rules.margin_call or margin.WHOLE
         for leg in account.legs.values():
             market = self._markets[leg.symbol]
             token: Guard = (account.name, leg.symbol, leg.position_side.value)
             if not leg.amount:
                 market.guards.discard(token)
                 continue
-            buffer = margin.isolated_buffer(leg, self._markets) if leg.isolated else shared
+            part = margin.WHOLE if (leg.symbol, leg.position_side) in account.called else share
+            buffer = self._buffer(account, leg, part)
             key, rising = margin.guard(leg, buffer, 1 if leg.isolated else len(cross), market)
             market.guards.add(token, key, rising=rising)
+
+    def _buffer(self, account: Account, leg: Leg, per_mille: int) -> int:
+        if leg.isolated:
+            return margin.isolated_buffer(leg, self._markets, per_mille)
+        return margin.cross_buffer(account, self._markets, per_mille)
+
+    def _call_margin(self, account: Account) -> None:
+        """Tell positions that have come near their liquidation, once until they have been further away."""
+        share = self.rules.margin_call
+        near = [leg for leg in account.open_legs() if share and self._buffer(account, leg, share) <= 0]
+        new = [leg for leg in near if (leg.symbol, leg.position_side) not in account.called]
+        account.called = tuple((leg.symbol, leg.position_side) for leg in near)
+        if new:
+            rows = tuple(margin.position_row(account, leg, self._markets) for leg in new)
+            wallet = None if all(leg.isolated for leg in new) else E8(account.cross_wallet)
+            self._tell(MarginCall(account=account.name, positions=rows, cross_wallet=wallet, at_ms=self.now_ms))
 
     def _liquidate_isolated(self, account: Account, leg: Leg) -> None:
         collateral = leg.isolated_wallet

@@ -342,4 +342,14 @@ class ConfigUpdate:
     at_ms: int
 
 
-AccountEvent = OrderUpdate | AlgoUpdate | AccountUpdate | ConfigUpdate
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarginCall:
+    """Positions have come near their liquidation (MARGIN_CALL). ``cross_wallet`` is given if any of them is cross."""
+
+    account: str
+    positions: tuple[PositionRow, ...]
+    cross_wallet: E8 | None
+    at_ms: int
+
+
+AccountEvent = OrderUpdate | AlgoUpdate | AccountUpdate | ConfigUpdate | MarginCall

@@ -54,6 +54,9 @@ class Rules:
         immediate_code: the code for a trigger that is true at placement: -2021 or -4142. [doc: both are listed; -2021 was seen]
         cancel_triggering_code: the code for cancelling an order in TRIGGERING: -2011 [com] or -4117 [doc: "stop order is triggering"].
         hedge_reduce_only_code: the code for reduceOnly in hedge mode: -1106 [com] or -4062 [doc].
+        margin_call: a MARGIN_CALL is told when maintenance reaches this share of the margin, per mille, and again after it was below;
+            looked at when the account trades, at guarded prices, and each minute while it lasts; 0: never.
+            [doc: "when the user's position risk ratio is too high"; inferred: 800]
         liquidation_ms: orders of an account are refused with -2023 this long after its liquidation. [doc: the code; inferred: 0]
         liquidation_first: when one price reaches both a stop and the liquidation, the liquidation wins. [inferred, on: the worse case]
         funding_hours: hours between two fundings where ``set_funding`` did not say otherwise. [doc: 8, 4 or 1]
@@ -83,6 +86,7 @@ class Rules:
     immediate_code: int = -2021
     cancel_triggering_code: int = -2011
     hedge_reduce_only_code: int = -1106
+    margin_call: int = 800
     liquidation_ms: int = 0
     liquidation_first: bool = True
     funding_hours: int = 8
