@@ -1,4 +1,7 @@
-"""``qtkit paper``: the embedded exchange alone, on a port of this computer, for the desk and for any unmodified client."""
+"""``qtkit paper``: the embedded exchange alone, on a port of this computer, for the desk and for any unmodified client.
+
+Its command is over 40 lines long: each of its options is one.
+"""
 
 import asyncio
 import json

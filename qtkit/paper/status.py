@@ -11,7 +11,7 @@ from html import escape
 
 from aiohttp import web
 
-from qtkit.paper.control_words import MarketSaid, PositionSaid, State, Truth
+from qtkit.paper.control_answers import MarketSaid, PositionSaid, State, Truth
 from qtkit.paper.session import Session
 from qtkit.paper.truth import state, truth
 

@@ -6,17 +6,7 @@ from heapq import nlargest
 
 from qtkit.core.model import ONE, TriggerBy
 from qtkit.paper.account import Account
-from qtkit.paper.control_words import (
-    AccountSaid,
-    EpisodeSaid,
-    FillSaid,
-    MarketSaid,
-    OrderSaid,
-    PositionSaid,
-    PromiseSaid,
-    State,
-    Truth,
-)
+from qtkit.paper.control_answers import AccountSaid, EpisodeSaid, FillSaid, MarketSaid, OrderSaid, PositionSaid, PromiseSaid, State, Truth
 from qtkit.paper.faults import Fault
 from qtkit.paper.judge import stands
 from qtkit.paper.meter import LedgerLine
