@@ -42,6 +42,7 @@ td.n, th.n { text-align: right; } td.n + td:not(.n), th.n + th:not(.n) { padding
 .good { color: var(--good); } .loss { color: var(--bad); } .bad { color: var(--bad); font-weight: 600; } .soft { color: var(--soft); }
 .none { color: var(--soft); margin: 2px 0; }
 meter { width: 64px; height: 9px; vertical-align: middle; margin-right: 6px; }
+.card .bad { color: var(--bad); }
 code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 12px; }
 """
 _HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
