@@ -37,7 +37,10 @@ class AccountSaid(Word):
 
 
 class State(Word):
-    """The running exchange: its time and prices. ``clock`` is live, running, held or ended; ``faults`` are the lines left of the script."""
+    """The running exchange: its time and prices. ``clock`` is live, running, held or ended; ``faults`` are the lines left of the script.
+
+    ``rules`` are the switches that are not as they were made.
+    """
 
     now_ms: int
     clock: Literal["live", "running", "held", "ended"]
@@ -49,6 +52,7 @@ class State(Word):
     accounts: tuple[AccountSaid, ...]
     faults: tuple[str, ...]
     fired: dict[str, int]
+    rules: dict[str, str]
 
 
 class PositionSaid(Word):

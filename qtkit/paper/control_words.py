@@ -192,6 +192,13 @@ class Market(Word):
         return self
 
 
+class Rule(Word):
+    """A switch of the exchange, by its name in ``paper.rules.Rules``: true or false, a number, a word, or null."""
+
+    name: Name
+    value: bool | int | str | None
+
+
 class Cut(Word):
     """Close all websockets, or the user streams of an account, with this code; 1006 drops the connections without a word."""
 

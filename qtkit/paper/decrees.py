@@ -2,16 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from qtkit.core.model import E8, PolicyError, Side
+from qtkit.core.names import suggestion
 from qtkit.paper import control_words as words
 from qtkit.paper.deed import Deed, account_of, facts_of, held, on_grid
 from qtkit.paper.liquidity import EXACT, THIN, Liquidity
 from qtkit.paper.market_file import fields_of
+from qtkit.paper.rules import Rules
 from qtkit.paper.server import PaperServer
 from qtkit.paper.session import Session
 from qtkit.paper.truth import text
 
+SWITCHES = {name: TypeAdapter[Any](kind) for name, kind in get_type_hints(Rules).items() if name not in ("liquidity", "funding_hours")}
+"""Rules by name, and what each may be. Books are changed by ``market``, hours of funding by ``funding``: both are of a symbol."""
 BOOKS = {"default": Liquidity(), "thin": THIN, "exact": EXACT}
 
 
@@ -51,6 +58,19 @@ async def market(session: Session, asked: words.Market) -> str:
     return f"{asked.symbol or f'all {len(names)} symbols'}: another book, nothing of it taken yet"
 
 
+async def rule(session: Session, asked: words.Rule) -> str:
+    """Turn a switch where nobody knows what the real exchange does."""
+    if asked.name not in SWITCHES:
+        raise PolicyError(f"there is no rule {asked.name!r}: {suggestion(asked.name, SWITCHES)}")
+    try:
+        value = SWITCHES[asked.name].validate_python(asked.value, strict=not isinstance(asked.value, str))
+    except ValidationError as wrong:
+        said = wrong.errors(include_url=False)[0]["msg"]
+        raise PolicyError(f"{asked.name}: {said[0].lower()}{said[1:]}, got {asked.value!r}") from None
+    session.exchange.rules = replace(session.exchange.rules, **{asked.name: value})
+    return f"{asked.name} is {str(getattr(value, 'value', value)).lower()} from now on"
+
+
 async def cut(session: Session, asked: words.Cut) -> str:
     """Close websockets."""
     hub = _server(session).hub
@@ -79,6 +99,7 @@ DECREES: Mapping[str, Deed] = {
     "restrict": Deed(words.Restrict, restrict),
     "halt": Deed(words.Halt, halt),
     "market": Deed(words.Market, market),
+    "rule": Deed(words.Rule, rule),
     "cut": Deed(words.Cut, cut),
     "expire": Deed(words.Expire, expire),
 }

@@ -4,20 +4,30 @@ Evidence marks: [doc] Binance's documents or change log, [cap] captured from pro
 [inferred] our reasoning. A guarantee of the desk is tested under both settings of every rule marked [com] or [inferred].
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
-from qtkit.core.model import Bps
+from qtkit.core.model import Bps, PolicyError
 from qtkit.paper.liquidity import Liquidity
 from qtkit.paper.rows import AlgoStatus, TimeInForce
 
 _CALLBACK_STEP = Bps(10)
 _LIQUIDITY = Liquidity()
 _NO_BAND = Bps(0)
+_ONE_OF: Mapping[str, tuple[object, ...]] = {
+    "immediate_code": (-2021, -4142),
+    "cancel_triggering_code": (-2011, -4117),
+    "hedge_reduce_only_code": (-1106, -4062),
+    "reduce_only_failure": (AlgoStatus.REJECTED, AlgoStatus.EXPIRED),
+    "close_position_tif": (TimeInForce.GTE_GTC, TimeInForce.GTC),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """How the paper exchange behaves where the real exchange's behaviour is unproven or a matter of degree.
+
+    Raises ``PolicyError`` for a value that no exchange could have.
 
     Attributes:
         floor_beside_stop: a close-position stop and a quantity stop of the same side rest together. If off, the second of
@@ -90,3 +100,13 @@ class Rules:
     liquidation_ms: int = 0
     liquidation_first: bool = True
     funding_hours: int = 8
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in _ONE_OF:
+                if value not in _ONE_OF[field.name]:
+                    known = ", ".join(str(getattr(one, "value", one)) for one in _ONE_OF[field.name])
+                    raise PolicyError(f"{field.name} is one of {known}, not {getattr(value, 'value', value)}")
+            elif isinstance(value, int) and value < 0:
+                raise PolicyError(f"{field.name} is at least 0, not {value}")

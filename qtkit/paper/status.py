@@ -77,6 +77,7 @@ def page(now: State, so: Truth) -> str:
         "</div><div>",
         _orders(so),
         _faults(now),
+        _rules(now),
         _promises(so),
         "</div></div>",
         _tape(now),
@@ -192,6 +193,11 @@ def _faults(now: State) -> str:
     fired = ", ".join(f"{kind} {count}" for kind, count in now.fired.items())
     rows: list[Sequence[Cell]] = [((line, "w"),) for line in now.faults]
     return _table("Faults", f"committed so far: {fired}" if fired else "", ("what will go wrong",), rows, "nothing is set to go wrong")
+
+
+def _rules(now: State) -> str:
+    rows: list[Sequence[Cell]] = list(now.rules.items())
+    return _table("Rules", "otherwise than by default", ("rule", "is"), rows, "") if rows else ""
 
 
 def _promises(so: Truth) -> str:

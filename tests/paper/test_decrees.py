@@ -14,6 +14,7 @@ from qtkit.paper.control_words import Market
 from qtkit.paper.liquidity import THIN, Liquidity
 from qtkit.paper.market_file import fields_of
 from qtkit.paper.rows import ADL
+from qtkit.paper.rules import Rules
 from tests.paper.control_rig import Held, held
 from tests.paper.server_rig import KEY
 from tests.paper.test_control import MODES, SIDES
@@ -112,6 +113,60 @@ async def test_a_symbol_gets_another_book_and_orders_pay_for_it(tmp_path: Path, 
         ):
             with pytest.raises(PolicyError, match=words.replace("?", r"\?")):
                 await it.do("market", **wrong)
+
+
+@SIDES
+async def test_an_unproven_rule_is_turned_while_it_runs(tmp_path: Path, side: str) -> None:
+    async with held(tmp_path) as it, aiohttp.ClientSession() as http:
+        await it.ask(it.remote.opens, BTC, side, "0.4")
+        closing, sign = ("SELL", 1) if side == "LONG" else ("BUY", -1)
+        stop = {"symbol": BTC, "side": closing, "type": "STOP_MARKET", "trigger": 93_475 - sign * 2_000, "close_position": True}
+        assert (await it.ask(it.remote.state)).rules == {}
+        assert await it.do("rule", name="slot_lag_ms", value=1_000) == "slot_lag_ms is 1000 from now on"
+        await it.do("order", **stop, client_id="a")
+        await it.ask(it.remote.cancels, BTC, "a")
+        with pytest.raises(PolicyError, match="the exchange refuses: -4130"):
+            await it.do("order", **stop, client_id="b")
+        await it.ask(it.remote.step, ms=1_100)
+        await it.do("order", **stop, client_id="b")
+        for name, value in (
+            ("trade_before_algo", False),
+            ("close_position_tif", "GTC"),
+            ("reduce_only_failure", "EXPIRED"),
+            ("callback_max", None),
+        ):
+            await it.do("rule", name=name, value=value)
+        rules = it.session.exchange.rules
+        assert (rules.trade_before_algo, rules.close_position_tif.value, rules.callback_max) == (False, "GTC", None)
+        assert (await it.ask(it.remote.state)).rules == {
+            "slot_lag_ms": "1000", "trade_before_algo": "false", "close_position_tif": "GTC", "reduce_only_failure": "EXPIRED",
+        }  # fmt: skip
+        async with http.get(f"{it.remote.url}/qtkit/") as page:
+            assert "slot_lag_ms" in await page.text()
+        await it.ask(it.remote.save, "a")
+        await it.do("rule", name="slot_lag_ms", value=0)
+        await it.ask(it.remote.restore, "a")
+        assert it.session.exchange.rules == rules, "a snapshot keeps them"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("slot_lag", 1, "there is no rule 'slot_lag': did you mean 'slot_lag_ms'?"),
+        ("liquidity", None, "there is no rule 'liquidity'"),
+        ("slot_lag_ms", -1, "slot_lag_ms is at least 0, not -1"),
+        ("slot_lag_ms", True, "slot_lag_ms: input should be a valid integer, got True"),
+        ("take_bound", 1, "take_bound: input should be a valid boolean, got 1"),
+        ("immediate_code", -1, "immediate_code is one of -2021, -4142, not -1"),
+        ("close_position_tif", "FOK", "close_position_tif is one of GTE_GTC, GTC, not FOK"),
+        ("reduce_only_failure", "GONE", "reduce_only_failure: input should be 'NEW', "),
+    ],
+)
+async def test_a_rule_that_no_exchange_could_have_is_refused(tmp_path: Path, name: str, value: object, words: str) -> None:
+    async with held(tmp_path) as it:
+        with pytest.raises(PolicyError, match=words.replace("?", r"\?")):
+            await it.do("rule", name=name, value=value)
+        assert it.session.exchange.rules == Rules()
 
 
 async def test_websockets_are_cut_and_a_listen_key_runs_out(tmp_path: Path) -> None:
