@@ -12,7 +12,7 @@ from heapq import heappush
 from qtkit.core.matching import fee, funding, notional
 from qtkit.core.model import E8, ONE, OrderKind, OrderSide, OrderStatus, Ticks, TriggerBy
 from qtkit.paper import margin
-from qtkit.paper.account import Account, Leg
+from qtkit.paper.account import Account, Leg, Slot
 from qtkit.paper.candles import Candle, FundingRow
 from qtkit.paper.facts import Facts
 from qtkit.paper.market import HOUR_MS, Guard, Market
@@ -236,31 +236,26 @@ class Ledger(ABC):
         if margin.cross_legs(account) and margin.cross_buffer(account, self._markets) <= 0:
             self._liquidate_cross(account)
         self._dirty.pop(account.name, None)
-        self._call_margin(account)
-        cross = margin.cross_legs(account)
-        share = self.rules.margin_call or margin.WHOLE
-        for leg in account.legs.values():
+        early = margin.buffers(account, self._markets, self.rules.margin_call or margin.WHOLE)
+        self._call_margin(account, early)
+        whole = margin.buffers(account, self._markets) if account.called else early
+        sharers = len(margin.cross_legs(account))
+        for slot, leg in account.legs.items():
             market = self._markets[leg.symbol]
             token: Guard = (account.name, leg.symbol, leg.position_side.value)
             if not leg.amount:
                 market.guards.discard(token)
                 continue
-            part = margin.WHOLE if (leg.symbol, leg.position_side) in account.called else share
-            buffer = self._buffer(account, leg, part)
-            key, rising = margin.guard(leg, buffer, 1 if leg.isolated else len(cross), market)
+            buffer = whole[slot] if slot in account.called else early[slot]
+            key, rising = margin.guard(leg, buffer, 1 if leg.isolated else sharers, market)
             market.guards.add(token, key, rising=rising)
 
-    def _buffer(self, account: Account, leg: Leg, per_mille: int) -> int:
-        if leg.isolated:
-            return margin.isolated_buffer(leg, self._markets, per_mille)
-        return margin.cross_buffer(account, self._markets, per_mille)
-
-    def _call_margin(self, account: Account) -> None:
+    def _call_margin(self, account: Account, buffers: Mapping[Slot, int]) -> None:
         """Tell positions that have come near their liquidation, once until they have been further away."""
-        share = self.rules.margin_call
-        near = [leg for leg in account.open_legs() if share and self._buffer(account, leg, share) <= 0]
-        new = [leg for leg in near if (leg.symbol, leg.position_side) not in account.called]
-        account.called = tuple((leg.symbol, leg.position_side) for leg in near)
+        before, account.called = account.called, ()
+        if self.rules.margin_call:
+            account.called = tuple(slot for slot, buffer in buffers.items() if buffer <= 0)
+        new = [account.legs[slot] for slot in account.called if slot not in before]
         if new:
             rows = tuple(margin.position_row(account, leg, self._markets) for leg in new)
             wallet = None if all(leg.isolated for leg in new) else E8(account.cross_wallet)

@@ -121,6 +121,14 @@ def cross_buffer(account: Account, markets: Markets, per_mille: int = WHOLE) -> 
     return equity * per_mille // WHOLE - sum(upkeep(leg, markets) for leg in legs)
 
 
+def buffers(account: Account, markets: Markets, per_mille: int = WHOLE) -> dict[Slot, int]:
+    """The buffer of every open position: its own if it is isolated, else the one that all cross positions share."""
+    shared = cross_buffer(account, markets, per_mille)
+    return {
+        (leg.symbol, leg.position_side): isolated_buffer(leg, markets, per_mille) if leg.isolated else shared for leg in account.open_legs()
+    }
+
+
 def liquidation(account: Account, leg: Leg, markets: Markets) -> int:
     """Mark price (E8) at which the position is liquidated, other symbols standing still; 0 if there is none."""
     market = markets[leg.symbol]
