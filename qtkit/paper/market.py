@@ -195,7 +195,7 @@ class Market:
         return level[0], E8(rules.market_max_lots * rules.lot) if level[1] >= ENDLESS else level[1]
 
     def observe(self, last: int, mark: int, traded: int | None) -> None:
-        """Take in one pair of prices (E8) of the running minute. What was ``traded`` is not known: one lot, sold if the price falls."""
+        """Take in one pair of prices (E8) of the running minute. ``traded`` None, not known: one lot, sold if the price falls."""
         if traded is None:
             falls = last < self.last or (last == self.last and self.traded < 0)
             traded = -self.lot if falls else self.lot
