@@ -15,10 +15,8 @@ from qtkit.bars import COLUMNS, EXACT, ONE, PRICES, RULES, BarsError, Rule, brok
 from qtkit.core.model import PolicyError
 from qtkit.lab.gaps import FUNDING_STEP_MS, NONE, Gaps, gaps_of, step_of
 from qtkit.lab.months import FUNDING, note_of
+from qtkit.lab.ticks import FEW, MULTIPLES
 
-FEW = 1_000
-"""If at most one price in so many lies off a coarser grid, those are said to be suspect."""
-_MULTIPLES = tuple(digit * 10**power for power in range(9) for digit in (2, 5, 10))
 _AT = pl.col("time").dt.epoch("ms")
 _FUNDING_RULES = (
     *(Rule(name, pl.col(name).is_null(), "is null", "drop that row") for name in FUNDING),
@@ -206,7 +204,7 @@ def _grid(rows: pl.LazyFrame) -> tuple[int, list[str]]:
 
 
 def _suspect(prices: pl.LazyFrame, grid: int) -> list[str]:
-    tried = {grid * many: (pl.col("price") % (grid * many) != 0).sum() for many in _MULTIPLES}
+    tried = {grid * many: (pl.col("price") % (grid * many) != 0).sum() for many in MULTIPLES}
     counts = prices.select(pl.len().alias("all"), *(off.alias(str(step)) for step, off in tried.items())).collect(engine="streaming")
     most = counts["all"][0] // FEW
     coarser = [(step, counts[str(step)][0]) for step in tried if 0 < counts[str(step)][0] <= most]

@@ -11,8 +11,8 @@ from qtkit.bars import PRICES, BarsError, check_bars, load_bars, to_ticks
 from qtkit.core import matching
 from qtkit.core.model import ONE
 from qtkit.lab.arguments import Ints, Scan, Small
+from qtkit.lab.ticks import OffGrid, tick_of
 
-HIGHEST = 2**31 - 2  # ticks; a price above it does not fit the 32 bits that the sweeps scan
 BLOCKS = (16, 256, 4096)  # bars that one entry of the index sums up
 
 
@@ -96,18 +96,20 @@ def load(
     *,
     symbol: str = "",
     tick: str | float | None = None,
+    off_grid: OffGrid = "refuse",
     trigger: Path | str | pl.DataFrame | None = None,
     funding: Path | str | pl.DataFrame | None = None,
 ) -> Bars:
     """Bars from a parquet file or a frame (``time``, ``open``, ``high``, ``low``, ``close``, ``volume``), checked.
 
-    ``tick`` is the price grid, by default the widest that every price lies on. ``trigger`` are the mark-price bars, of which every
+    ``tick`` is the price grid, by default the widest that every price lies on; a price off the told one is refused, or with
+    ``off_grid="nearest"`` taken at its nearest tick. ``trigger`` are the mark-price bars, of which every
     minute of the bars is needed; ``funding`` has ``time`` and ``rate`` (fraction paid by longs; ``symbol`` where it holds several).
     Raises ``BarsError`` that names file, row and rule: disorder, duplicates, nulls, high below low, prices off the grid.
     """
     frame, name = _read(source)
     symbol = symbol or name.rpartition("/")[2].partition("_")[0].removesuffix(".parquet")
-    grid = _grid(frame, name, tick)
+    grid = tick_of(frame, name, tick, off_grid)
     bars = _bars(frame, symbol, grid, name)
     if trigger is not None:
         bars = replace(bars, trigger=_aligned(bars, *_read(trigger)))
@@ -122,32 +124,9 @@ def _read(source: Path | str | pl.DataFrame) -> tuple[pl.DataFrame, str]:
     return load_bars(source), str(source)
 
 
-def _grid(frame: pl.DataFrame, name: str, tick: str | float | None) -> int:
-    """The tick in E8: the one told, on which every price must lie, or the greatest that all prices are multiples of."""
-    exact = frame.select((pl.col(column) * ONE).round().cast(pl.Int64) for column in PRICES)
-    if tick is None:
-        return int(np.gcd.reduce(exact.to_numpy().ravel()))
-    told = round(float(tick) * ONE)
-    if told <= 0:
-        raise BarsError(f"the tick must be above zero, got {tick}; take it from the instrument's price filter")
-    for column in PRICES:
-        off = exact.select(pl.arg_where(pl.col(column) % told != 0)).to_series()
-        if len(off):
-            row = int(off[0])
-            raise BarsError(
-                f"{name}: {column} is off the grid of {tick} in row {row}, {frame['time'][row]}: {frame[column][row]} ({len(off)} such "
-                "rows); give the tick of this symbol at that time, or none to take the one that fits"
-            )
-    return told
-
-
 def _bars(frame: pl.DataFrame, symbol: str, tick: int, name: str) -> Bars:
     ticks = to_ticks(frame, tick)
     columns = {column: np.ascontiguousarray(ticks[column].to_numpy()) for column in ("time_ms", *PRICES)}
-    if int(columns["high"].max()) > HIGHEST:
-        raise BarsError(
-            f"{name}: a price of {columns['high'].max()} ticks does not fit; the tick {tick / ONE:g} is too fine for this symbol"
-        )
     steps = np.diff(columns["time_ms"])
     step = int(steps.min()) if len(steps) else 60_000
     return Bars(symbol=symbol, tick=tick, step_ms=step, source=name, **columns)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,19 +143,19 @@ def test_an_edited_rule_is_another_kernel(tmp_path: Path, monkeypatch: pytest.Mo
 
 @needs_data
 @pytest.mark.parametrize(
-    ("name", "first"),
+    ("name", "first", "grid"),
     [
-        ("spot_1m/BTCUSDT_2022-2023.parquet", 640_000),
-        ("spot_1m/SOLUSDT_2022-2023.parquet", 527_000),
-        ("bitfinex_1m/LTCUSD_2018.parquet", 9_000),
+        ("spot_1m/BTCUSDT_2022-2023.parquet", 640_000, {}),
+        ("spot_1m/SOLUSDT_2022-2023.parquet", 527_000, {}),
+        ("bitfinex_1m/LTCUSD_2018.parquet", 9_000, {"tick": "0.001", "off_grid": "nearest"}),
     ],
 )
-def test_real_series_are_equal_to_the_reference(name: str, first: int) -> None:
-    bars = lab.load(Path(str(DATA)) / name).slice(first, first + 6_000)
+def test_real_series_are_equal_to_the_reference(name: str, first: int, grid: dict[str, Any]) -> None:
+    bars = lab.load(Path(str(DATA)) / name, **grid).slice(first, first + 6_000)
     entries = some_entries(bars, 8, 40, inside=True, asked=True)
     for seed in (0, 2, 3):
-        grid = some_grid(seed)
-        assert not differences(lab.sweep(bars, entries, grid, fill="worst"), "worst")
+        policies = some_grid(seed)
+        assert not differences(lab.sweep(bars, entries, policies, fill="worst"), "worst")
 
 
 def test_what_the_desk_refuses_the_sweep_refuses() -> None:
