@@ -1,5 +1,8 @@
 """A grid on given entries: what the kernel is told, and what is refused before it runs."""
 
+from copy import copy
+from dataclasses import replace
+
 import numpy as np
 
 from qtkit.core import arithmetic
@@ -11,6 +14,7 @@ from qtkit.lab.entries import NONE, Entries
 from qtkit.lab.grid import Grid
 from qtkit.lab.kernels import ASKED, END, TIME
 from qtkit.lab.lines import ATR, BPS, OWN, R, Spec, Trailed, drawn
+from qtkit.lab.liquidation import furthest_stop
 from qtkit.lab.series import Bars
 
 BPS_WHOLE = 10_000
@@ -21,10 +25,11 @@ class Problem:
     """A grid on given entries: the arrays of the kernel, all distances in bps, and the checks that the planner makes of an entry.
 
     ``distances`` is [1 or entries, distances] in bps: one row where they are the same for all. Raises ``PolicyError`` for what the
-    desk would refuse too: a stop within noise and costs, a trail narrower than a tick or than the fees, a target at the entry.
+    desk would refuse too: a stop within noise and costs, a trail narrower than a tick or than the fees, a target at the entry, and
+    with a ``leverage`` a stop too near the liquidation of an isolated position.
     """
 
-    def __init__(self, bars: Bars, entries: Entries, grid: Grid, costs: Costs) -> None:
+    def __init__(self, bars: Bars, entries: Entries, grid: Grid, costs: Costs, leverage: int | None = None) -> None:
         self.bars, self.entries, self.grid, self.costs = bars, entries, grid, costs
         self.least = arithmetic.round_trip_bps(costs.taker)
         self.drawn = drawn(grid, self.least)
@@ -32,6 +37,16 @@ class Problem:
         self.distances = self._resolved()
         self.begins = self._begins()
         self._refuse_unsafe()
+        if leverage is not None:
+            self._refuse_liquidated(leverage)
+
+    def part(self, first: int, until: int) -> "Problem":
+        """The same grid on the entries from ``first`` up to ``until``; what was checked is not checked again. Tags stay behind."""
+        made, rows = copy(self), slice(first, until)
+        made.entries = replace(self.entries, tag=None).take(rows)
+        made.begins = Begins._make(array[rows] for array in self.begins)
+        made.distances = self.distances[rows] if len(self.distances) > 1 else self.distances
+        return made
 
     def _resolved(self) -> Ints:
         columns = [self._bps(spec) for spec in self.drawn.far]
@@ -118,6 +133,30 @@ class Problem:
         if tightest < narrow or narrow > WIDEST_CALLBACK:
             least = f"at least {narrow / 100:g} %"
             raise PolicyError(f"{name}: a trail of {tightest / 100:g} % is within a tick or the cost of a round trip: {least}")
+
+    def _refuse_liquidated(self, leverage: int) -> None:
+        """As the planner of an isolated entry; a buffer differs by policy, so each pair of stop and buffer is looked at once."""
+        sign, entry, tick = self.entries.sign, self.entries.price, self.bars.tick
+        stops = {(wanted, policy.liquidation_buffer): policy.name for wanted, policy in zip(self._stops(), self.grid.policies, strict=True)}
+        for (column, buffer), name in stops.items():
+            own = self.grid.own_stop
+            level: Ints = arithmetic.stop_level(sign, entry, self.distances[:, column], tick)  # type: ignore[arg-type,assignment]
+            stop = self.begins.stop if own else level
+            furthest = furthest_stop(self.entries, leverage, buffer, tick)
+            beyond = np.flatnonzero(sign * (furthest - stop) > 0)
+            if len(beyond):
+                row = int(beyond[0])
+                whose = f"the stop of the entry at {self._when(row)}" if own else f"{name}: its stop"
+                far, most = (abs(int(entry[row]) - int(at[row]) * tick) / int(entry[row]) for at in (stop, furthest))
+                raise PolicyError(
+                    f"{whose} is {far:.2%} away, beyond what a leverage of {leverage} allows before liquidation: at most {most:.2%}; "
+                    "take a nearer stop or less leverage"
+                )
+
+    def _stops(self) -> list[int]:
+        """The column of the distances that holds the stop of each policy."""
+        lines = self.lines
+        return [int(column) for column in lines.stop[lines.base[lines.policy[:, 0], 0]]]
 
     def _refuse_near(self, name: str, spec: Spec, cheapest: int) -> None:
         far = self._bps_of(spec)

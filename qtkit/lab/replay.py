@@ -67,8 +67,10 @@ class Replayed:
         return self.legs[-1]
 
 
-def plan_of(bars: Bars, entries: Entries, row: int, policy: ExitPolicy, costs: Costs, *, own_stop: bool = False) -> ExitPlan:
-    """The plan that the desk would make of an entry. Raises ``PolicyError`` where the desk would refuse it."""
+def plan_of(
+    bars: Bars, entries: Entries, row: int, policy: ExitPolicy, costs: Costs, *, own_stop: bool = False, leverage: int | None = None
+) -> ExitPlan:
+    """The plan that the desk would make of an entry, with a ``leverage`` of an isolated one. ``PolicyError`` where it would refuse."""
     sign, price = int(entries.sign[row]), E8(int(entries.price[row]))
     side = Side.LONG if sign > 0 else Side.SHORT
     if own_stop:
@@ -77,7 +79,16 @@ def plan_of(bars: Bars, entries: Entries, row: int, policy: ExitPolicy, costs: C
     context = ExitContext(
         account="lab",
         instrument=_instrument(bars, costs),
-        position=Position(symbol=bars.symbol, position_side=PositionSide.BOTH, side=side, lots=MANY, entry=price, mark=price),
+        position=Position(
+            symbol=bars.symbol,
+            position_side=PositionSide.BOTH,
+            side=side,
+            lots=MANY,
+            entry=price,
+            mark=price,
+            leverage=leverage,
+            isolated=leverage is not None,
+        ),
         now_ms=int(bars.time_ms[entries.bar[row]]) + bars.step_ms,
         policy=policy,
         market=MarketData(atr=E8(atr) if atr else None),

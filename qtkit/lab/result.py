@@ -1,6 +1,7 @@
 """What a sweep found: outcomes by entry and policy, or statistics by policy."""
 
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,10 @@ WHOLE = 10_000
 
 
 DAY_MS = 86_400_000
+Size = Literal["risk", "unit"]
+SIZES = ("risk", "unit")
+UNITS = {"risk": "net_r", "unit": "net_bps"}
+"""What positions bring, so counted that they can be added up: of the same risk each in R, of one unit each in bps of it."""
 
 
 class Result:
@@ -28,8 +33,8 @@ class Result:
     so over a grid of stops it compares different bets: bps stand beside it, and bps a day of capital held.
     """
 
-    def __init__(self, problem: Problem, outcomes: Outcomes | None, sums: Sums | None, *, fill: str) -> None:
-        self.problem, self.outcomes, self.fill = problem, outcomes, fill
+    def __init__(self, problem: Problem, outcomes: Outcomes | None, sums: Sums | None, *, fill: str, size: Size = "risk") -> None:
+        self.problem, self.outcomes, self.fill, self.size = problem, outcomes, fill, size
         self.bars, self.entries, self.grid, self.costs = problem.bars, problem.entries, problem.grid, problem.costs
         if sums is not None:
             self.__dict__["sums"] = sums
@@ -177,10 +182,15 @@ class Result:
         )
         return frame.filter(pl.Series(took))
 
-    def equity(self, policy: int, *, unit: str = "net_bps") -> pl.DataFrame:
-        """What one policy has brought by the time of each exit, in ``net_bps`` or ``net_r``, one unit of capital a position."""
-        if unit not in ("net_bps", "net_r"):
-            raise PolicyError(f"equity is counted in 'net_bps' or 'net_r', got '{unit}'")
+    def equity(self, policy: int, *, unit: str | None = None) -> pl.DataFrame:
+        """What one policy has brought by the time of each exit, by default as the sweep was told to size its positions.
+
+        With ``size="risk"`` each position risks the same part of the capital between entry and initial stop, so that it weighs one by
+        the distance of its stop: counted in ``net_r``, multiples of that part. With ``"unit"`` each is one unit: ``net_bps`` of it.
+        """
+        unit = unit or UNITS[self.size]
+        if unit not in UNITS.values():
+            raise PolicyError(f"equity is not counted in '{unit}': {suggestion(unit, UNITS.values())}")
         ordered = self.trades(policy).sort("exit_time", maintain_order=True)
         return ordered.select(pl.col("exit_time").alias("time"), pl.col(unit).cum_sum().alias(unit))
 

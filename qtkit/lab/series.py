@@ -112,10 +112,19 @@ def load(
     grid = tick_of(frame, name, tick, off_grid)
     bars = _bars(frame, symbol, grid, name)
     if trigger is not None:
-        bars = replace(bars, trigger=_aligned(bars, *_read(trigger)))
+        bars = triggered(bars, trigger)
     if funding is not None:
         bars = replace(bars, funding=_paid(bars, funding))
     return bars
+
+
+def triggered(bars: Bars, trigger: "Bars | Path | str | pl.DataFrame") -> Bars:
+    """``bars`` with a series that fires stops and is trailed: bars, a frame or a file with every minute of them.
+
+    Its prices are taken at the nearest tick of ``bars``. Raises ``BarsError`` for a bar that it does not have.
+    """
+    frame, name = (trigger.frame(), trigger.source) if isinstance(trigger, Bars) else _read(trigger)
+    return replace(bars, trigger=_aligned(bars, frame, name))
 
 
 def _read(source: Path | str | pl.DataFrame) -> tuple[pl.DataFrame, str]:
@@ -133,7 +142,7 @@ def _bars(frame: pl.DataFrame, symbol: str, tick: int, name: str) -> Bars:
 
 
 def _aligned(bars: Bars, frame: pl.DataFrame, name: str) -> Bars:
-    """The trigger's bars at the times of ``bars``, on their grid toward the adverse side of both."""
+    """The trigger's bars at the times of ``bars``, each price at the nearest of their ticks."""
     ticks = to_ticks(frame, bars.tick)
     times = ticks["time_ms"].to_numpy()
     where = np.searchsorted(times, bars.time_ms)

@@ -1,61 +1,106 @@
 """Every policy of a grid on every entry, exactly."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from qtkit.core.model import PolicyError
+from qtkit.core.names import suggestion
 from qtkit.core.policy import ExitPolicy
 from qtkit.lab import plain
 from qtkit.lab.arguments import CostsOf, Ints, Outcomes, Sums
+from qtkit.lab.cluster import spread
 from qtkit.lab.compiled import available, compiled
 from qtkit.lab.costs import Costs, costs_of
 from qtkit.lab.entries import Entries, as_entries
 from qtkit.lab.grid import Grid, as_grid
+from qtkit.lab.liquidation import checked
 from qtkit.lab.problem import Problem
-from qtkit.lab.result import Result
-from qtkit.lab.series import Bars
+from qtkit.lab.progress import Progress
+from qtkit.lab.result import SIZES, Result, Size
+from qtkit.lab.series import Bars, triggered
 from qtkit.lab.tables import NO_TABLES, tables_of
 
+Done = Callable[[int], None]
 FITS = 20_000_000  # outcomes; above, statistics are streamed instead of kept
-BLOCK = 512  # entries that a thread takes at a time
+BLOCK = 512  # entries that are worth a thread
+TOLD = 50_000  # entries between two looks at the progress; a block costs some microseconds to begin
+TOLD_PLAIN = 4_096  # the same without numba
+KEEPS = ("outcomes", "statistics")
 
 
 def sweep(
     bars: Bars,
     entries: "pl.DataFrame | Entries | str",
-    grid: "Grid | ExitPolicy | list[ExitPolicy]",
+    grid: "Grid | ExitPolicy | Sequence[ExitPolicy]",
     *,
+    trigger: "Bars | pl.DataFrame | Path | str | None" = None,
     costs: Costs | str | None = "account",
-    fill: Literal["worst", "best"] = "worst",
+    size: Size = "risk",
     one_at_a_time: bool = False,
+    leverage: int | None = None,
+    fill: Literal["worst", "best"] = "worst",
     keep: Literal["outcomes", "statistics"] | None = None,
     threads: int | None = None,
+    cluster: Any = None,
+    progress: bool | None = None,
 ) -> Result:
     """What became of every entry under every policy, by the rules of ``qtkit.lab.replay``, equal to it to the last digit.
 
-    ``fill`` decides bars in which stop and target could both have been first. ``one_at_a_time`` passes over entries while the position
-    before them is open. ``keep`` outcomes as arrays, entries by policies, or statistics by policy alone; by default whatever fits.
+    ``trigger`` are mark-price bars that fire stops, as ``load`` takes them; given there, they are aligned once for many sweeps. ``size``
+    is how positions are sized where they are added up (``Result.equity``): each the same risk to its initial stop, or each one unit.
+    ``one_at_a_time`` passes over entries while the position before them is open. ``leverage`` refuses stops that the desk would not
+    send with an isolated position of it. ``fill`` decides bars in which stop and target could both have been first. ``keep`` outcomes
+    as arrays, entries by policies, or statistics by policy alone; by default whatever fits.
+
+    ``cluster`` (the address of a Dask scheduler, a cluster or a ``Client``; extra ``scale``) spreads the entries over its workers; with
+    ``one_at_a_time`` one worker does all. ``progress`` is shown by default once a sweep takes more than two seconds, in a terminal or a
+    notebook; True from the beginning, False never.
+
     Raises ``PolicyError`` for a policy that the desk would refuse, ``BarsError`` for entries that do not fit the bars.
     """
-    if fill not in ("worst", "best"):
-        raise PolicyError(f"fill is 'worst' or 'best', got {fill!r}")
+    _refuse_words(fill=(fill, ("worst", "best")), size=(size, SIZES), keep=(keep, (None, *KEEPS)))
+    bars = bars if trigger is None else triggered(bars, trigger)
     made = as_entries(bars, entries)
     asked = as_grid(grid)
-    paid = costs_of(costs)
-    problem = Problem(bars, made, asked, paid)
-    size = len(made) * len(asked)
-    if keep == "statistics" or (keep is None and size > FITS):
-        sums = _streamed(problem, fill, one_at_a_time, threads)
-        return Result(problem, None, sums, fill=fill)
-    return Result(problem, _kept(problem, fill, one_at_a_time, threads), None, fill=fill)
+    problem = Problem(bars, made, asked, costs_of(costs), checked(leverage))
+    streamed = keep == "statistics" or (keep is None and len(made) * len(asked) > FITS)
+    run: Callable[..., Outcomes | Sums] = _streamed if streamed else _kept
+    with Progress(len(made), progress) as shown:
+        if cluster is None:
+            found = run(problem, fill, one_at_a_time, threads, shown.add)
+        else:
+            work = partial(run, fill=fill, alone=one_at_a_time, threads=1, done=_nobody)
+            found = _joined(spread(cluster, problem, work, whole=one_at_a_time, done=shown.add))
+    outcomes, sums = (None, found) if isinstance(found, Sums) else (found, None)
+    return Result(problem, outcomes, sums, fill=fill, size=size)
 
 
-def _kept(problem: Problem, fill: str, alone: bool, threads: int | None) -> Outcomes:
+def _refuse_words(**asked: tuple[object, tuple[str | None, ...]]) -> None:
+    for name, (word, known) in asked.items():
+        if word not in known:
+            raise PolicyError(f"there is no {name}={word!r}: {suggestion(str(word), (it for it in known if it))}")
+
+
+def _nobody(entries: int) -> None:
+    """Tells nobody: what a worker has done is told by who asked it."""
+
+
+def _joined(parts: Sequence[Outcomes | Sums]) -> Outcomes | Sums:
+    """The parts of a sweep as one: outcomes below one another, statistics added."""
+    sums = [part for part in parts if isinstance(part, Sums)]
+    if sums:
+        return _total(sums)
+    return Outcomes(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _kept(problem: Problem, fill: str, alone: bool, threads: int | None, done: Done) -> Outcomes:
     shape = len(problem.entries), len(problem.grid)
     free = problem.costs.taker == problem.costs.maker == 0 and problem.bars.funding is None
     costly = (0, 0) if free else shape
@@ -67,14 +112,14 @@ def _kept(problem: Problem, fill: str, alone: bool, threads: int | None) -> Outc
         for array in out:
             array.fill(0)
         out.bar.fill(-1)
-    _in_blocks(problem, fill, alone, threads, lambda: (out, _sums(0)))
+    _in_blocks(problem, fill, alone, threads, lambda: (out, _sums(0)), done)
     return out
 
 
-def _streamed(problem: Problem, fill: str, alone: bool, threads: int | None) -> Sums:
+def _streamed(problem: Problem, fill: str, alone: bool, threads: int | None, done: Done) -> Sums:
     none = np.empty((0, 0), np.int32)
     nothing = Outcomes(none, none, np.empty((0, 0), np.int8), none.astype(np.int64), none.astype(np.int64), none.astype(np.int64))
-    return _total(_in_blocks(problem, fill, alone, threads, lambda: (nothing, _sums(len(problem.grid)))))
+    return _total(_in_blocks(problem, fill, alone, threads, lambda: (nothing, _sums(len(problem.grid))), done))
 
 
 def _sums(policies: int) -> Sums:
@@ -95,7 +140,9 @@ def _total(parts: list[Sums]) -> Sums:
     return Sums(**added, best=best, worst=worst)
 
 
-def _in_blocks(problem: Problem, fill: str, alone: bool, threads: int | None, sinks: "Callable[[], tuple[Outcomes, Sums]]") -> list[Sums]:
+def _in_blocks(
+    problem: Problem, fill: str, alone: bool, threads: int | None, sinks: Callable[[], tuple[Outcomes, Sums]], done: Done
+) -> list[Sums]:
     """Run the kernel over all entries, by as many threads as asked for; one position at a time is one thread's work."""
     fast = available()
     run = compiled().sweep if fast else plain.sweep
@@ -113,11 +160,27 @@ def _in_blocks(problem: Problem, fill: str, alone: bool, threads: int | None, si
         run(*arguments, first, until, out, sums)
         return sums
 
-    edges = [total * number // workers for number in range(workers + 1)]
+    found = []
+    edges = _edges(total, workers, TOLD if fast else TOLD_PLAIN)
+    for first, until, sums in zip(edges[:-1], edges[1:], _mapped(work, edges, workers), strict=True):
+        done(until - first)
+        found.append(sums)
+    return found
+
+
+def _edges(total: int, workers: int, block: int) -> list[int]:
+    """As many blocks for each worker, none smaller than ``block`` where there are several for it."""
+    count = workers * max(1, total // (workers * block))
+    return [total * number // count for number in range(count + 1)]
+
+
+def _mapped(work: Callable[[int, int], Sums], edges: list[int], workers: int) -> Iterator[Sums]:
+    """The blocks in their order, each as soon as it and those before it are done."""
     if workers == 1:
-        return [work(0, total)]
+        yield from map(work, edges[:-1], edges[1:])
+        return
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(work, edges[:-1], edges[1:]))
+        yield from pool.map(work, edges[:-1], edges[1:])
 
 
 def _costs(costs: Costs) -> CostsOf:
