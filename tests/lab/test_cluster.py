@@ -88,7 +88,7 @@ def test_by_address(cluster: Any) -> None:
 
 
 def test_what_is_refused_is_refused_at_home(cluster: Any) -> None:
-    with pytest.raises(PolicyError, match="p0: its stop is 0.1 % away"):
+    with pytest.raises(PolicyError, match=r"p0: its stop is 0\.1 % away"):
         lab.sweep(walk(1), "every bar", lab.grid(stop_bps=10), cluster=cluster)
 
 
