@@ -67,8 +67,7 @@ def load_bars(path: Path | str, start: datetime | str | None = None, end: dateti
     path, bounds = Path(path), _between(start, end)
     parts = []
     for file in _files(path, bounds):
-        with _readable(file):
-            frame = pl.read_parquet(file)
+        frame = read_parquet(file)
         if path.is_dir() and frame.is_empty():
             continue  # a month in which the exchange had nothing
         parts.append(_within(check_bars(frame, str(file)), bounds))
@@ -103,7 +102,7 @@ def check_bars(frame: pl.DataFrame, name: str = "bars") -> pl.DataFrame:
     if bars.is_empty():
         raise BarsError(f"{name} holds no bars; give a file with at least one")
     for rule in RULES:
-        _refuse(bars, name, rule)
+        refuse_rows(bars, name, rule)
     return bars
 
 
@@ -177,7 +176,8 @@ def _cast(column: str, found: pl.DataType) -> str:
     return 'if it counts milliseconds since 1970, write it with .cast(pl.Datetime("ms", "UTC"))'
 
 
-def _refuse(bars: pl.DataFrame, name: str, rule: Rule) -> None:
+def refuse_rows(bars: pl.DataFrame, name: str, rule: Rule) -> None:
+    """Raise ``BarsError`` for the first row that breaks a rule; ``name`` says whose it is."""
     rows = bars.select(pl.arg_where(rule.wrong)).to_series()
     if len(rows):
         row = int(rows[0])
@@ -214,8 +214,7 @@ def _between(start: datetime | str | None, end: datetime | str | None) -> "_Boun
 def _files(path: Path, bounds: "_Bounds") -> list[Path]:
     """The file itself, or the months of a folder that may hold something between the bounds."""
     if not path.is_dir():
-        if not path.is_file():
-            raise BarsError(f"{path} is not there{_nearest(path.name, _siblings(path))}; give the path of a parquet file")
+        _refuse_missing(path)
         return [path]
     found = [file for file in sorted(path.iterdir()) if _MONTH.fullmatch(file.name)]
     if not found:
@@ -225,6 +224,19 @@ def _files(path: Path, bounds: "_Bounds") -> list[Path]:
     first = f"{bounds[0]:%Y-%m}" if bounds[0] else ""
     last = f"{bounds[1]:%Y-%m}" if bounds[1] else "9999"
     return [file for file in found if first <= file.stem <= last]
+
+
+def read_parquet(file: Path | str) -> pl.DataFrame:
+    """What a parquet file, or a folder of such, holds. Raises ``BarsError`` for one that is not there or holds something else."""
+    file = Path(file)
+    _refuse_missing(file)
+    with _readable(file):
+        return pl.read_parquet(file)
+
+
+def _refuse_missing(path: Path) -> None:
+    if not path.exists():
+        raise BarsError(f"{path} is not there{_nearest(path.name, _siblings(path))}; give the path of a parquet file")
 
 
 @contextmanager

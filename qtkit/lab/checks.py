@@ -18,7 +18,7 @@ from qtkit.lab.months import FUNDING, note_of
 from qtkit.lab.ticks import FEW, MULTIPLES
 
 _AT = pl.col("time").dt.epoch("ms")
-_FUNDING_RULES = (
+FUNDING_RULES = (
     *(Rule(name, pl.col(name).is_null(), "is null", "drop that row") for name in FUNDING),
     Rule("rate", ~(pl.col("rate").abs() < 1), "is no fraction of the notional", "write 0.01 % as 0.0001"),
     Rule("time", pl.col("time").diff() <= pl.duration(), "does not rise", 'use .unique(subset="time").sort("time")'),
@@ -130,7 +130,7 @@ def _checked(
 ) -> Checked:
     whole = pl.concat([rows for _, rows in parts])
     step = step_of(whole)
-    rules = _FUNDING_RULES if kind == "funding" else (*RULES, *_on_step(step), *(_on_tick(tick) if tick and kind == "bars" else ()))
+    rules = FUNDING_RULES if kind == "funding" else (*RULES, *_on_step(step), *(_on_tick(tick) if tick and kind == "bars" else ()))
     found = [*problems]
     for file, rows in parts:
         found += _broken(str(file), rows, (*rules, *(_in_month(file) if _month(file) else ())))

@@ -26,6 +26,10 @@ class Costs:
     targets: Literal["market", "limit", "touch"] = "market"
 
     def __post_init__(self) -> None:
+        for name in ("taker", "maker", "slip_ppm", "slip_range_ppm"):
+            if not isinstance(getattr(self, name), int):
+                unit = "1e-8, as taker=E8(50_000) for 0.05 %" if name in ("taker", "maker") else "millionths"
+                raise PolicyError(f"costs: {name} is a whole number of {unit}; got {getattr(self, name)!r}")
         if not 0 <= self.taker < ONE // 10 or not -ONE // 100 < self.maker < ONE // 10:
             raise PolicyError(f"fees are fractions of the notional in 1e-8 below 10 %, got taker {self.taker} and maker {self.maker}")
         if not 0 <= self.slip_ppm < PPM // 2 or not 0 <= self.slip_range_ppm <= 10 * PPM:

@@ -42,7 +42,7 @@ class Entries:
 
     def take(self, rows: Ints | slice | npt.NDArray[np.bool_]) -> "Entries":
         """Some of the entries."""
-        tag = None if self.tag is None else pl.Series(self.tag.name, self.tag.to_numpy()[rows])
+        tag = None if self.tag is None else self.tag[np.arange(len(self))[rows]]
         names = ("bar", "sign", "price", "inside", "stop", "atr", "last", "size")
         return Entries(**{name: getattr(self, name)[rows] for name in names}, tag=tag)
 
@@ -86,51 +86,77 @@ def as_entries(bars: Bars, entries: "pl.DataFrame | Entries | str") -> Entries:
     Raises ``BarsError`` naming the row: outside the series, unknown side, a price that the bar did not trade, a stop on the wrong side.
     """
     if isinstance(entries, Entries):
-        return entries
+        return _of_these(bars, entries)
     if isinstance(entries, str):
         if entries != "every bar":
             raise BarsError(f"entries are a frame, or the words 'every bar', got {entries!r}")
         return every(bars)
+    if not isinstance(entries, pl.DataFrame):
+        kind = f"{type(entries).__module__}.{type(entries).__qualname__}"
+        raise BarsError(f"entries are a polars frame, or the words 'every bar', got {kind}; make one of it with pl.DataFrame(...)")
     for column in entries.columns:
         if column not in COLUMNS:
             raise BarsError(f"entries: column '{column}' is not known: {suggestion(column, COLUMNS)}")
     if entries.is_empty():
         raise BarsError("entries: there is none; give at least one row with time and side")
-    bar = _bars_of(bars, entries)
-    order = np.argsort(bar, kind="stable")
-    rows = entries[order]
-    made = at_close(bars, bar[order], _signs(rows))
-    return _checked(bars, _told(bars, rows, made))
+    made = at_close(bars, _bars_of(bars, entries), _signs(entries))
+    made = _checked(bars, _told(bars, entries, made))
+    return made.take(np.argsort(made.bar, kind="stable"))
+
+
+def _of_these(bars: Bars, entries: Entries) -> Entries:
+    """Entries made earlier, if they can be of these bars: the kernel does not look whether a bar is there."""
+    if len(entries) and not (0 <= entries.bar[0] and entries.bar[-1] < len(bars) and (entries.last < len(bars)).all()):
+        most = max(int(entries.bar[-1]), int(entries.last.max()))
+        raise BarsError(f"entries: they name bars up to {most}, but {bars.source} has {len(bars)}; make the entries of these bars")
+    if (np.diff(entries.bar) < 0).any():
+        row = int(np.argmax(np.diff(entries.bar) < 0)) + 1
+        raise BarsError(f"entries: entry {row} is of an earlier bar than the one before it; order them with .take(entries.bar.argsort())")
+    return entries
 
 
 def _bars_of(bars: Bars, frame: pl.DataFrame) -> Ints:
-    if "bar" in frame.columns:
-        bar = frame["bar"].cast(pl.Int64).to_numpy()
-        wrong = np.flatnonzero((bar < 0) | (bar >= len(bars)))
-        if len(wrong):
-            raise BarsError(
-                f"entries: row {wrong[0]} names bar {bar[wrong[0]]}, but {bars.source} has {len(bars)} bars, 0 to {len(bars) - 1}"
-            )
-        return np.asarray(bar, np.int64)
-    if "time" not in frame.columns:
-        raise BarsError("entries need a column 'time' (a moment in the bar) or 'bar' (its number)")
-    return _bar_at(bars, frame["time"], "time")
+    if "bar" not in frame.columns:
+        if "time" not in frame.columns:
+            raise BarsError("entries need a column 'time' (a moment in the bar) or 'bar' (its number)")
+        return _bar_at(bars, frame["time"], "time")
+    told = frame["bar"]
+    if not told.dtype.is_integer():
+        raise BarsError(f"entries: 'bar' is {told.dtype}; it is the number of a bar, a whole number from 0")
+    if told.null_count():
+        raise BarsError(f"entries: row {told.is_null().arg_max()} has no bar (null); leave that row out")
+    bar = told.cast(pl.Int64).to_numpy()
+    wrong = np.flatnonzero((bar < 0) | (bar >= len(bars)))
+    if len(wrong):
+        raise BarsError(f"entries: row {wrong[0]} names bar {bar[wrong[0]]}, but {bars.source} has {len(bars)} bars, 0 to {len(bars) - 1}")
+    return bar
 
 
 def _bar_at(bars: Bars, times: pl.Series, name: str) -> Ints:
+    """The bar that each moment lies in, ``NONE`` for no moment where that may be (``exit_at``)."""
     if not isinstance(times.dtype, pl.Datetime):
         raise BarsError(f"entries: '{name}' is {times.dtype}; it must be a datetime in UTC")
-    if times.null_count():
-        raise BarsError(f"entries: '{name}' is null in row {times.is_null().arg_max()}; leave that row out")
-    at_ms = times.dt.epoch("ms").to_numpy()
+    if name == "time" and times.null_count():
+        raise BarsError(f"entries: row {times.is_null().arg_max()} has no time (null); leave that row out")
+    at_ms = times.dt.epoch("ms").fill_null(int(bars.time_ms[0])).to_numpy()
     bar = np.searchsorted(bars.time_ms, at_ms, side="right") - 1
     late = at_ms - bars.time_ms[np.maximum(bar, 0)]
     wrong = np.flatnonzero((bar < 0) | (late >= bars.step_ms))
     if len(wrong):
-        row = int(wrong[0])
-        ends = bars.slice(0, 1).frame()["time"][0], bars.slice(len(bars) - 1, len(bars)).frame()["time"][0]
-        raise BarsError(f"entries: row {row}, {times[row]}, lies in no bar of {bars.source} ({ends[0]} to {ends[1]}); leave that row out")
-    return np.asarray(bar, np.int64)
+        raise BarsError(f"entries: row {wrong[0]} has the {name} {times[int(wrong[0])]}, {_nowhere(bars, int(bar[wrong[0]]))}")
+    return np.where(times.is_null().to_numpy(), NONE, bar)
+
+
+def _nowhere(bars: Bars, before: int) -> str:
+    """Why a moment lies in no bar, and what to do; ``before`` is the last bar that began before it."""
+    if not 0 <= before < len(bars) - 1:
+        return f"outside {bars.source}, which goes from {_when(bars, 0)} until {_when(bars, len(bars) - 1)}; leave that row out"
+    hole = f"from the bar of {_when(bars, before)} to that of {_when(bars, before + 1)}"
+    return f"in a hole of {bars.source}, which has nothing {hole}; leave that row out or move it to a bar that is there"
+
+
+def _when(bars: Bars, bar: int) -> object:
+    return bars.slice(bar, bar + 1).frame()["time"][0]
 
 
 def _signs(frame: pl.DataFrame) -> Ints:
@@ -143,16 +169,23 @@ def _signs(frame: pl.DataFrame) -> Ints:
     return np.array([SIDES[word] for word in said], np.int64)
 
 
+def _numbers(frame: pl.DataFrame, column: str) -> pl.Series:
+    """A column as floats. Refuses what is no number above zero; null stays."""
+    if not frame[column].dtype.is_numeric() and frame[column].dtype != pl.Null:
+        raise BarsError(f"entries: '{column}' is {frame[column].dtype}; it must be a number")
+    values = frame[column].cast(pl.Float64)
+    wrong = values.is_not_null() & ~(values.is_finite() & (values > 0))
+    if wrong.any():
+        row = int(wrong.arg_max() or 0)
+        raise BarsError(f"entries: row {row} has the {column} {values[row]}; it must be a number above zero, or null for none")
+    return values
+
+
 def _e8(frame: pl.DataFrame, column: str, default: Ints) -> Ints:
-    """A column of prices in E8; the default where it is absent or null. Refuses what is no positive number."""
+    """A column of prices in E8; the default where it is absent or null."""
     if column not in frame.columns:
         return default
-    values = frame[column].cast(pl.Float64)
-    wrong = values.is_not_null() & (~values.is_finite() | (values <= 0))
-    if wrong.any():
-        row = wrong.arg_max()
-        raise BarsError(f"entries: row {row} has the {column} {values[row]}; it must be a number above zero, or null for none")  # type: ignore[index]
-    exact = (values * ONE).round().cast(pl.Int64)
+    exact = (_numbers(frame, column) * ONE).round().cast(pl.Int64)
     return np.where(exact.is_null().to_numpy(), default, exact.fill_null(0).to_numpy()).astype(np.int64)
 
 
@@ -160,13 +193,8 @@ def _told(bars: Bars, frame: pl.DataFrame, made: Entries) -> Entries:
     zero = np.zeros(len(made), np.int64)
     price = _e8(frame, "price", made.price)
     inside = frame["price"].is_not_null().to_numpy() if "price" in frame.columns else made.inside
-    last = made.last
-    if "exit_at" in frame.columns:
-        known = frame["exit_at"].is_not_null().to_numpy()
-        last = last.copy()
-        if known.any():
-            last[known] = _bar_at(bars, frame["exit_at"].drop_nulls(), "exit_at")
-    size = frame["size"].cast(pl.Float64).to_numpy() if "size" in frame.columns else made.size
+    last = _bar_at(bars, frame["exit_at"], "exit_at") if "exit_at" in frame.columns else made.last
+    size = _numbers(frame, "size").fill_null(1.0).to_numpy() if "size" in frame.columns else made.size
     return Entries(
         bar=made.bar, sign=made.sign, price=price, inside=inside, stop=_e8(frame, "stop", zero), atr=_e8(frame, "atr", zero), last=last,
         size=size, tag=frame["tag"] if "tag" in frame.columns else None,
@@ -176,13 +204,12 @@ def _told(bars: Bars, frame: pl.DataFrame, made: Entries) -> Entries:
 def _checked(bars: Bars, made: Entries) -> Entries:
     def refuse(wrong: npt.NDArray[np.bool_], what: str) -> None:
         if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            when = bars.slice(int(made.bar[row]), int(made.bar[row]) + 1).frame()["time"][0]
-            raise BarsError(f"entries: at {when} {what} ({int(wrong.sum())} such rows); leave that row out or mend it")
+            row = int(wrong.argmax())
+            more = f" ({int(wrong.sum())} such rows)" if wrong.sum() > 1 else ""
+            raise BarsError(f"entries: row {row}, {_when(bars, int(made.bar[row]))}: {what}{more}; leave that row out or mend it")
 
     low, high = bars.low[made.bar] * bars.tick, bars.high[made.bar] * bars.tick
     refuse(made.inside & ((made.price < low) | (made.price > high)), "the entry's price was not traded in its bar")
     refuse((made.stop > 0) & (made.sign * (made.price - made.stop) <= 0), "the entry's own stop lies on the wrong side of its price")
     refuse((made.last != NONE) & (made.last <= made.bar), "exit_at does not lie after the entry's bar")
-    refuse(~np.isfinite(made.size) | (made.size <= 0), "the size is not a number above zero")
     return made

@@ -1,8 +1,11 @@
 """Grids of exit policies: every combination of what is asked, each a policy that the desk can run."""
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from math import prod
+from typing import TypeVar
 
 import polars as pl
 
@@ -10,6 +13,7 @@ from qtkit.core.distance import InAtr, InBps, InR, format_distance, parse_distan
 from qtkit.core.model import Bps, PolicyError
 from qtkit.core.policy import WHOLE, ExitPolicy, StageRule, TargetRule, TightenRule, TrailRule
 
+A, B = TypeVar("A"), TypeVar("B")
 Rung = tuple[str | int, int | float]
 """A target: its distance (``"1R"``, ``"2.5%"``, or bps) and its share of the position in percent."""
 MINUTE_MS = 60_000
@@ -29,7 +33,11 @@ class Grid:
 
     def __post_init__(self) -> None:
         if not self.policies:
-            raise PolicyError("the grid is empty: give at least one value for each axis")
+            raise PolicyError("the grid is empty: give at least one value for each axis, and stop_bps, stop or own_stop")
+        if self.axes and prod(self.shape) != len(self.policies):
+            raise PolicyError(f"axes of {' x '.join(map(str, self.shape))} values are not {len(self.policies)} policies; leave axes out")
+        if not self.axes:
+            object.__setattr__(self, "axes", {"policy": tuple(policy.name for policy in self.policies)})
 
     def __len__(self) -> int:
         return len(self.policies)
@@ -50,8 +58,11 @@ def as_grid(policies: "Grid | ExitPolicy | Sequence[ExitPolicy]") -> Grid:
     """Any policies as a grid of one axis, by their names."""
     if isinstance(policies, Grid):
         return policies
-    every = (policies,) if isinstance(policies, ExitPolicy) else tuple(policies)
-    return Grid(every, {"policy": tuple(policy.name for policy in every)})
+    every = tuple(policies) if isinstance(policies, Sequence) else (policies,)
+    for policy in every:
+        if not isinstance(policy, ExitPolicy):
+            raise PolicyError(f"a grid is made with lab.grid(...), or is a list of policies; got {type(policy).__name__}")
+    return Grid(every)
 
 
 def grid(
@@ -81,16 +92,18 @@ def grid(
 
     Raises ``PolicyError`` when a combination is no policy (shares over 100 %, targets out of order) or nothing is given.
     """
-    stops = [InBps(Bps(bps)) for bps in _many(stop_bps)] + [_stop(text) for text in _many(stop)]
+    stops = [InBps(_bps(bps, "stop_bps")) for bps in _many(stop_bps)] + [_stop(text) for text in _many(stop)]
     if own_stop and not stops:
         stops = [InBps(Bps(WHOLE - 1))]
-    callbacks: list[InBps | InAtr | None] = [None if bps is None else InBps(Bps(bps)) for bps in _many(trail_bps) or [None]]
+    callbacks: list[InBps | InAtr | None] = [None if bps is None else InBps(_bps(bps, "trail_bps")) for bps in _many(trail_bps) or [None]]
     callbacks = [_stop(text) for text in _many(trail)] or callbacks
-    arms = [InBps(Bps(bps)) for bps in _many(activation_bps)] + [_distance(text) for text in _many(activation)] or [InBps(Bps(100))]
-    ladders = [tuple((_target(at), Bps(round(share * 100))) for at, share in rungs) for rungs in targets]
-    curves = [tuple(TightenRule(at=_distance(at), callback=Bps(bps)) for at, bps in curve) for curve in tightening]
-    raised = [tuple(StageRule(at=Bps(at), to=None if to is None else Bps(to)) for at, to in steps) for steps in stages]
-    afters, holds = _many(break_even_after) or [None], _many(max_bars) or [None]
+    arms = [InBps(_bps(bps, "activation_bps")) for bps in _many(activation_bps)] + [_distance(text) for text in _many(activation)]
+    arms = arms or [InBps(Bps(100))]
+    ladders = [tuple((_target(at), _share(share)) for at, share in rungs) for rungs in _lists(targets, "targets", "(distance, percent)")]
+    curves = [tuple(_tighten(at, bps) for at, bps in curve) for curve in _lists(tightening, "tightening", "(from where, callback in bps)")]
+    raised = [tuple(_stage(at, to) for at, to in steps) for steps in _lists(stages, "stages", "(at bps, stop to bps)")]
+    afters = [None if it is None else _whole(it, "break_even_after", "targets") for it in _many(break_even_after) or [None]]
+    holds = [None if it is None else _whole(it, "max_bars", "bars") for it in _many(max_bars) or [None]]
     axes = {
         "stop": ["own"] if own_stop else [format_distance(it) for it in stops],
         "trail": ["none" if it is None else format_distance(it) for it in callbacks],
@@ -108,7 +121,7 @@ def grid(
         left = Bps(WHOLE - sum(share for _, share in ladder))
         rule = None
         if callback is not None and left > 0:
-            rule = TrailRule(activation=arm, callback=callback, share=left, min_step=Bps(step_bps), tightening=curve)
+            rule = TrailRule(activation=arm, callback=callback, share=left, min_step=_bps(step_bps, "step_bps"), tightening=curve)
         policies.append(
             ExitPolicy(
                 name=f"p{number}", stop=first, targets=tuple(TargetRule(at=at, share=share) for at, share in ladder), trail=rule,
@@ -127,6 +140,39 @@ def _many(values: object) -> list:  # type: ignore[type-arg]
     return list(values)
 
 
+def _whole(value: object, name: str, unit: str) -> int:
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise PolicyError(f"{name} is a whole number of {unit}, got {value!r}") from None
+
+
+def _bps(value: object, name: str) -> Bps:
+    return Bps(_whole(value, name, "basis points (250 is 2.5 %)"))
+
+
+def _share(percent: float) -> Bps:
+    if not 0 < percent <= 100:
+        raise PolicyError(f"a target takes more than 0 and at most 100 percent of the position, got {percent!r}")
+    return Bps(round(percent * 100))
+
+
+def _lists(choices: Sequence[Sequence[tuple[A, B]]], name: str, pair: str) -> Sequence[Sequence[tuple[A, B]]]:
+    """The choices of an axis, each a list of pairs."""
+    for choice in choices:
+        if isinstance(choice, str) or not all(isinstance(it, tuple | list) and len(it) == 2 for it in choice):
+            raise PolicyError(f"{name} are a list of choices, each a list of {pair}, as {name}=[[...], [...]]; got {choice!r} for a choice")
+    return choices
+
+
+def _tighten(at: str | int, callback: object) -> TightenRule:
+    return TightenRule(at=_distance(at), callback=_bps(callback, "tightening"))
+
+
+def _stage(at: object, to: object) -> StageRule:
+    return StageRule(at=_bps(at, "stages"), to=None if to is None else _bps(to, "stages"))
+
+
 def _stop(text: str) -> InBps | InAtr:
     distance = parse_distance(text)
     if isinstance(distance, InBps | InAtr):
@@ -135,14 +181,14 @@ def _stop(text: str) -> InBps | InAtr:
 
 
 def _distance(text: str | int) -> InBps | InR:
-    distance = InBps(Bps(text)) if isinstance(text, int) else parse_distance(text)
+    distance = InBps(_bps(text, "a distance")) if not isinstance(text, str) else parse_distance(text)
     if isinstance(distance, InBps | InR):
         return distance
     raise PolicyError(f"'{text}': an activation in a grid is a part of the price (2.5%, 250bps) or in R (1R)")
 
 
 def _target(at: str | int) -> InBps | InR | InAtr:
-    distance = InBps(Bps(at)) if isinstance(at, int) else parse_distance(at)
+    distance = InBps(_bps(at, "a target")) if not isinstance(at, str) else parse_distance(at)
     if isinstance(distance, InBps | InR | InAtr):
         return distance
     raise PolicyError(f"'{at}': a target in a grid is a distance (2R, 2.5%, 3atr), not a price")

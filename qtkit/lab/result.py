@@ -165,8 +165,8 @@ class Result:
     def trades(self, policy: int) -> pl.DataFrame:
         """A row a position under one policy: entry, exit, why, and what it brought."""
         out, made = self._kept(), self.entries
-        if not 0 <= policy < len(self):
-            raise PolicyError(f"there are {len(self)} policies, numbered from 0; got {policy}")
+        if policy not in range(len(self)):
+            raise PolicyError(f"there are {len(self)} policies, numbered from 0; got {policy!r}")
         took = out.why[:, policy] > 0
         bar = np.where(took, out.bar[:, policy], 0)
         frame = made.frame(self.bars).with_columns(

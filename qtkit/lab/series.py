@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from qtkit.bars import PRICES, BarsError, check_bars, load_bars, to_ticks
+from qtkit.bars import PRICES, BarsError, check_bars, load_bars, read_parquet, refuse_columns, refuse_rows, to_ticks
 from qtkit.core import matching
 from qtkit.core.model import ONE
+from qtkit.core.names import suggestion
 from qtkit.lab.arguments import Ints, Scan, Small
+from qtkit.lab.checks import FUNDING_RULES
+from qtkit.lab.gaps import FUNDING_STEP_MS
+from qtkit.lab.months import FUNDING
 from qtkit.lab.ticks import OffGrid, tick_of
 
 BLOCKS = (16, 256, 4096)  # bars that one entry of the index sums up
@@ -123,13 +127,16 @@ def triggered(bars: Bars, trigger: "Bars | Path | str | pl.DataFrame") -> Bars:
 
     Its prices are taken at the nearest tick of ``bars``. Raises ``BarsError`` for a bar that it does not have.
     """
-    frame, name = (trigger.frame(), trigger.source) if isinstance(trigger, Bars) else _read(trigger)
+    frame, name = (trigger.frame(), trigger.source) if isinstance(trigger, Bars) else _read(trigger, "trigger")
     return replace(bars, trigger=_aligned(bars, frame, name))
 
 
-def _read(source: Path | str | pl.DataFrame) -> tuple[pl.DataFrame, str]:
+def _read(source: Path | str | pl.DataFrame, what: str = "bars") -> tuple[pl.DataFrame, str]:
+    """Checked bars and their name: the file's, or ``what`` they are."""
     if isinstance(source, pl.DataFrame):
-        return check_bars(source), "bars"
+        return check_bars(source, what), what
+    if not isinstance(source, Path | str):
+        raise BarsError(f"{what} are a parquet file or a polars frame, got {type(source).__module__}.{type(source).__qualname__}")
     return load_bars(source), str(source)
 
 
@@ -160,17 +167,32 @@ def _aligned(bars: Bars, frame: pl.DataFrame, name: str) -> Bars:
 
 def _paid(bars: Bars, source: Path | str | pl.DataFrame) -> Ints:
     """What a long of one unit has paid in funding by the end of each bar (E8 money), at the open of the bar of each funding time."""
-    frame = source if isinstance(source, pl.DataFrame) else pl.read_parquet(source)
-    name = "funding" if isinstance(source, pl.DataFrame) else str(source)
-    for column in ("time", "rate"):
-        if column not in frame.columns:
-            raise BarsError(f"{name} has no column '{column}'; funding needs time and rate (and symbol where it holds several)")
-    if "symbol" in frame.columns:
-        frame = frame.filter(pl.col("symbol") == bars.symbol)
-    first, last = int(bars.time_ms[0]), int(bars.time_ms[-1]) + bars.step_ms
-    rows = frame.sort("time").select(pl.col("time").dt.epoch("ms"), (pl.col("rate") * ONE).round().cast(pl.Int64))
     paid = np.zeros(len(bars), np.int64)
-    for time_ms, rate in rows.filter(pl.col("time").is_between(first, last, closed="left")).iter_rows():
+    for time_ms, rate in _fundings(bars, source).iter_rows():
         bar = int(np.searchsorted(bars.time_ms, time_ms, side="right")) - 1
         paid[bar] -= matching.funding(ONE, int(bars.open[bar]) * bars.tick, rate)
     return np.cumsum(paid)
+
+
+def _fundings(bars: Bars, source: Path | str | pl.DataFrame) -> pl.DataFrame:
+    """Times (ms) and rates (E8) within the bars, in order. Refuses a file of something else, or of other symbols or times."""
+    frame, name = (source, "funding") if isinstance(source, pl.DataFrame) else (read_parquet(source), str(source))
+    wanted = {column: kind for column, kind in FUNDING.items() if column != "symbol" or column in frame.columns}
+    refuse_columns(frame.schema, name, wanted)
+    if "symbol" in wanted:
+        known = frame["symbol"].unique().drop_nulls().sort().to_list()
+        if bars.symbol not in known:
+            raise BarsError(f"{name} has no funding of {bars.symbol or 'bars without a symbol'}: {suggestion(bars.symbol, known)}")
+        frame = frame.filter(pl.col("symbol") == bars.symbol)
+    for rule in FUNDING_RULES:
+        if rule.column in wanted:
+            refuse_rows(frame, f"{name}, {bars.symbol}" if "symbol" in wanted else name, rule)
+    first, last = int(bars.time_ms[0]), int(bars.time_ms[-1]) + bars.step_ms
+    rows = frame.select(pl.col("time").dt.epoch("ms"), (pl.col("rate") * ONE).round().cast(pl.Int64))
+    within = rows.filter(pl.col("time").is_between(first, last, closed="left"))
+    if within.is_empty() and last - first > FUNDING_STEP_MS:
+        raise BarsError(
+            f"{name} has no funding of {bars.symbol} between {bars.frame()['time'][0]} and {bars.frame()['time'][-1]}; "
+            "give the file of that time, or none to leave funding out"
+        )
+    return within

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from qtkit.bars import BarsError
 from qtkit.core.model import PolicyError
 from qtkit.core.names import suggestion
 from qtkit.core.policy import ExitPolicy
@@ -66,6 +67,8 @@ def sweep(
     Raises ``PolicyError`` for a policy that the desk would refuse, ``BarsError`` for entries that do not fit the bars.
     """
     _refuse_words(fill=(fill, ("worst", "best")), size=(size, SIZES), keep=(keep, (None, *KEEPS)))
+    if not isinstance(bars, Bars):
+        raise BarsError(f"bars are what lab.load gives of a file or a frame; got {type(bars).__name__}")
     bars = bars if trigger is None else triggered(bars, trigger)
     made = as_entries(bars, entries)
     asked = as_grid(grid)
