@@ -1,6 +1,7 @@
 """What leaving costs: fees by kind of order, slippage by leg."""
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 from qtkit.core.model import E8, ONE, PolicyError
@@ -27,7 +28,7 @@ class Costs:
 
     def __post_init__(self) -> None:
         for name in ("taker", "maker", "slip_ppm", "slip_range_ppm"):
-            if not isinstance(getattr(self, name), int):
+            if not isinstance(getattr(self, name), Integral):
                 unit = "1e-8, as taker=E8(50_000) for 0.05 %" if name in ("taker", "maker") else "millionths"
                 raise PolicyError(f"costs: {name} is a whole number of {unit}; got {getattr(self, name)!r}")
         if not 0 <= self.taker < ONE // 10 or not -ONE // 100 < self.maker < ONE // 10:

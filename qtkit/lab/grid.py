@@ -13,7 +13,8 @@ from qtkit.core.distance import InAtr, InBps, InR, format_distance, parse_distan
 from qtkit.core.model import Bps, PolicyError
 from qtkit.core.policy import WHOLE, ExitPolicy, StageRule, TargetRule, TightenRule, TrailRule
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 Rung = tuple[str | int, int | float]
 """A target: its distance (``"1R"``, ``"2.5%"``, or bps) and its share of the position in percent."""
 MINUTE_MS = 60_000
