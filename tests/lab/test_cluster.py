@@ -10,6 +10,7 @@ import pytest
 from qtkit import lab
 from qtkit.core.model import PolicyError
 from qtkit.lab.cluster import CHUNKS
+from qtkit.lab.progress import Progress
 from qtkit.lab.result import Result
 from tests.lab.rig import case, some_entries, some_grid, walk
 from tests.lab.test_equality import same, same_sums
@@ -17,12 +18,16 @@ from tests.lab.test_equality import same, same_sums
 pytest.importorskip("distributed", reason="the extra scale is not installed")
 
 
+HOME: dict[str, Any] = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False}}
+"""On this machine alone. A scheduler serves http whether it has a page to look at or not, so that gets a free port of loopback too."""
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Two processes on this machine, and no page to look at them."""
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=2, processes=True, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as made:
+    with LocalCluster(n_workers=2, processes=True, threads_per_worker=1, **HOME) as made:
         yield made
 
 
@@ -81,6 +86,21 @@ def test_a_client_stays_open_and_bars_are_sent_once(cluster: Any, monkeypatch: p
     assert [isinstance(data, lab.Bars) for data in sent] == [True, False]
     parts: Any = sent[1]
     assert 2 < len(parts) <= 2 * CHUNKS and all(len(part.bars) == 0 for part in parts)
+
+
+def test_what_is_done_is_told(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(Progress, "add", lambda self, entries: told.append(entries))
+    result = swept(5, cluster=cluster)
+    assert sum(told) == len(result.entries) and len(told) > 2
+
+
+def test_a_cluster_without_workers(cluster: Any) -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=0, processes=True, **HOME) as empty:
+        with pytest.raises(PolicyError, match=r"the cluster .* has no workers; start one with `dask worker`"):
+            swept(5, cluster=empty)
 
 
 def test_by_address(cluster: Any) -> None:
