@@ -20,6 +20,7 @@ within what the bar traded. Fees and slippage are those of ``Costs``, funding th
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import polars as pl
@@ -34,6 +35,7 @@ from qtkit.core.policy import ExitPolicy
 from qtkit.core.trail import TrailState, begin, callback_at, fold, step_of
 from qtkit.lab.costs import PPM, Costs, costs_of
 from qtkit.lab.entries import NONE, Entries, as_entries
+from qtkit.lab.liquidation import checked
 from qtkit.lab.series import Bars
 
 MANY = Lots(1_000_000)  # lots of the position that is planned: enough for every leg, as shares are what the lab counts in
@@ -104,10 +106,11 @@ def _instrument(bars: Bars, costs: Costs) -> Instrument:
 
 
 def replay_one(
-    bars: Bars, entries: Entries, row: int, policy: ExitPolicy, costs: Costs, *, fill: str = "worst", own_stop: bool = False
-) -> Replayed:
+    bars: Bars, entries: Entries, row: int, policy: ExitPolicy, costs: Costs, *, fill: str = "worst", own_stop: bool = False,
+    leverage: int | None = None,
+) -> Replayed:  # fmt: skip
     """One entry under one policy."""
-    plan = plan_of(bars, entries, row, policy, costs, own_stop=own_stop)
+    plan = plan_of(bars, entries, row, policy, costs, own_stop=own_stop, leverage=leverage)
     walk = _Walk(bars, entries, row, plan, costs, best_first=fill == "best")
     walk.run()
     return walk.told()
@@ -239,7 +242,9 @@ def replay(
     costs: Costs | str | None = "account",
     fill: Literal["worst", "best"] = "worst",
     own_stop: bool = False,
+    leverage: int | None = None,
 ) -> list[Replayed]:
     """What became of every entry under one policy: the specification that ``sweep`` is equal to. Costs a few microseconds a bar held."""
     made, paid = as_entries(bars, entries), costs_of(costs)
-    return [replay_one(bars, made, row, policy, paid, fill=fill, own_stop=own_stop) for row in range(len(made))]
+    one = partial(replay_one, bars, made, policy=policy, costs=paid, fill=fill, own_stop=own_stop, leverage=checked(leverage))
+    return [one(row) for row in range(len(made))]

@@ -9,7 +9,7 @@ import pytest
 from qtkit import lab
 from qtkit.bars import BarsError
 from qtkit.core.model import Bps, PolicyError
-from qtkit.lab.replay import plan_of
+from qtkit.lab.entries import NONE
 from tests.lab.rig import case, marked, some_entries, some_grid, walk
 from tests.lab.test_equality import same
 
@@ -68,7 +68,7 @@ def test_what_the_desk_refuses_of_an_isolated_entry_the_sweep_refuses() -> None:
         near = bound - 40 * (seed % 3 == 0) + seed % 7 - 3
         policy = replace(lab.grid(stop_bps=near).policies[0], liquidation_buffer=Bps((0, 25, 900)[seed % 3]))
         for row in range(len(entries)):
-            one = entries.take(slice(row, row + 1))
+            one = replace(entries.take(slice(row, row + 1)), last=np.array([NONE]))
             try:
                 lab.sweep(bars, one, policy, costs=costs, leverage=leverage)
                 said = True
@@ -76,7 +76,7 @@ def test_what_the_desk_refuses_of_an_isolated_entry_the_sweep_refuses() -> None:
                 assert "p0: its stop is" in str(error) and f"a leverage of {leverage} allows" in str(error)
                 said = False
             try:
-                plan_of(bars, one, 0, policy, costs, leverage=leverage)
+                lab.replay(bars.slice(0, int(one.bar[0]) + 2), one, policy, costs=costs, leverage=leverage)
                 planned = True
             except PolicyError:
                 planned = False
