@@ -7,16 +7,13 @@ from typing import Any
 
 import polars as pl
 
-from qtkit.charts.picture import FONT, Picture
 from qtkit.charts.story import PositionStory, thin
 from qtkit.core.model import Side
+from qtkit.picture import CONFIG, ENTRY, FAINT, FLOOR, INK, KILL, PRICE, STOP, TARGET, Picture
 
 WIDTH, HEIGHT = 760, 340
 LABEL_GAP = 15  # pixels between two labels at the right edge
 FAR = 0.6  # levels farther from the price than this part of its range are named below the picture instead of drawn
-
-INK, FAINT, GRID = "#333333", "#767676", "#ececec"
-PRICE, ENTRY, STOP, TARGET, FLOOR, KILL = "#555555", "#0072b2", "#d55e00", "#009e73", "#b07800", "#a14f86"
 
 SHAPES = {  # what a fill was -> its colour and shape
     "opened": (ENTRY, "circle"),
@@ -66,23 +63,9 @@ def price_chart(it: PositionStory, *, width: int = WIDTH, height: int = HEIGHT) 
             "subtitlePadding": 4,
         },
         "layer": [layer for layer in layers if layer],
-        "config": _CONFIG,
+        "config": CONFIG,
     }  # fmt: skip
     return Picture(spec, words)
-
-
-_CONFIG: dict[str, Any] = {
-    "font": FONT,
-    "view": {"stroke": None},
-    "axis": {
-        "labelColor": FAINT, "titleColor": FAINT, "titleFontWeight": "normal", "gridColor": GRID, "domainColor": "#cccccc",
-        "tickColor": "#cccccc", "labelFontSize": 11, "titleFontSize": 11,
-    },
-    "legend": {
-        "labelColor": INK, "labelFontSize": 11, "symbolSize": 70, "orient": "bottom", "direction": "horizontal", "titleOrient": "left",
-        "titleColor": FAINT, "titleFontWeight": "normal", "titleFontSize": 11, "offset": 6,
-    },
-}  # fmt: skip
 
 
 class _Layers:

@@ -7,6 +7,23 @@ from typing import Any
 
 FONT = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 
+# The colours of the house mean the same in every picture and are told apart by the colour-blind (Okabe and Ito, 2008).
+INK, FAINT, GRID = "#333333", "#767676", "#ececec"
+PRICE, ENTRY, STOP, TARGET, FLOOR, KILL = "#555555", "#0072b2", "#d55e00", "#009e73", "#b07800", "#a14f86"
+
+CONFIG: dict[str, Any] = {
+    "font": FONT,
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": FAINT, "titleColor": FAINT, "titleFontWeight": "normal", "gridColor": GRID, "domainColor": "#cccccc",
+        "tickColor": "#cccccc", "labelFontSize": 11, "titleFontSize": 11,
+    },
+    "legend": {
+        "labelColor": INK, "labelFontSize": 11, "symbolSize": 70, "orient": "bottom", "direction": "horizontal", "titleOrient": "left",
+        "titleColor": FAINT, "titleFontWeight": "normal", "titleFontSize": 11, "offset": 6,
+    },
+}  # fmt: skip
+
 
 class Picture:
     """A drawing from a Vega-Lite specification, rendered in this process. ``words`` say what it shows, for those who cannot see it.
@@ -38,7 +55,7 @@ class Picture:
         """The same as an altair chart, to change it or to set it beside others."""
         import altair as alt
 
-        return alt.LayerChart.from_dict(self.spec)
+        return alt.Chart.from_dict(self.spec)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return {"image/svg+xml": self.svg, "image/png": base64.b64encode(self.png()).decode(), "text/plain": self.words}
