@@ -1,7 +1,8 @@
 """A picture that shows itself in Lab, in executed notebooks and in reports, and asks nothing of the network."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +24,15 @@ CONFIG: dict[str, Any] = {
         "titleColor": FAINT, "titleFontWeight": "normal", "titleFontSize": 11, "offset": 6,
     },
 }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A level named at the right edge of a picture."""
+
+    price: float
+    text: str
+    colour: str
 
 
 class Picture:
@@ -59,3 +69,29 @@ class Picture:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return {"image/svg+xml": self.svg, "image/png": base64.b64encode(self.png()).decode(), "text/plain": self.words}
+
+
+def span(values: Iterable[float]) -> tuple[float, float]:
+    """The least and the greatest value, never the same."""
+    found = list(values)
+    low, high = min(found), max(found)
+    return (low, high) if high > low else (low * 0.999, high * 1.001)
+
+
+def padded(values: Iterable[float]) -> tuple[float, float]:
+    """The same with room around it: the domain of an axis."""
+    low, high = span(values)
+    room = 0.05 * (high - low)
+    return low - room, high + room
+
+
+def apart(labels: Sequence[Label], gap: float, low: float, high: float) -> list[tuple[Label, float]]:
+    """Places for labels in rising order of price, at least ``gap`` apart: pushed up from below, then down from the upper edge."""
+    places: list[float] = []
+    for label in labels:
+        places.append(max(label.price, places[-1] + gap) if places else max(label.price, low))
+    ceiling = high
+    for index in range(len(places) - 1, -1, -1):
+        places[index] = min(places[index], ceiling)
+        ceiling = places[index] - gap
+    return list(zip(labels, places, strict=True))

@@ -2,10 +2,28 @@
 
 from qtkit.lab.costs import FREE, Costs
 from qtkit.lab.entries import Entries, every
+from qtkit.lab.example import breakouts, example
 from qtkit.lab.grid import Grid, grid
+from qtkit.lab.ranges import with_atr
 from qtkit.lab.replay import Replayed, replay
 from qtkit.lab.result import Result
 from qtkit.lab.series import Bars, load
 from qtkit.lab.sweep import sweep
 
-__all__ = ["FREE", "Bars", "Costs", "Entries", "Grid", "Replayed", "Result", "every", "grid", "load", "replay", "sweep"]
+__all__ = [
+    "FREE",
+    "Bars",
+    "Costs",
+    "Entries",
+    "Grid",
+    "Replayed",
+    "Result",
+    "breakouts",
+    "every",
+    "example",
+    "grid",
+    "load",
+    "replay",
+    "sweep",
+    "with_atr",
+]

@@ -1,7 +1,7 @@
 """What a sweep found: outcomes by entry and policy, or statistics by policy."""
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ from qtkit.core.model import ONE, PolicyError
 from qtkit.core.names import suggestion
 from qtkit.lab.lines import Problem
 from qtkit.lab.series import Ints, Small
+
+if TYPE_CHECKING:
+    from qtkit.picture import Picture
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,6 +74,22 @@ class Result:
 
     def __len__(self) -> int:
         return len(self.grid)
+
+    def __repr__(self) -> str:
+        from qtkit.lab import tables
+
+        return repr(tables.top(self))
+
+    def _repr_html_(self) -> str:
+        from qtkit.lab import tables
+
+        return tables.top(self)._repr_html_()
+
+    def heatmap(self, metric: str = "net_bps", **chosen: Any) -> "Picture":
+        """A column of the table over two axes of the grid; see ``qtkit.lab.plots.heatmap`` for ``x``, ``y`` and ``at``."""
+        from qtkit.lab import plots
+
+        return plots.heatmap(self, metric, **chosen)
 
     # -- arrays
 
