@@ -76,14 +76,14 @@ class Result:
         return len(self.grid)
 
     def __repr__(self) -> str:
-        from qtkit.lab import tables
+        from qtkit.lab import sheets
 
-        return repr(tables.top(self))
+        return repr(sheets.top(self))
 
     def _repr_html_(self) -> str:
-        from qtkit.lab import tables
+        from qtkit.lab import sheets
 
-        return tables.top(self)._repr_html_()
+        return sheets.top(self)._repr_html_()
 
     def heatmap(self, metric: str = "net_bps", **chosen: Any) -> "Picture":
         """A column of the table over two axes of the grid; see ``qtkit.lab.plots.heatmap`` for ``x``, ``y`` and ``at``."""

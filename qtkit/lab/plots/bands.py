@@ -39,9 +39,6 @@ def bands(frame: pl.DataFrame, *, unit: str = "bps of the notional", most: int =
         layers.append(layer(values, point, x=x | {"field": "mid"}, y=y))
     found = f"{met} of {frame.height - 1} policies are not ranked against the best" if met else "The best stands apart: no other reaches it"
     first_said = f"{first['name']}: {signed(first['worst'], '+.1f')} to {signed(first['best'], '+.1f')}, the best at its worst"
-    under = [
-        "each from its worst to its best: the order of prices inside a bar decides",
-        "blue meets the band of the first, grey lies below",
-    ]
+    under = [first_said, "each from worst to best, as the order of prices inside a bar decides; blue meets the band of the first"]
     under[1] += "; the diamond is on sampled paths" if "mid" in shown.columns else ""
     return layered(title(found, under), layers, found, width=WIDTH - 200, height=ROW * shown.height)
