@@ -53,6 +53,7 @@ MAY_IMPORT = {
 COMPOSERS = ("services", "cli", "commands", "doctor", "lab", "runs", "paper")  # what a room on top may not import: they compose it
 ENTRANCES = ("__init__.py", "__main__.py", "cli.py")
 CCXT = {
+    "lab/download.py",
     "venue/ccxt_gateway.py",
     "venue/ccxt_prices.py",
     "venue/ccxt_unified_client.py",
