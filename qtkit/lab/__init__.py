@@ -2,10 +2,27 @@
 
 from qtkit.lab.costs import FREE, Costs
 from qtkit.lab.entries import Entries, every
+from qtkit.lab.excursions import Excursions, edge_ratio, excursions
 from qtkit.lab.grid import Grid, grid
 from qtkit.lab.replay import Replayed, replay
 from qtkit.lab.result import Result
 from qtkit.lab.series import Bars, load
 from qtkit.lab.sweep import sweep
 
-__all__ = ["FREE", "Bars", "Costs", "Entries", "Grid", "Replayed", "Result", "every", "grid", "load", "replay", "sweep"]
+__all__ = [
+    "FREE",
+    "Bars",
+    "Costs",
+    "Entries",
+    "Excursions",
+    "Grid",
+    "Replayed",
+    "Result",
+    "edge_ratio",
+    "every",
+    "excursions",
+    "grid",
+    "load",
+    "replay",
+    "sweep",
+]
