@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import typer
 
-from qtkit.commands import act, alerts, canary, desk, doctor, hindsight, init, look, operate, paper, run
+from qtkit.commands import act, alerts, canary, data, desk, doctor, hindsight, init, look, operate, paper, policy, run
 from qtkit.core.names import DEFAULT_ACCOUNT, of_account
 
 app = typer.Typer(
@@ -38,7 +38,9 @@ app.command()(canary.disarm)
 app.command()(run.run)
 app.command()(run.demo)
 app.add_typer(run.config, name="config")
+app.add_typer(data.data, name="data")
 app.add_typer(alerts.alerts, name="alerts")
+app.add_typer(policy.policy, name="policy")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,11 +19,14 @@ from qtkit.home import Paths, searched
 from qtkit.keys import keys_of, owner_keys
 from qtkit.market import MINUTE_MS, market_data
 from qtkit.operate import Pause, Release, Said, SetStop, Wish, operate, sends
-from qtkit.settings import Settings, meant
+from qtkit.policies import Policies
+from qtkit.policy_use import PolicyWish, UsePolicy, carried_out, noted
+from qtkit.settings import Account, Settings, meant
 from qtkit.signals import Execution, Signal
 from qtkit.store import codec
 from qtkit.store.journal import Journal, JournalMissing, JournalReader
 from qtkit.store.lease import holder
+from qtkit.venue.gateway import GatewayError
 
 TIMEOUT_S = 30
 
@@ -110,6 +113,37 @@ async def say(wish: Wish, *, account: str = "", dry_run: bool) -> Said:
             if sends(wish):
                 desk.must_write()
             return await operate(desk.monitor, wish, dry_run=dry_run)
+
+
+async def say_policy(wish: PolicyWish, *, account: str = "", dry_run: bool) -> Said:
+    """Have a policy put to use or dropped by the running desk. Where none runs it is noted for the next one, open positions apart."""
+    account = meant(account)
+    try:
+        return codec.decode(Said, await call("POST", "/policy", {**codec.encode(PolicyWish, wish), "dry_run": dry_run}, account=account))
+    except NoDesk:
+        if isinstance(wish, UsePolicy) and wish.open:
+            async with stand_in(account) as desk:
+                return await carried_out(desk, wish, dry_run=dry_run)
+        paths = Paths.here()
+        settings = Settings.load(paths.home)
+        held = account_of(settings, account)
+        return noted(settings, held, Policies(paths, held.name), wish, await _traded(settings, held), dry_run=dry_run)
+
+
+async def _traded(settings: Settings, held: Account) -> frozenset[str] | None:
+    """The symbols that an account's exchange trades; None where that cannot be asked now."""
+    try:
+        keys = keys_of(held, Paths.here(), looking=True)
+        gateway = gateway_of(held, keys, settings, writes=False)
+    except PolicyError:
+        return None
+    try:
+        await enter(gateway, held, keys, writes=False)
+        return frozenset(gateway.instruments)
+    except (GatewayError, PolicyError):
+        return None
+    finally:
+        await gateway.close()
 
 
 def _spares_the_arm(wish: Wish) -> bool:

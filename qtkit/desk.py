@@ -19,13 +19,13 @@ from qtkit.core.decide import Desk as DeskSettings
 from qtkit.core.desired import Traits
 from qtkit.core.model import E8, ONE, Key, PolicyError, Scope
 from qtkit.core.planner import ExitPlanner
-from qtkit.core.policy import GUARD, ExitPolicy, named
 from qtkit.executor import EventDrivenExecutor, Sizing
 from qtkit.home import AccountPaths, Paths
 from qtkit.keys import Keys, keys_of, owner_keys, require_own_key
 from qtkit.limits import gate_of
 from qtkit.monitor import Health, PositionMonitor, ledger_line
 from qtkit.permit import Permit
+from qtkit.policies import Policies
 from qtkit.router import ExitRouter, Planning
 from qtkit.settings import BarMode, Settings
 from qtkit.store.journal import Journal
@@ -86,13 +86,6 @@ def identity(account: Account, keys: Keys) -> str:
     return f"{venue}-{host}-{hashlib.blake2b(keys.api_key.encode(), digest_size=6).hexdigest()}"
 
 
-def policy_of(account: Account) -> ExitPolicy | None:
-    """The policy of adopted positions: the account's, the guard in scope guard, or None for what the profiles choose."""
-    if account.guard_policy:
-        return named(account.guard_policy)
-    return GUARD if account.scope is Scope.GUARD else None
-
-
 class Waits(NamedTuple):
     """How long an acknowledgement counts before it is read back, and the time between two readings that prove flat (ms)."""
 
@@ -119,8 +112,10 @@ def decisions_of(settings: Settings, held: Account, gateway: Gateway, traits: Tr
 
 def router_of(settings: Settings, held: Account, register: PlanRegister) -> ExitRouter:
     """How an account's positions are planned, by its desk and by whoever looks at what that would do."""
-    planner = ExitPlanner(profiles=settings.policies)
-    return ExitRouter(register, account=held.name, planner=planner, planning=Planning(adopted=policy_of(held)))
+    policies = Policies(Paths.here(), held.name)
+    planner = ExitPlanner(profiles=settings.profiles_of(policies))
+    planning = Planning(adopted=policies.adopted(held.guard_policy, held.scope))
+    return ExitRouter(register, account=held.name, planner=planner, planning=planning, policies=policies)
 
 
 def followed_by(settings: Settings) -> Follows:
@@ -168,7 +163,7 @@ class Desk:
         """After every pass: whether it may still take something new on, what its key may do besides, and the beat."""
         self.monitor.desk = replace(self.monitor.desk, takes_on_until_ms=self.permit.until_ms(self.monitor.desk.takes_on_until_ms))
         lacking = () if self.permit.alarm is None else (self.permit.alarm,)
-        health.alarms = tuple(dict.fromkeys((*self.rights.alarms, *health.alarms, *lacking)))
+        health.alarms = tuple(dict.fromkeys((*self.rights.alarms, *health.alarms, *lacking, *self.router.policies.alarms())))
         self.heartbeat(health)
 
     def must_write(self) -> None:
@@ -259,7 +254,7 @@ def _compose(
     monitor = PositionMonitor(decisions, applier, router, tick_s=settings.tick_seconds, follows=followed_by(settings), tape=tape)
     sizing = Sizing(
         risk=held.risk_per_trade_bps, max_notional=E8(int(held.max_notional * ONE)), leverage=held.leverage,
-        isolated=held.kind == "live", policy=named(held.policy) if held.policy else None,
+        isolated=held.kind == "live", policy=router.policies.sound(held.policy),
     )  # fmt: skip
     executor = EventDrivenExecutor(monitor, sizing, gate=replace(gate_of(held), closed=lambda: rights.why))
     desk = Desk(settings, held, places, lease, applier, router, monitor, executor, journal, access, permit, rights)

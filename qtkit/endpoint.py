@@ -18,6 +18,7 @@ from qtkit.core.names import suggestion
 from qtkit.desk import Desk
 from qtkit.ledger import Ledger, lines_of, orders_of, said_of, steps_of
 from qtkit.operate import Wish, operate, sends
+from qtkit.policy_use import PolicyWish, carried_out
 from qtkit.signals import Signal
 from qtkit.store import codec
 from qtkit.store.disk import StoreError
@@ -84,6 +85,7 @@ def application(desk: Desk, token: str) -> web.Application:
             web.post("/flatten", door.flatten),
             web.post("/adjust", door.adjust),
             web.post("/operate", door.operate),
+            web.post("/policy", door.policy),
             web.get("/preview", door.preview),
             web.get("/cover", door.cover),
             web.get("/orders", door.orders),
@@ -139,6 +141,11 @@ class _Door:
             self._desk.must_write()
         said = await operate(self._desk.monitor, wish, dry_run=dry_run)
         return web.json_response(asdict(said))
+
+    async def policy(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        dry_run = bool(body.pop("dry_run", True))
+        return web.json_response(asdict(await carried_out(self._desk, codec.decode(PolicyWish, body), dry_run=dry_run)))
 
     async def preview(self, request: web.Request) -> web.Response:
         decision = await self._desk.monitor.preview()

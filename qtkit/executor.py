@@ -36,6 +36,7 @@ from qtkit.core.trail import begin
 from qtkit.ledger import released_until
 from qtkit.market import MINUTE_MS
 from qtkit.monitor import PositionMonitor
+from qtkit.policies import Policies
 from qtkit.signals import Execution, Gate, Signal
 from qtkit.venue.gateway import Balance, Margin, Refused
 
@@ -102,6 +103,8 @@ class EventDrivenExecutor:
         instrument = instruments.get(signal.symbol.upper())
         if instrument is None:
             raise PolicyError(f"there is no symbol '{signal.symbol}': {suggestion(signal.symbol.upper(), instruments)}")
+        if signal.policy:
+            monitor.router.policies.named(signal.policy)  # a wrong name is refused before anything is asked or sent
         desk, book, now_ms = monitor.desk, monitor.applier.book, monitor.applier.clock_ms()
         slot = PositionSide[signal.direction.name] if monitor.gateway.hedge else PositionSide.BOTH
         key = Key(desk.account, instrument.symbol, slot)
@@ -174,11 +177,12 @@ class EventDrivenExecutor:
         )  # fmt: skip
         context = ExitContext(
             account=monitor.desk.account, instrument=instrument, position=one, now_ms=quote.time_ms,
-            policy=self.sizing.policy, strategy=signal.strategy, hints=signal.hints, risk=self.gate.risk,
+            policy=_policy(monitor.router.policies, signal) or self.sizing.policy, strategy=signal.strategy,
+            hints=signal.hints, risk=self.gate.risk,
             market=await monitor.market(instrument.symbol),
         )  # fmt: skip
-        if signal.policy or signal.stop:
-            context = replace(context, policy=signal.exit_policy(monitor.router.planner.policy_of(context)))
+        if signal.stop:
+            context = replace(context, policy=signal.with_stop(monitor.router.planner.policy_of(context)))
         draft = monitor.router.draft(context, for_entry=True)
         lots = self._size(signal, instrument, draft, balance, margin.leverage)
         context = replace(context, position=replace(one, lots=lots))
@@ -235,6 +239,11 @@ class EventDrivenExecutor:
         applier.record([EntryFailed(key=key, at_ms=applier.clock_ms(), reason=why)])
         monitor.router.register.close(key, plan.episode, applier.clock_ms(), f"entry given up: {why}")
         raise PolicyError(f"{key}: no position was opened, {why}")
+
+
+def _policy(policies: Policies, signal: Signal) -> ExitPolicy | None:
+    """The policy that a signal names, else the one that its symbol uses. Raises ``PolicyError`` for a name that cannot be used."""
+    return policies.named(signal.policy) if signal.policy else policies.of(signal.symbol.upper())
 
 
 def _open_already(key: Key) -> PolicyError:

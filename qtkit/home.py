@@ -74,6 +74,11 @@ class Paths:
         return self.home / "runs"
 
     @property
+    def policies(self) -> Path:
+        """Folder of the home's own exit policies, NAME.toml each."""
+        return self.home / "policies"
+
+    @property
     def keys(self) -> Path:
         """Folder of key files."""
         return self.home / "keys"
@@ -123,6 +128,11 @@ class AccountPaths:
     def log(self) -> Path:
         """The desk's log lines."""
         return self.folder / "desk.log"
+
+    @property
+    def policies(self) -> Path:
+        """Which own policies the new plans of its symbols use; `qtkit policy` writes it, and nobody else."""
+        return self.folder / "policies.json"
 
     @property
     def alerts(self) -> Path:

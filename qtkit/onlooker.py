@@ -65,12 +65,13 @@ class Onlooker:
         last = beat.get("last_pass_ms")
         health, instruments = self.monitor.health, self.monitor.gateway.instruments
         episodes = decision.book.episodes
+        alarms = (*decision.alarms, *self.monitor.router.policies.faults())
         released, said = said_of(decision.book, self.account.name, wall_ms())
         notes = (*self.notes, *said, *notes_of(self.account, owner_keys(self.account, self.paths), self.paths, wall_ms()))
         return Ledger(
             account=self.account.name, scope=self.account.scope.value, running=False, at_ms=wall_ms(),
             last_pass_ms=last if isinstance(last, int) else 0, tick_ms=int(self.settings.tick_seconds * 1000),
-            access=self.access, owner=self.owner(), alarms=decision.alarms, released=released, notes=notes,
+            access=self.access, owner=self.owner(), alarms=alarms, released=released, notes=notes,
             orders=orders_of(health.snapshots, instruments, self.settings.desk),
             lines=lines_of(
                 decision.coverage, episodes, health.snapshots, instruments, drafts=self.drafts(decision), slips=decision.book.slips

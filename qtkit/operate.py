@@ -2,22 +2,25 @@
 
 from dataclasses import dataclass, replace
 
+from qtkit import policyfile
 from qtkit.core import arithmetic
-from qtkit.core.book import Episode
+from qtkit.core.book import Book, Episode
 from qtkit.core.context import ExitContext, MarketData
 from qtkit.core.decide import Decision
+from qtkit.core.describe import levels
 from qtkit.core.desired import WORKING_WITHIN, safe_stop
 from qtkit.core.distance import AtPrice, InBps, decimal, parse_distance
 from qtkit.core.events import Choice, EpisodeClosed, Event, Paused, ScopeChosen, StopSet
 from qtkit.core.ids import parse_client_order_id
-from qtkit.core.model import Instrument, PolicyError, Position, Scope, Side, Ticks
+from qtkit.core.model import Instrument, Key, PolicyError, Position, Scope, Side, Ticks
 from qtkit.core.names import suggestion
 from qtkit.core.plan import ExitPlan
-from qtkit.core.policy import ExitPolicy, named
+from qtkit.core.policy import ExitPolicy
 from qtkit.core.reconcile import STOPS
 from qtkit.core.trail import fold
 from qtkit.ledger import Step, steps_of
 from qtkit.monitor import PositionMonitor
+from qtkit.policies import Policies
 
 LONGEST_RELEASE_S = 7 * 86_400
 
@@ -53,10 +56,14 @@ class SetStop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanAnew:
-    """Plan a position anew by a policy (by name; empty: the one it has) and a callback of its trail (``1%``; empty: the policy's)."""
+    """Plan a position anew by a policy (by name; empty: the one it has) and a callback of its trail (``1%``; empty: the policy's).
+
+    ``file`` is the text of a policy file, in the place of a name.
+    """
 
     symbol: str
     policy: str = ""
+    file: str = ""
     trail: str = ""
     side: str = ""
 
@@ -106,11 +113,12 @@ async def operate(monitor: PositionMonitor, wish: Wish, *, dry_run: bool) -> Sai
     deed = _deed(monitor, wish, market)
     foreseen = await monitor.preview(deed.events, deed.plan)
     steps = _steps(monitor, foreseen, wish)
+    change = "" if deed.plan is None else _change(monitor.applier.book, foreseen.book, deed.plan.key)
     if not dry_run:
         if not isinstance(wish, Pause | Resume):
             monitor.observer.due([wish.symbol])
         deed = await _done(monitor, wish, market)
-    text = deed.text
+    text = deed.text + change
     if isinstance(wish, SetStop) and all(step.do == "keep" for step in steps):
         text += "; the order cannot be replaced here without a naked moment: it rests, and the desk itself closes at the new stop"
     return Said(text=text, steps=steps)
@@ -142,6 +150,12 @@ def _steps(monitor: PositionMonitor, foreseen: Decision, wish: Wish) -> tuple[St
     if isinstance(wish, Pause | Resume):
         return steps
     return tuple(step for step in steps if f"/{wish.symbol}" in step.key)
+
+
+def _change(now: Book, then: Book, key: Key) -> str:
+    """A position's plan and the stop in force, as they are and as they will be."""
+    rows = (("now: ", now.episodes.get(key)), ("then:", then.episodes.get(key)))
+    return "".join(f"\n  {word} {levels(one.plan, one.trail.stop)}" for word, one in rows if one is not None)
 
 
 def _deed(monitor: PositionMonitor, wish: Wish, market: MarketData) -> _Deed:
@@ -298,7 +312,7 @@ def _tighter_ones(monitor: PositionMonitor, episode: Episode, level: Ticks) -> t
 
 def _plan_anew(monitor: PositionMonitor, wish: PlanAnew, market: MarketData) -> _Deed:
     episode, position = _held(monitor, wish.symbol, wish.side)
-    policy = _policy(wish, episode.plan)
+    policy = _policy(wish, episode.plan, monitor.router.policies)
     context = monitor.router.adoption(position, monitor.gateway.instruments[wish.symbol], market=market, time_ms=monitor.trails.now_ms())
     context = replace(context, policy=policy, adopted=episode.plan.adopted)
     plan = monitor.router.draft(context)
@@ -316,8 +330,8 @@ def _left_out(monitor: PositionMonitor, plan: ExitPlan) -> str:
     return "; in scope guard its targets are not placed, its stops alone" if plan.targets and scope is Scope.GUARD else ""
 
 
-def _policy(wish: PlanAnew, plan: ExitPlan) -> ExitPolicy:
-    policy = named(wish.policy or plan.profile)
+def _policy(wish: PlanAnew, plan: ExitPlan, policies: Policies) -> ExitPolicy:
+    policy = policyfile.read(wish.file).policy if wish.file else policies.named(wish.policy or plan.profile)
     if not wish.trail:
         return policy
     callback = parse_distance(wish.trail)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from qtkit.core.model import PolicyError
-from qtkit.core.policy import ProfileRule, Regime, named
+from qtkit.core.policy import ExitPolicy, ProfileRule, Regime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,16 +20,11 @@ class Profile:
     strategy: str | None = None
     regime: Regime | None = None
 
-    @property
-    def rule(self) -> ProfileRule:
-        """The same as the planner takes it."""
-        return ProfileRule(policy=named(self.policy), symbol=self.symbol, strategy=self.strategy, regime=self.regime)
+    def rule(self, policy: ExitPolicy) -> ProfileRule:
+        """The same as the planner takes it, with the policy that it names."""
+        return ProfileRule(policy=policy, symbol=self.symbol, strategy=self.strategy, regime=self.regime)
 
     def refuse_unknown(self, here: str) -> None:
         """Raise ``PolicyError`` for what no plan could ever have; ``here`` is the name of this table."""
-        try:
-            named(self.policy)
-        except PolicyError as error:
-            raise PolicyError(f"{here}.policy: {error}") from None
         if self.symbol is not None and not re.fullmatch(r"[A-Z0-9_-]{2,40}", self.symbol):
             raise PolicyError(f"{here}.symbol: a symbol is written as the exchange does, BTCUSDT, got {self.symbol!r}")

@@ -17,6 +17,7 @@ from qtkit.core.planner import ExitPlanner
 from qtkit.core.policy import HYBRID, ExitPolicy
 from qtkit.home import Paths
 from qtkit.inputs import exchange_symbol, hints_from_dict, market_from_dict, position_from_dict, risk_from_dict
+from qtkit.policies import Policies
 from qtkit.settings import Settings, meant
 from qtkit.store.register import PlanRegister, RegisterError
 
@@ -40,7 +41,7 @@ class Facts(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planning:
-    """How an account's positions are planned: policies by name (None lets the profiles choose), the desk's scope decides which."""
+    """How an account's positions are planned where their symbol uses no policy of its own; None lets the profiles choose."""
 
     adopted: ExitPolicy | None = None
 
@@ -56,12 +57,15 @@ class ExitRouter:
         account: str = "",
         planner: ExitPlanner | None = None,
         planning: Planning | None = None,
+        policies: Policies | None = None,
     ) -> None:
         self._register = register
         self._facts = facts
         self._account = account
         if planner is not None or register is not None:
             self.planner = planner or ExitPlanner()
+        if policies is not None or register is not None:
+            self.policies = policies or Policies()
         self.planning = planning or Planning()
         self._kept: set[str] = set()  # plans that are surely in the register
         self._unseen: dict[str, int] = {}  # plans made from a caller's word, and when a reading first showed no position of them
@@ -82,7 +86,12 @@ class ExitRouter:
     @cached_property
     def planner(self) -> ExitPlanner:
         """What makes plans; without one given, as the desk of this home has it: by the profiles that are set here."""
-        return ExitPlanner(profiles=Settings.load().policies)
+        return ExitPlanner(profiles=Settings.load().profiles_of(self.policies))
+
+    @cached_property
+    def policies(self) -> Policies:
+        """The policies that may be named, and those that symbols of the account use."""
+        return Policies(Paths.here(), self.account)
 
     @property
     def facts(self) -> Facts:
@@ -118,6 +127,7 @@ class ExitRouter:
             instrument=instrument,
             position=held,
             now_ms=now_ms(),
+            policy=self.policies.of(held.symbol),
             hints=hints_from_dict(rl_hints),
             risk=risk_from_dict(risk_context),
             provisional=True,
@@ -232,10 +242,10 @@ class ExitRouter:
 
     def adoption(self, position: Position, instrument: Instrument, *, market: MarketData, time_ms: int) -> ExitContext:
         """The context in which somebody else's position is planned."""
+        policy = self.policies.of(position.symbol) or self.planning.adopted
         return ExitContext(
-            account=self.account, instrument=instrument, position=position, now_ms=time_ms, policy=self.planning.adopted, adopted=True,
-            market=market,
-        )  # fmt: skip
+            account=self.account, instrument=instrument, position=position, now_ms=time_ms, policy=policy, adopted=True, market=market
+        )
 
     def draft(self, context: ExitContext, *, for_entry: bool = False) -> ExitPlan:
         """The plan of a context, not kept. With ``for_entry``, ``PolicyError`` refuses an unsafe policy.

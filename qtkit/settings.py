@@ -9,7 +9,7 @@ import os
 import re
 import tomllib
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from decimal import Decimal
 from enum import Enum
@@ -23,6 +23,7 @@ from qtkit.core.model import PolicyError, Scope, TriggerBy
 from qtkit.core.names import default_account, suggestion
 from qtkit.core.policy import Profiles
 from qtkit.home import FILE, FOLDER, PaperKeys, Paths, Secret, home, searched
+from qtkit.policies import Policies
 from qtkit.profiles import Profile
 
 __all__ = [
@@ -163,12 +164,14 @@ class Settings:
                 sources[name] = variable
         _refuse_unknown(data, cls, "", sources)
         _refuse_open(file, sources)
-        return replace(_parse(data, sources), sources=MappingProxyType(sources))
+        parsed = replace(_parse(data, sources), sources=MappingProxyType(sources))
+        _refuse_unknown_policy(parsed, Policies(Paths(place)).names())
+        return parsed
 
-    @property
-    def policies(self) -> Profiles:
-        """Which policy is used where none is named."""
-        return Profiles().overriding(*(profile.rule for profile in self.profiles.values()))
+    def profiles_of(self, policies: Policies) -> Profiles:
+        """Which policy is used where none is named. A profile whose policy's file is damaged is left out; `Policies.faults` tells of it."""
+        named = [(profile, policies.sound(profile.policy)) for profile in self.profiles.values()]
+        return Profiles().overriding(*(profile.rule(policy) for profile, policy in named if policy is not None))
 
     def resolved(self) -> tuple[Resolved, ...]:
         """Every setting with its source, for `qtkit config show`."""
@@ -247,6 +250,15 @@ def _refuse_unknown(data: Mapping[str, Any], kind: type, before: str, sources: M
                     _refuse_unknown(row, NAMED_TABLES[name], f"{name}.{given}.", sources)
         elif isinstance(value, Mapping) and (table := _table(known[key].type)) is not None:
             _refuse_unknown(value, table, f"{name}.", sources)
+
+
+def _refuse_unknown_policy(settings: Settings, known: Sequence[str]) -> None:
+    """A policy is named by a profile as it is by a command."""
+    for name, profile in settings.profiles.items():
+        here = f"profiles.{name}.policy"
+        if profile.policy not in known:
+            told = f"there is no exit policy '{profile.policy}': {suggestion(profile.policy, known)}"
+            raise PolicyError(f"{settings.sources.get(here, FILE)}: {here}: {told}")
 
 
 def _table(kind: object) -> type | None:

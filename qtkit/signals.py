@@ -9,7 +9,7 @@ from qtkit.core.context import RiskContext, RiskMode, RLHints
 from qtkit.core.distance import InR, parse_distance
 from qtkit.core.model import Bps, PolicyError, Side
 from qtkit.core.names import suggestion
-from qtkit.core.policy import POLICIES, ExitPolicy, named
+from qtkit.core.policy import POLICIES, ExitPolicy
 
 SIDES = {"BUY": Side.LONG, "LONG": Side.LONG, "SELL": Side.SHORT, "SHORT": Side.SHORT}
 
@@ -20,8 +20,8 @@ class Signal:
 
     ``quantity`` is in coins; without it the size follows from ``risk_bps`` of the equity lost at the stop. ``stop`` is a distance as people
     write it (``2.5%``, ``250bps``, ``3atr``, ``@91000``) and replaces the policy's. ``confidence`` is a fraction in bps.
-    ``strategy`` is who asks: profiles choose by it where no policy is named. Raises ``PolicyError`` for a wrong side, size, risk, policy or
-    stop.
+    ``strategy`` is who asks: profiles choose by it where no policy is named. Raises ``PolicyError`` for a wrong side, size, risk or stop;
+    which policies there are the desk knows.
     """
 
     symbol: str
@@ -42,8 +42,6 @@ class Signal:
             raise PolicyError(f"{self.symbol}: risk must be 0.01 % to 10 % of the equity, got {self.risk_bps / 100:g} %")
         if self.confidence is not None and not 0 <= self.confidence <= 10_000:
             raise PolicyError(f"{self.symbol}: confidence is a fraction between 0 and 1, got {self.confidence / 10_000:g}")
-        if self.policy is not None:
-            named(self.policy)
         if self.stop is not None and isinstance(parse_distance(self.stop), InR):
             raise PolicyError(f"{self.symbol}: the stop defines R, so it cannot be given as {self.stop}; use a percentage, 3atr or @price")
 
@@ -57,9 +55,8 @@ class Signal:
         """What the model said."""
         return RLHints(confidence=self.confidence)
 
-    def exit_policy(self, default: ExitPolicy) -> ExitPolicy:
-        """The policy asked for, else ``default``; with the stop asked for."""
-        policy = named(self.policy) if self.policy else default
+    def with_stop(self, policy: ExitPolicy) -> ExitPolicy:
+        """A policy with the stop asked for."""
         if self.stop is None:
             return policy
         stop = parse_distance(self.stop)

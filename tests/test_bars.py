@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qtkit.bars import BarsError, check_bars, find_bars, load_bars, to_ticks
+from qtkit.bars import BarsError, check_bars, find_bars, load_bars, moment, scan_bars, to_ticks
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -117,6 +117,78 @@ def test_files_are_found_by_symbol(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(BarsError, match=r"holds no bars; name the files SYMBOL\.parquet"):
         find_bars(tmp_path / "empty")
+
+
+def months(folder: Path) -> pl.DataFrame:
+    """Forty days of hours on disk, a file a month, and as one frame; a month in between is empty."""
+    whole = bars(40 * 24).with_columns(time=pl.lit(START).cast(pl.Datetime("ms", "UTC")) + pl.duration(hours=pl.int_range(40 * 24)))
+    folder.mkdir(parents=True)
+    for name in ("2024-12", "2025-01", "2025-02"):
+        whole.filter(pl.col("time").dt.strftime("%Y-%m") == name).write_parquet(folder / f"{name}.parquet")
+    (folder / ".2025-02.parquet.part").write_bytes(b"a killed download")
+    return whole
+
+
+def test_a_folder_of_months_is_one_series(tmp_path: Path) -> None:
+    folder = tmp_path / "bars" / "BTCUSDT"
+    whole = months(folder)
+    assert load_bars(folder).equals(whole) and scan_bars(folder).collect().equals(whole)
+    february = whole.filter(pl.col("time") >= datetime(2025, 2, 1, tzinfo=UTC))
+    for part in (load_bars(folder, "2025-02"), load_bars(folder, "2025-02", "2025-02"), scan_bars(folder, start="2025-02").collect()):
+        assert part.equals(february)
+    day = load_bars(folder, "2025-01-31", "2025-01-31")
+    assert len(day) == 24 and day["time"][0] == datetime(2025, 1, 31, tzinfo=UTC)
+    assert len(load_bars(folder, "2025-01-31T12:00", datetime(2025, 1, 31, 13, tzinfo=UTC))) == 1
+    assert load_bars(folder / "2025-02.parquet", "2025-02-02")["time"][0] == datetime(2025, 2, 2, tzinfo=UTC)
+    assert list(find_bars(tmp_path / "bars").items()) == [("BTCUSDT", [folder / "2025-01.parquet", folder / "2025-02.parquet"])]
+
+
+def test_only_the_months_that_are_asked_for_are_read(tmp_path: Path) -> None:
+    whole = months(tmp_path / "BTCUSDT")
+    (tmp_path / "BTCUSDT" / "2025-01.parquet").write_bytes(b"PAR1 and nothing else")
+    assert load_bars(tmp_path / "BTCUSDT", "2025-02").equals(whole.filter(pl.col("time").dt.month() == 2))
+    for read in (load_bars, scan_bars):
+        with pytest.raises(BarsError, match=r"2025-01\.parquet cannot be read as parquet"):
+            read(tmp_path / "BTCUSDT")
+
+
+def test_a_folder_that_is_no_series_is_told(tmp_path: Path) -> None:
+    months(tmp_path / "BTCUSDT")
+    with pytest.raises(BarsError, match="holds no months; it holds the folders BTCUSDT: give one of a symbol"):
+        load_bars(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BarsError, match=r"holds no months; give a folder of files named as 2024-01\.parquet"):
+        scan_bars(tmp_path / "empty")
+    for read in (load_bars, scan_bars):
+        with pytest.raises(BarsError, match="holds no bars from 2026-01-01 00:00; widen the time, or download those months"):
+            read(tmp_path / "BTCUSDT", "2026-01")
+    bars().drop("close").write_parquet(tmp_path / "BTCUSDT" / "2025-03.parquet")
+    for read in (load_bars, scan_bars):
+        with pytest.raises(BarsError, match=r"2025-03\.parquet has no column 'close'"):
+            read(tmp_path / "BTCUSDT")
+    bars().write_parquet(tmp_path / "BTCUSDT" / "2025-03.parquet")
+    with pytest.raises(BarsError, match="BTCUSDT: time does not rise in row 960"):
+        load_bars(tmp_path / "BTCUSDT")
+
+
+@pytest.mark.parametrize(
+    ("text", "begins", "ends"),
+    [
+        ("2024-02", "2024-02-01T00:00:00+00:00", "2024-03-01T00:00:00+00:00"),
+        ("2024-12", "2024-12-01T00:00:00+00:00", "2025-01-01T00:00:00+00:00"),
+        ("2024-02-28", "2024-02-28T00:00:00+00:00", "2024-02-29T00:00:00+00:00"),
+        ("2024-02-28T06:30", "2024-02-28T06:30:00+00:00", "2024-02-28T06:30:00+00:00"),
+        ("2024-02-28T06:30+02:00", "2024-02-28T04:30:00+00:00", "2024-02-28T04:30:00+00:00"),
+    ],
+)
+def test_times_as_people_write_them(text: str, begins: str, ends: str) -> None:
+    assert moment(text).isoformat() == begins and moment(text, end=True).isoformat() == ends
+
+
+@pytest.mark.parametrize("text", ["2024", "2024-13", "24-01", "yesterday", "", "2024-02-30", "2024-1"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(BarsError, match=r"is no time; write 2024-01, 2024-01-15 or 2024-01-15T12:00"):
+        moment(text)
 
 
 @given(st.lists(st.integers(1, 10**15), min_size=1, max_size=20), st.integers(1, 10**7))

@@ -14,6 +14,7 @@ from qtkit.core.desired import Traits
 from qtkit.core.model import Bps, PolicyError, TriggerBy
 from qtkit.core.policy import Profiles, Regime, named
 from qtkit.limits import gate_of
+from qtkit.policies import Policies
 from qtkit.settings import Account, BarMode, PaperKeys, Paths, Scope, Secret, Series, Settings, home, searched
 from qtkit.signals import Gate
 from qtkit.store.disk import state_folder
@@ -106,9 +107,9 @@ def test_the_gate_and_the_profiles_are_settings_as_the_others_are(tmp_path: Path
     assert rows["accounts.paper.gate.risk_mode"] == ("CONSERVATIVE", "qtkit.toml:4")
     assert rows["profiles.btc_trend.regime"] == ("TREND", "qtkit.toml:8")
     assert rows["profiles.swing.policy"] == ("hybrid", "QTKIT_PROFILES__SWING__POLICY")
-    chosen = settings.policies
+    chosen = settings.profiles_of(Policies())
     assert chosen.lookup("BTCUSDT", None, Regime.TREND) is named("staged") and chosen.lookup("BTCUSDT") is named("trailing_tp")
-    assert chosen.lookup("ETHUSDT", None, Regime.TREND) is named("TREND") and Settings().policies == Profiles()
+    assert chosen.lookup("ETHUSDT", None, Regime.TREND) is named("TREND") and Settings().profiles_of(Policies()) == Profiles()
 
 
 def test_the_file_beside_a_folder_is_its_settings(away: Path) -> None:

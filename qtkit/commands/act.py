@@ -22,7 +22,7 @@ def signal(
     quantity: Annotated[str, typer.Option(help="Coins; default: what --risk loses at the stop.")] = "",
     risk: Annotated[str, typer.Option(help="Part of the equity lost at the stop, 0.25%; default: the account's.")] = "",
     stop: Annotated[str, typer.Option(help="Stop as 2.5%, 250bps, 3atr or @91000; default: the policy's.")] = "",
-    policy: Annotated[str, typer.Option(help="Exit policy by name: scaled_tp, trailing_tp, staged, hybrid, ...")] = "",
+    policy: Annotated[str, typer.Option(help="Exit policy by name: `qtkit policy list` tells them.")] = "",
     strategy: Annotated[str, typer.Option(help="Who asks: the profiles of qtkit.toml choose the policy by it.")] = "",
     confidence: Annotated[str, typer.Option(help="How sure the model is, 0 to 1.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan and size it, send nothing.")] = False,
@@ -51,8 +51,12 @@ def signal(
 
 
 def _signal(symbol: str, side: str, quantity: str, risk: str, stop: str, policy: str, strategy: str, confidence: str) -> "Signal":
+    from qtkit.policies import Policies
+    from qtkit.settings import Paths
     from qtkit.signals import Signal
 
+    if policy:
+        Policies(Paths.here()).named(policy)  # a wrong name is refused before anybody is asked
     raw = {"symbol": symbol.upper(), "side": side, "quantity": quantity or None, "stop": stop or None, "policy": policy or None}
     raw["strategy"] = strategy or None
     raw["risk_bps"] = None if not risk else _bps(risk.removesuffix("%"), "--risk is a percentage such as 0.25%", 100)

@@ -1,10 +1,13 @@
-"""A plan in plain words: every level with its distance from the entry, its size and the money it means."""
+"""Plans and policies in plain words: every level with its distance, its size and, of a plan, the money it means."""
+
+from collections.abc import Iterator
 
 from qtkit.core.book import Episode
-from qtkit.core.distance import decimal
+from qtkit.core.distance import AtPrice, Distance, InAtr, InBps, bps_of, decimal, format_distance
 from qtkit.core.ladder import split
-from qtkit.core.model import ONE
+from qtkit.core.model import E8, ONE, TriggerBy
 from qtkit.core.plan import WHOLE, ExitPlan
+from qtkit.core.policy import ExitPolicy
 
 
 def _money(plan: ExitPlan, ticks: int, lots: int) -> str:
@@ -23,6 +26,20 @@ def _stop(plan: ExitPlan, episode: Episode | None) -> str:
     now, lots = episode.trail.stop, episode.expected or plan.lots
     size = decimal(lots * plan.lot, 8)
     return f"stop now {_level(plan, now)}, all of {size}, {_money(plan, now, lots)}; planned at {_level(plan, plan.stop)}"
+
+
+def levels(plan: ExitPlan, stop: int) -> str:
+    """A plan in one line: the stop in force (``stop``, ticks), targets, trail, time stop."""
+    targets = ", ".join(f"{decimal(row.price * plan.tick, 8)} ({decimal(row.share, 2)} %)" for row in plan.targets)
+    said = [f"stop {decimal(stop * plan.tick, 8)}", f"targets {targets}" if targets else "no targets"]
+    trail = plan.trail
+    said.append(f"trail {decimal(trail.callback, 2)} % from {decimal(trail.activation * plan.tick, 8)}" if trail else "no trail")
+    return ", ".join((*said, *_held(plan)))
+
+
+def _held(plan: ExitPlan) -> tuple[str, ...]:
+    """The time stop."""
+    return () if plan.deadline_ms is None else (f"closed after {(plan.deadline_ms - plan.created_ms) // 60_000} min",)
 
 
 def describe_plan(plan: ExitPlan, episode: Episode | None = None) -> tuple[str, ...]:
@@ -47,6 +64,60 @@ def describe_plan(plan: ExitPlan, episode: Episode | None = None) -> tuple[str, 
     lines += [f"at {_level(plan, stage.at)} stop to {_level(plan, stage.to)}" for stage in plan.stages]
     if plan.break_even_after is not None:
         lines.append(f"after target {plan.break_even_after} stop to break-even {_level(plan, plan.break_even)}")
-    if plan.deadline_ms is not None:
-        lines.append(f"closed after {(plan.deadline_ms - plan.created_ms) // 60_000} min")
-    return (*lines, *(f"warning: {warning}" for warning in plan.warnings))
+    return (*lines, *_held(plan), *(f"warning: {warning}" for warning in plan.warnings))
+
+
+def picture(policy: ExitPolicy) -> tuple[str, ...]:
+    """A policy as lines from the farthest profit down to the stop, and below them what has no level. Levels lie in the order of their
+    distances where R is the stop, an ATR stop its distance without ATR; a fixed price lies outermost.
+    """
+    family = f" (filed under {policy.strategy})" if policy.strategy else ""
+    unit = _reach(policy.stop, WHOLE)
+    above = sorted(_gains(policy), key=lambda row: -_reach(row[0], unit))
+    below = [(policy.stop, "stop: all of the position")]
+    if policy.adopted_stop is not None:
+        below.append((policy.adopted_stop, "stop of a position that somebody else opened"))
+    below.sort(key=lambda row: _reach(row[0], unit))
+    rows = [(_written(at), what) for at, what in above] + [("entry", "")] + [(_written(at, "-"), what) for at, what in below]
+    wide = max(len(at) for at, _ in rows)
+    drawn = [f"  {at:>{wide}} | {what}".rstrip() for at, what in rows]
+    return (f"{policy.name}{family}", *drawn, *_apart(policy))
+
+
+def _gains(policy: ExitPolicy) -> Iterator[tuple[Distance, str]]:
+    """What happens in profit, and where."""
+    for number, target in enumerate(policy.targets, start=1):
+        then = ", then stop to break-even" if number == policy.break_even_after else ""
+        yield target.at, f"target {number}: close {decimal(target.share, 2)} %{then}"
+    if policy.trail is not None:
+        trail = policy.trail
+        callback = f"{decimal(trail.callback.bps, 2)} %" if isinstance(trail.callback, InBps) else _written(trail.callback)
+        step = f"in steps of {decimal(trail.min_step, 2)} %"
+        yield trail.activation, f"trail {callback} behind the best price, {decimal(trail.share, 2)} %, {step}"
+        for row in trail.tightening:
+            yield row.at, f"trail {decimal(row.callback, 2)} % behind the best price"
+    for stage in policy.stages:
+        to = "break-even" if stage.to is None else f"+{decimal(stage.to, 2)} %"
+        yield InBps(stage.at), f"stop to {to}"
+
+
+def _reach(distance: Distance, unit: int) -> int:
+    """Distance (bps) by which levels are put in order; ``unit`` is R."""
+    return WHOLE * WHOLE if isinstance(distance, AtPrice) else bps_of(distance, unit=unit, atr=None, price=E8(ONE))
+
+
+def _written(distance: Distance, sign: str = "") -> str:
+    """A distance with its clamps; a price has no sign."""
+    if isinstance(distance, AtPrice):
+        return format_distance(distance)
+    if not isinstance(distance, InAtr):
+        return sign + format_distance(distance)
+    least, most, fallback = (decimal(bps, 2) for bps in (distance.least, distance.most, distance.fallback))
+    return f"{sign}{format_distance(distance)} ({least}-{most} %, else {fallback} %)"
+
+
+def _apart(policy: ExitPolicy) -> tuple[str, ...]:
+    """What a policy says besides levels."""
+    hours = "" if policy.max_hold_ms is None else f"closed after {decimal(policy.max_hold_ms * 1_000 // 3_600, 6)} h; "
+    by = "mark" if policy.trigger_by is TriggerBy.MARK else "last"
+    return (f"  {hours}stops trigger by the {by} price and stay {decimal(policy.liquidation_buffer, 2)} % away from liquidation",)

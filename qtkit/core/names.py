@@ -6,7 +6,7 @@ from qtkit.core.model import PolicyError
 
 DEFAULT_ACCOUNT = "paper"
 _OF_AN_ACCOUNT = frozenset(
-    "desk check preview plan signal flatten adopt release set pause resume doctor canary disarm hindsight".split()
+    "desk check preview plan signal flatten adopt release set pause resume doctor canary disarm hindsight policy".split()
 )  # commands that act on one account
 
 

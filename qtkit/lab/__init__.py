@@ -4,6 +4,7 @@ from qtkit.lab.costs import FREE, Costs
 from qtkit.lab.entries import Entries, every
 from qtkit.lab.excursions import Excursions, edge_ratio, excursions
 from qtkit.lab.grid import Grid, grid
+from qtkit.lab.portfolio import Portfolio, portfolio
 from qtkit.lab.replay import Replayed, replay
 from qtkit.lab.result import Result
 from qtkit.lab.series import Bars, load
@@ -16,6 +17,7 @@ __all__ = [
     "Entries",
     "Excursions",
     "Grid",
+    "Portfolio",
     "Replayed",
     "Result",
     "edge_ratio",
@@ -23,6 +25,7 @@ __all__ = [
     "excursions",
     "grid",
     "load",
+    "portfolio",
     "replay",
     "sweep",
 ]

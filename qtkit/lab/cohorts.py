@@ -11,8 +11,9 @@ import numpy.typing as npt
 from qtkit import market
 from qtkit.core.context import RANGE_BELOW, VOLATILE_ABOVE, MarketData, classify
 from qtkit.core.model import Bar, Ticks
+from qtkit.lab.arguments import Ints
 from qtkit.lab.entries import Entries
-from qtkit.lab.series import Bars, Ints
+from qtkit.lab.series import Bars
 
 UNKNOWN = "unknown"
 VOLATILITIES = ("low", "middle", "high")
@@ -86,4 +87,8 @@ def fundings(bars: Bars, entries: Entries) -> Labels:
     known = entries.bar - entries.inside
     last = np.where(known >= 0, newest[np.maximum(known, 0)], -1)
     sign = np.where(last >= 0, np.sign(paid[last]), 0)
-    return np.array(["shorts pay", UNKNOWN, "longs pay"])[sign + 1]
+    return np.asarray(np.array(["shorts pay", UNKNOWN, "longs pay"])[sign + 1], np.str_)
+
+
+OF_MARKET = {"regime": regimes, "volatility": volatilities, "funding": fundings}
+"""The groups that are told from the bars."""

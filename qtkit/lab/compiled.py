@@ -1,7 +1,8 @@
 """The kernel and ``core.arithmetic`` compiled as they stand, when numba is there.
 
 numba refuses calls to what it has not compiled, and its disk cache goes stale when a callee in another file changes. So both sources are
-laid into a folder named by what they hold and compiled there: an edited rule is another folder, never an old answer.
+laid into a folder named by what they and the kernel's arguments hold, and compiled there: an edited rule is another folder, never an
+old answer.
 """
 
 import importlib.metadata
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 from qtkit.core import arithmetic
-from qtkit.lab import kernels
+from qtkit.lab import arguments, kernels
 
 _COMPILE = """
 
@@ -36,7 +37,7 @@ def available() -> bool:
 @cache
 def kernel() -> Callable[..., None]:
     """``kernels.sweep``, compiled. The first call of a process compiles, or reads what an earlier process compiled."""
-    sources = Path(str(arithmetic.__file__)).read_text(), Path(str(kernels.__file__)).read_text()
+    sources = tuple(Path(str(module.__file__)).read_text() for module in (arithmetic, kernels, arguments))
     version = f"{importlib.metadata.version('numba')} {sys.version}"
     digest = blake2b("\x00".join((*sources, version, _COMPILE)).encode(), digest_size=8).hexdigest()
     folder, kept = _folder(digest)

@@ -10,7 +10,8 @@ import polars as pl
 from qtkit.bars import BarsError
 from qtkit.core.model import ONE
 from qtkit.core.names import suggestion
-from qtkit.lab.series import Bars, Ints
+from qtkit.lab.arguments import Ints
+from qtkit.lab.series import Bars
 
 SIDES = {"long": 1, "short": -1, "buy": 1, "sell": -1, "1": 1, "-1": -1}
 COLUMNS = ("time", "bar", "side", "price", "size", "stop", "exit_at", "tag", "atr")
@@ -107,7 +108,9 @@ def _bars_of(bars: Bars, frame: pl.DataFrame) -> Ints:
         bar = frame["bar"].cast(pl.Int64).to_numpy()
         wrong = np.flatnonzero((bar < 0) | (bar >= len(bars)))
         if len(wrong):
-            raise BarsError(f"entries: row {wrong[0]} names bar {bar[wrong[0]]}, but {bars.source} has {len(bars)} bars, 0 to {len(bars) - 1}")
+            raise BarsError(
+                f"entries: row {wrong[0]} names bar {bar[wrong[0]]}, but {bars.source} has {len(bars)} bars, 0 to {len(bars) - 1}"
+            )
         return np.asarray(bar, np.int64)
     if "time" not in frame.columns:
         raise BarsError("entries need a column 'time' (a moment in the bar) or 'bar' (its number)")

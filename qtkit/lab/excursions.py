@@ -15,10 +15,11 @@ import polars as pl
 
 from qtkit.core.model import PolicyError
 from qtkit.core.names import suggestion
+from qtkit.lab.arguments import Ints, Small
 from qtkit.lab.entries import Entries, as_entries
 from qtkit.lab.kernels import BREAK_EVEN, STOP, TIME
 from qtkit.lab.result import WHOLE, Result
-from qtkit.lab.series import Bars, Ints, Small
+from qtkit.lab.series import Bars
 
 AT_ONCE = 1 << 21  # prices that are looked at together
 NEVER = -1

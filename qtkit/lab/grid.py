@@ -58,16 +58,16 @@ def grid(
     *,
     stop_bps: int | Iterable[int] = (),
     stop: str | Iterable[str] = (),
-    trail_bps: int | None | Iterable[int | None] = None,
+    trail_bps: int | Iterable[int | None] | None = None,
     trail: str | Iterable[str] = (),
     activation_bps: int | Iterable[int] = (),
     activation: str | Iterable[str] = (),
     step_bps: int = 10,
     tightening: Sequence[Sequence[tuple[str | int, int]]] = ((),),
     targets: Sequence[Sequence[Rung]] = ((),),
-    break_even_after: int | None | Iterable[int | None] = None,
+    break_even_after: int | Iterable[int | None] | None = None,
     stages: Sequence[Sequence[tuple[int, int | None]]] = ((),),
-    max_bars: int | None | Iterable[int | None] = None,
+    max_bars: int | Iterable[int | None] | None = None,
     bar_ms: int = MINUTE_MS,
     own_stop: bool = False,
 ) -> Grid:
@@ -159,5 +159,3 @@ def _curve_label(curve: Sequence[TightenRule]) -> str:
 def _stages_label(steps: Sequence[StageRule]) -> str:
     said = [f"{step.at / 100:g}%->{'break-even' if step.to is None else f'{step.to / 100:g}%'}" for step in steps]
     return " ".join(said) or "none"
-
-

@@ -58,7 +58,7 @@ class Found(NamedTuple):
     paid: np.ndarray
 
 
-def found(size):  # type: ignore[no-untyped-def]
+def found(size):
     """Room for what is found of ``size`` levels."""
     made = np.zeros((8, size), np.int64)
     return Found(made[0], made[1], made[2], made[3], made[4], made[5], made[6], made[7])
@@ -67,7 +67,7 @@ def found(size):  # type: ignore[no-untyped-def]
 # -- first passages
 
 
-def first_below(scan, side, level, start, end):  # type: ignore[no-untyped-def]
+def first_below(scan, side, level, start, end):
     """First bar from ``start`` to ``end`` whose adverse extreme is at the level or below, ``NEVER`` if none; skips blocks above it."""
     low16, low256, low4096 = scan.low
     bar = start
@@ -84,7 +84,7 @@ def first_below(scan, side, level, start, end):  # type: ignore[no-untyped-def]
     return NEVER
 
 
-def first_above(scan, side, level, start, end):  # type: ignore[no-untyped-def]
+def first_above(scan, side, level, start, end):
     """First bar from ``start`` to ``end`` whose favourable extreme is at the level or above, ``NEVER`` if none."""
     high16, high256, high4096 = scan.high
     bar = start
@@ -101,7 +101,7 @@ def first_above(scan, side, level, start, end):  # type: ignore[no-untyped-def]
     return NEVER
 
 
-def trailed(sign, best, callback, step, curve):  # type: ignore[no-untyped-def]
+def trailed(sign, best, callback, step, curve):
     """The trailed stop behind the best price, signed: by the tightest callback of the curve that was reached."""
     for row in range(curve.shape[0]):
         if best >= curve[row, 0]:
@@ -109,7 +109,7 @@ def trailed(sign, best, callback, step, curve):  # type: ignore[no-untyped-def]
     return sign * arithmetic.trail_stop(sign, sign * best, callback, step)
 
 
-def first_trailed(scan, side, sign, best, callback, step, curve, start, end):  # type: ignore[no-untyped-def]
+def first_trailed(scan, side, sign, best, callback, step, curve, start, end):
     """First bar from ``start`` to ``end`` that hits the trail of ``best``, the stop there, and the best price before it.
 
     A block is skipped when its adverse extreme stays above the stop that its favourable extreme would give: then no bar of it is hit.
@@ -147,7 +147,7 @@ def first_trailed(scan, side, sign, best, callback, step, curve, start, end):  #
 # -- the levels of a grid for one entry
 
 
-def find_stops(grid, far, own, it, scan, tick, ends):  # type: ignore[no-untyped-def]
+def find_stops(grid, far, own, it, scan, tick, ends):
     """Initial stops, the nearest first: each search goes on where the one before it ended."""
     for s in range(len(grid.stop)):
         ticks = own if grid.own_stop else max(1, arithmetic.stop_level(it.sign, it.price, far[grid.stop[s]], tick))
@@ -159,7 +159,7 @@ def find_stops(grid, far, own, it, scan, tick, ends):  # type: ignore[no-untyped
         ends.bar[s] = it.bar if it.inside and it.own_low <= level else first_below(scan, it.side, level, start, it.end)
 
 
-def find_activations(grid, far, it, scan, tick, acts):  # type: ignore[no-untyped-def]
+def find_activations(grid, far, it, scan, tick, acts):
     """The bar in which each trail is armed (``start - 1``: at the entry); ``level`` is the best price then."""
     for a in range(len(grid.act)):
         level = it.sign * max(1, arithmetic.target_level(it.sign, it.price, far[grid.act[a]], tick))
@@ -172,7 +172,7 @@ def find_activations(grid, far, it, scan, tick, acts):  # type: ignore[no-untype
             acts.bar[a], acts.level[a] = bar, level if bar == NEVER else scan.favour[it.side, bar]
 
 
-def find_trails(grid, far, it, scan, tick, acts, curve, ends):  # type: ignore[no-untyped-def]
+def find_trails(grid, far, it, scan, tick, acts, curve, ends):
     """Trailed stops. Those of one activation and step come by callback, and none is hit before a tighter one."""
     first, best, before = len(grid.stop), 0, -1
     for t in range(len(grid.trail)):
@@ -201,7 +201,7 @@ def find_trails(grid, far, it, scan, tick, acts, curve, ends):  # type: ignore[n
         before = t
 
 
-def find_targets(grid, far, it, scan, funding, costs, tick, targets):  # type: ignore[no-untyped-def]
+def find_targets(grid, far, it, scan, funding, costs, tick, targets):
     """Targets, the nearest first, and where each is filled."""
     for v in range(len(grid.level)):
         level = it.sign * max(1, arithmetic.target_level(it.sign, it.price, far[grid.level[v]], tick))
@@ -219,7 +219,7 @@ def find_targets(grid, far, it, scan, funding, costs, tick, targets):  # type: i
         price(it, v, costs.maker if costs.limit else costs.taker, funding, tick, targets)
 
 
-def find_later(grid, far, it, scan, tick, taker, targets, ends):  # type: ignore[no-untyped-def]
+def find_later(grid, far, it, scan, tick, taker, targets, ends):
     """Stops that begin with a price: stages, and break-even after a target. Each is in force from the next bar on."""
     if len(grid.stage) + len(grid.be) == 0:
         return
@@ -253,14 +253,14 @@ def find_later(grid, far, it, scan, tick, taker, targets, ends):  # type: ignore
 # -- fills
 
 
-def slipped(fill, low, high, costs):  # type: ignore[no-untyped-def]
+def slipped(fill, low, high, costs):
     """A signed fill at the market after slippage, whole ticks rounded up."""
     if costs.slip_ppm == 0 and costs.slip_range_ppm == 0:
         return fill
     return fill - -(-(abs(fill) * costs.slip_ppm + (high - low) * costs.slip_range_ppm) // 1_000_000)
 
 
-def price(it, row, rate, funding, tick, levels):  # type: ignore[no-untyped-def]
+def price(it, row, rate, funding, tick, levels):
     """What leaving one unit at a fill brings."""
     fill, bar = levels.fill[row], levels.bar[row]
     levels.gross[row] = fill * tick - it.sign * it.price
@@ -268,7 +268,7 @@ def price(it, row, rate, funding, tick, levels):  # type: ignore[no-untyped-def]
     levels.paid[row] = it.sign * (funding[bar] - funding[it.bar]) if len(funding) else 0
 
 
-def fill_stops(stops, it, scan, watch, funding, costs, tick, ends):  # type: ignore[no-untyped-def]
+def fill_stops(stops, it, scan, watch, funding, costs, tick, ends):
     """Where each stop is filled: at the open if that is through it already, else at its level, within what the bar traded."""
     for row in range(stops):
         bar, level = ends.bar[row], ends.level[row]
@@ -281,7 +281,7 @@ def fill_stops(stops, it, scan, watch, funding, costs, tick, ends):  # type: ign
         price(it, row, costs.taker, funding, tick, ends)
 
 
-def fill_times(stops, entries, it, scan, funding, costs, tick, ends):  # type: ignore[no-untyped-def]
+def fill_times(stops, entries, it, scan, funding, costs, tick, ends):
     """Where each time stop is filled: at the close of its bar, after everything else in it."""
     for number in range(entries.lasts.shape[1]):
         row, bar = stops + number, entries.lasts[it.row, number]
@@ -291,7 +291,7 @@ def fill_times(stops, entries, it, scan, funding, costs, tick, ends):  # type: i
         price(it, row, costs.taker, funding, tick, ends)
 
 
-def end_bases(grid, ends, ended):  # type: ignore[no-untyped-def]
+def end_bases(grid, ends, ended):
     """What ends each base: the first of its stops that is hit, of those of one bar the tightest, or its time stop if none is by then."""
     for b in range(len(grid.base)):
         best = grid.base[b, 2]
@@ -306,11 +306,11 @@ def end_bases(grid, ends, ended):  # type: ignore[no-untyped-def]
 # -- outcomes
 
 
-def sweep(scan, watch, funding, entries, grid, distances, costs, tick, best_first, busy, first, until, out, sums):  # type: ignore[no-untyped-def]
+def sweep(scan, watch, funding, entries, grid, distances, costs, tick, best_first, busy, first, until, out, sums):
     """All policies of the grid on the entries from ``first`` up to ``until``; writes ``out`` by entry and policy, or adds to ``sums``.
 
     ``scan`` fills, ``watch`` fires stops and is trailed. With ``busy`` (a bar a policy, else empty)
-    an entry before the exit of the one before it is passed over. ``qtkit.lab.lines`` has the shape of the rest.
+    an entry before the exit of the one before it is passed over. ``qtkit.lab.arguments`` has the shape of the rest.
     """
     stops = len(grid.why)
     ends, targets, acts = found(stops + entries.lasts.shape[1] + 1), found(len(grid.level)), found(len(grid.act))
@@ -333,7 +333,7 @@ def sweep(scan, watch, funding, entries, grid, distances, costs, tick, best_firs
             settle_whole(grid, it, costs, ends, ended, out)
 
 
-def entry_of(entries, row, scan, watch, tick, best_first):  # type: ignore[no-untyped-def]
+def entry_of(entries, row, scan, watch, tick, best_first):
     """An entry, and how far its own bar is taken to have gone after it if it is inside that bar."""
     sign, price, bar, inside = entries.sign[row], entries.price[row], entries.bar[row], entries.inside[row]
     side = 0 if sign > 0 else 1
@@ -350,7 +350,7 @@ def entry_of(entries, row, scan, watch, tick, best_first):  # type: ignore[no-un
     return Entry(row, side, sign, price, bar, inside, begin, bar + 1, end, own_low, own_high, own_reach)
 
 
-def settle_whole(grid, it, costs, ends, ended, out):  # type: ignore[no-untyped-def]
+def settle_whole(grid, it, costs, ends, ended, out):
     """``settle`` where no policy has targets: a position ends in one piece."""
     bars, prices, whys, gross = out.bar[it.row], out.price[it.row], out.why[it.row], out.gross[it.row]
     for p in range(len(grid.policy)):
@@ -363,7 +363,7 @@ def settle_whole(grid, it, costs, ends, ended, out):  # type: ignore[no-untyped-
             fees[p], funded[p] = WHOLE * (paid_in + ends.fee[row]), WHOLE * ends.paid[row]
 
 
-def settle(grid, it, costs, tick, best_first, busy, targets, ends, ended, out, sums):  # type: ignore[no-untyped-def]
+def settle(grid, it, costs, tick, best_first, busy, targets, ends, ended, out, sums):
     """Every policy of one entry: its targets until a stop or its time ends it."""
     paid_in = WHOLE * arithmetic.fee_e8(it.price, costs.taker)
     kept, costly, alone = len(out.bar) > 0, len(out.fees) > 0, len(busy) > 0
@@ -402,10 +402,10 @@ def settle(grid, it, costs, tick, best_first, busy, targets, ends, ended, out, s
             tally(sums, p, it, bar, why, total, total - fees - funded, ends.level[grid.lines[grid.base[b, 0]]], tick)
 
 
-def tally(sums, policy, it, bar, why, gross, net, stop, tick):  # type: ignore[no-untyped-def]
+def tally(sums, policy, it, bar, why, gross, net, stop, tick):
     """Add one outcome to the statistics of its policy; hundredths of a bp of the entry and ten-thousandths of R, rounded down."""
     points = net // it.price * 100 + net % it.price * 100 // it.price
-    sums.count[policy] += 1
+    sums.entries[policy] += 1
     sums.points[policy] += points
     sums.squares[policy] += points * points
     sums.risks[policy] += net // (it.sign * it.price - stop * tick)

@@ -2,8 +2,9 @@
 
 The rules of a bar, in this order:
 
-1. An entry is at the close of its bar and is subject to prices from the next bar on. An entry inside its bar (it has a price of its own) may
-   have met any part of that bar: the worst case takes the adverse extreme and the close, the best case the favourable extreme and the close.
+1. An entry is at the close of its bar and is subject to prices from the next bar on. An entry inside its bar (it has a price of its own)
+   may have met any part of that bar: the worst case takes the adverse extreme and the close, the best case the favourable one and
+   the close.
 2. What the open decides: a stop that the open is through is filled at the open; a target that the open has reached is filled (at the open,
    a resting limit at its price).
 3. Then the adverse side before the favourable one (``worst``), or the reverse (``best``): a stop is filled at its level, a target at its
@@ -51,7 +52,7 @@ class Leg:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """A position from its entry to its end: the plan, its fills, the stop in force after each bar (ticks), and money of one unit in 1e-12."""
+    """A position from its entry to its end: plan, fills, the stop in force after each bar (ticks), and money of one unit in 1e-12."""
 
     plan: ExitPlan
     legs: tuple[Leg, ...]

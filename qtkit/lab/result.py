@@ -1,7 +1,6 @@
 """What a sweep found: outcomes by entry and policy, or statistics by policy."""
 
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,47 +10,14 @@ from qtkit.core import arithmetic
 from qtkit.core.model import ONE, PolicyError
 from qtkit.core.names import suggestion
 from qtkit.lab import cohorts
-from qtkit.lab.lines import Problem
-from qtkit.lab.series import Ints, Small
+from qtkit.lab.arguments import Ints, Outcomes, Sums
+from qtkit.lab.problem import Problem
 
 Floats = npt.NDArray[np.float64]
 
 WHYS = ("passed over", "stop", "trail", "stage", "break-even", "target", "time", "asked", "end of data")
 """Reasons by their number: 1 the initial stop, 7 the entry's own ``exit_at``, 0 an entry while the one before was open."""
 WHOLE = 10_000
-
-
-class Outcomes(NamedTuple):
-    """Arrays of entries by policies. ``bar`` of the exit (-1: passed over), ``price`` of the last fill in ticks, ``why`` (see ``WHYS``).
-
-    ``gross``, ``fees`` and funding ``paid`` are money of one unit, in 1e-12 of the quote coin (E8 money times bps of the position).
-    Where nothing costs anything ``fees`` and ``paid`` are empty.
-    """
-
-    bar: Small
-    price: Small
-    why: npt.NDArray[np.int8]
-    gross: Ints
-    fees: Ints
-    paid: Ints
-
-
-class Sums(NamedTuple):
-    """Statistics by policy as whole numbers: ``points`` are net hundredths of a bp of the entry, ``risks`` net ten-thousandths of R.
-
-    ``bars`` held; ``gross`` before costs, in points; ``whys`` [policies, reasons] counts.
-    """
-
-    count: Ints
-    points: Ints
-    squares: Ints
-    risks: Ints
-    wins: Ints
-    bars: Ints
-    gross: Ints
-    best: Ints
-    worst: Ints
-    whys: Ints
 
 
 DAY_MS = 86_400_000
@@ -130,7 +96,7 @@ class Result:
         points, gross = _points(self.net[rows], price), _points(out.gross[rows], price)
         least, most = np.iinfo(np.int64).min, np.iinfo(np.int64).max
         return Sums(
-            count=there.sum(0), points=(points * there).sum(0), squares=(points * points * there).sum(0),
+            entries=there.sum(0), points=(points * there).sum(0), squares=(points * points * there).sum(0),
             risks=(self.net[rows] // self.risk[rows] * there).sum(0), wins=((self.net[rows] > 0) & there).sum(0),
             bars=self.held[rows].sum(0), gross=(gross * there).sum(0),
             best=np.where(there, points, least).max(0, initial=least), worst=np.where(there, points, most).min(0, initial=most),
@@ -154,30 +120,28 @@ class Result:
 
     def labels(self, group: str) -> npt.NDArray[np.str_]:
         """The cohort of each entry. Raises ``PolicyError`` for a group that is not known, or that the entries do not have."""
+        if group in cohorts.OF_MARKET:
+            return cohorts.OF_MARKET[group](self.bars, self.entries)
         when = pl.Series(self.bars.time_ms[self.entries.bar]).cast(pl.Datetime("ms", "UTC"))
         known = {
-            "side": lambda: np.where(self.entries.sign > 0, "long", "short"),
-            "hour": lambda: when.dt.strftime("%H").to_numpy(),
-            "month": lambda: when.dt.strftime("%Y-%m").to_numpy(),
-            "regime": lambda: cohorts.regimes(self.bars, self.entries),
-            "volatility": lambda: cohorts.volatilities(self.bars, self.entries),
-            "funding": lambda: cohorts.fundings(self.bars, self.entries),
+            "side": pl.Series(np.where(self.entries.sign > 0, "long", "short")),
+            "hour": when.dt.strftime("%H"),
+            "month": when.dt.strftime("%Y-%m"),
         }
-        if group == "tag" and self.entries.tag is not None:
-            return np.asarray(self.entries.tag.cast(pl.String).fill_null("").to_numpy(), str)
+        if self.entries.tag is not None:
+            known["tag"] = self.entries.tag.cast(pl.String).fill_null("")
         if group not in known:
-            have = [*known, "tag"] if self.entries.tag is not None else list(known)
-            raise PolicyError(f"entries cannot be grouped by '{group}': {suggestion(group, have)}")
-        return np.asarray(known[group](), str)
+            raise PolicyError(f"entries cannot be grouped by '{group}': {suggestion(group, (*known, *cohorts.OF_MARKET))}")
+        return np.asarray(known[group].to_numpy(), np.str_)
 
     def table_of(self, sums: Sums) -> pl.DataFrame:
         """Statistics as a table, a row a policy in the order of the grid."""
-        count = np.maximum(sums.count, 1)
+        count = np.maximum(sums.entries, 1)
         mean, gross = sums.points / count / 100, sums.gross / count / 100
         spread = np.sqrt(np.maximum(sums.squares / count / 10_000 - mean**2, 0))
         days = sums.bars / count * self.bars.step_ms / DAY_MS
         columns = {
-            "entries": sums.count,
+            "entries": sums.entries,
             "net_bps": mean,
             "error_bps": spread / np.sqrt(count),
             "gross_bps": gross,
@@ -185,8 +149,8 @@ class Result:
             "bps_per_day": np.divide(mean, days, out=np.full(len(mean), np.nan), where=days > 0),
             "win_pct": 100 * sums.wins / count,
             "days_held": days,
-            "best_bps": np.where(sums.count > 0, sums.best / 100, np.nan),
-            "worst_bps": np.where(sums.count > 0, sums.worst / 100, np.nan),
+            "best_bps": np.where(sums.entries > 0, sums.best / 100, np.nan),
+            "worst_bps": np.where(sums.entries > 0, sums.worst / 100, np.nan),
         }
         ended = {f"{why} %": 100 * sums.whys[:, number] / count for number, why in enumerate(WHYS) if sums.whys[:, number].any() and number}
         return self.grid.frame().with_columns(pl.Series(name, values) for name, values in {**columns, **ended}.items())

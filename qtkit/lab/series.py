@@ -3,35 +3,17 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from qtkit.bars import PRICES, BarsError, check_bars, load_bars, to_ticks
 from qtkit.core import matching
 from qtkit.core.model import ONE
+from qtkit.lab.arguments import Ints, Scan, Small
 
-Ints = npt.NDArray[np.int64]
-Small = npt.NDArray[np.int32]
 HIGHEST = 2**31 - 2  # ticks; a price above it does not fit the 32 bits that the sweeps scan
 BLOCKS = (16, 256, 4096)  # bars that one entry of the index sums up
-
-
-class Scan(NamedTuple):
-    """What a search looks at, so signed that more is better for a short as for a long; row 0 long, row 1 short.
-
-    ``open``, ``close``, ``adverse`` and ``favour`` are the bars' ends and extremes (ticks); ``low`` and ``high`` sum up the extremes of blocks of 16,
-    256 and 4,096 bars.
-    """
-
-    open: Small
-    close: Small
-    adverse: Small
-    favour: Small
-    low: tuple[Small, Small, Small]
-    high: tuple[Small, Small, Small]
 
 
 def _scan(open_: Ints, high: Ints, low: Ints, close: Ints) -> Scan:
@@ -163,9 +145,12 @@ def _bars(frame: pl.DataFrame, symbol: str, tick: int, name: str) -> Bars:
     ticks = to_ticks(frame, tick)
     columns = {column: np.ascontiguousarray(ticks[column].to_numpy()) for column in ("time_ms", *PRICES)}
     if int(columns["high"].max()) > HIGHEST:
-        raise BarsError(f"{name}: a price of {columns['high'].max()} ticks does not fit; the tick {tick / ONE:g} is too fine for this symbol")
+        raise BarsError(
+            f"{name}: a price of {columns['high'].max()} ticks does not fit; the tick {tick / ONE:g} is too fine for this symbol"
+        )
     steps = np.diff(columns["time_ms"])
-    return Bars(symbol=symbol, tick=tick, step_ms=int(steps.min()) if len(steps) else 60_000, source=name, **columns)
+    step = int(steps.min()) if len(steps) else 60_000
+    return Bars(symbol=symbol, tick=tick, step_ms=step, source=name, **columns)  # type: ignore[arg-type]
 
 
 def _aligned(bars: Bars, frame: pl.DataFrame, name: str) -> Bars:
@@ -182,7 +167,7 @@ def _aligned(bars: Bars, frame: pl.DataFrame, name: str) -> Bars:
             "fired by a series with holes: leave those bars out of both, or out of none"
         )
     columns = {column: np.ascontiguousarray(ticks[column].to_numpy()[where]) for column in ("time_ms", *PRICES)}
-    return replace(bars, source=name, trigger=None, funding=None, **columns)
+    return replace(bars, source=name, trigger=None, funding=None, **columns)  # type: ignore[arg-type]
 
 
 def _paid(bars: Bars, source: Path | str | pl.DataFrame) -> Ints:

@@ -3,34 +3,24 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from qtkit.core.model import PolicyError
 from qtkit.core.policy import ExitPolicy
-from qtkit.lab import compiled, kernels
+from qtkit.lab import compiled, plain
+from qtkit.lab.arguments import CostsOf, Ints, Outcomes, Sums
 from qtkit.lab.costs import Costs, costs_of
 from qtkit.lab.entries import Entries, as_entries
 from qtkit.lab.grid import Grid, as_grid
-from qtkit.lab.lines import Problem
-from qtkit.lab.result import Outcomes, Result, Sums
-from qtkit.lab.series import Bars, Ints
+from qtkit.lab.problem import Problem
+from qtkit.lab.result import Result
+from qtkit.lab.series import Bars
 
 FITS = 20_000_000  # outcomes; above, statistics are streamed instead of kept
 BLOCK = 512  # entries that a thread takes at a time
-
-
-class CostsOf(NamedTuple):
-    """``Costs`` as the kernel takes them."""
-
-    taker: int
-    maker: int
-    slip_ppm: int
-    slip_range_ppm: int
-    limit: int
-    through: int
 
 
 def sweep(
@@ -90,7 +80,7 @@ def _sums(policies: int) -> Sums:
         return np.zeros(policies, np.int64)
 
     return Sums(
-        count=zeros(), points=zeros(), squares=zeros(), risks=zeros(), wins=zeros(), bars=zeros(), gross=zeros(),
+        entries=zeros(), points=zeros(), squares=zeros(), risks=zeros(), wins=zeros(), bars=zeros(), gross=zeros(),
         best=np.full(policies, np.iinfo(np.int64).min), worst=np.full(policies, np.iinfo(np.int64).max),
         whys=np.zeros((policies, 9), np.int64),
     )  # fmt: skip
@@ -103,11 +93,9 @@ def _total(parts: list[Sums]) -> Sums:
     return Sums(**added, best=best, worst=worst)
 
 
-def _in_blocks(
-    problem: Problem, fill: str, alone: bool, threads: int | None, sinks: "Callable[[], tuple[Outcomes, Sums]]"
-) -> list[Sums]:
+def _in_blocks(problem: Problem, fill: str, alone: bool, threads: int | None, sinks: "Callable[[], tuple[Outcomes, Sums]]") -> list[Sums]:
     """Run the kernel over all entries, by as many threads as asked for; one position at a time is one thread's work."""
-    run = compiled.kernel() if compiled.available() else kernels.sweep
+    run = compiled.kernel() if compiled.available() else plain.sweep
     total, workers = len(problem.entries), 1 if alone else threads or os.cpu_count() or 1
     workers = max(1, min(workers, -(-total // BLOCK)))
     bars, watched = problem.bars, problem.bars.watched

@@ -37,7 +37,13 @@ def walk(seed: int, n: int = 400, *, price: int = 3_000, tick: int = ONE // 10, 
 def marked(bars: Bars, seed: int) -> Bars:
     """The bars with a mark price beside them that is never quite equal."""
     shift = np.random.default_rng(seed).integers(-3, 4, len(bars))
-    mark = replace(bars, open=bars.open + shift, close=bars.close + shift, high=bars.high + np.maximum(shift, 0) + 1, low=bars.low + np.minimum(shift, 0))
+    mark = replace(
+        bars,
+        open=bars.open + shift,
+        close=bars.close + shift,
+        high=bars.high + np.maximum(shift, 0) + 1,
+        low=bars.low + np.minimum(shift, 0),
+    )
     return replace(bars, trigger=mark)
 
 

@@ -1,0 +1,110 @@
+"""What the kernel takes, array by array. A kernel compiled earlier is taken up again only while this file is what it was."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Small = npt.NDArray[np.int32]
+Rows = npt.NDArray[np.uint32]
+
+
+class Scan(NamedTuple):
+    """What a search looks at, so signed that more is better for a short as for a long; row 0 long, row 1 short.
+
+    ``open``, ``close``, ``adverse`` and ``favour`` are the bars' ends and extremes (ticks); ``low`` and ``high`` sum up the extremes of
+    blocks of 16, 256 and 4,096 bars.
+    """
+
+    open: Small
+    close: Small
+    adverse: Small
+    favour: Small
+    low: tuple[Small, Small, Small]
+    high: tuple[Small, Small, Small]
+
+
+class Lines(NamedTuple):
+    """What the kernel is told of a grid. Numbers in ``stop``, ``act``, ``level`` and the columns named *far* are columns of the distances.
+
+    ``stop`` [S]; ``act`` [A]; ``trail`` [T, 5]: number of the activation, far callback, step in bps, first and last step of the curve;
+    ``curve`` [C, 2]: far price, far callback; ``level`` [L]: targets; ``be`` [B]: the target after which the stop is at break-even;
+    ``stage`` [G, 2]: far price, far stop or -1 for break-even. All stops are numbered through: initial, trailed, staged, break-even;
+    ``why`` of each; then come the time stops, then one that never is. ``lines`` lists the stops of each base, the initial one first;
+    ``base`` [N, 3]: first and last of its lines, its time stop; ``rung`` [R]: targets, ``share`` [R] of each in bps; ``ladder`` [K, 3]:
+    first and last rung, break-even stop (or the one that never is); ``policy`` [P, 2]: base, ladder. ``own_stop`` is 1 when each entry
+    has its own. What numbers a row is unsigned: an index that cannot be negative is not looked at twice.
+    """
+
+    stop: Ints
+    act: Ints
+    trail: Ints
+    curve: Ints
+    level: Ints
+    be: Ints
+    stage: Ints
+    why: Ints
+    lines: Rows
+    base: Rows
+    rung: Rows
+    share: Ints
+    ladder: Rows
+    policy: Rows
+    own_stop: int
+
+
+class Begins(NamedTuple):
+    """The entries as the kernel takes them: ``price`` in E8, own ``stop`` in ticks; ``lasts`` and ``whys`` [E, time stops]."""
+
+    bar: Ints
+    sign: Ints
+    price: Ints
+    inside: npt.NDArray[np.bool_]
+    stop: Ints
+    lasts: Ints
+    whys: npt.NDArray[np.int8]
+
+
+class CostsOf(NamedTuple):
+    """``Costs`` as the kernel takes them."""
+
+    taker: int
+    maker: int
+    slip_ppm: int
+    slip_range_ppm: int
+    limit: int
+    through: int
+
+
+class Outcomes(NamedTuple):
+    """Arrays of entries by policies. ``bar`` of the exit (-1: passed over), ``price`` of the last fill in ticks, ``why`` (see ``WHYS``).
+
+    ``gross``, ``fees`` and funding ``paid`` are money of one unit, in 1e-12 of the quote coin (E8 money times bps of the position).
+    Where nothing costs anything ``fees`` and ``paid`` are empty.
+    """
+
+    bar: Small
+    price: Small
+    why: npt.NDArray[np.int8]
+    gross: Ints
+    fees: Ints
+    paid: Ints
+
+
+class Sums(NamedTuple):
+    """Statistics by policy as whole numbers: ``points`` are net hundredths of a bp of the entry, ``risks`` net ten-thousandths of R.
+
+    ``bars`` held; ``gross`` before costs, in points; ``whys`` [policies, reasons] counts.
+    """
+
+    entries: Ints
+    points: Ints
+    squares: Ints
+    risks: Ints
+    wins: Ints
+    bars: Ints
+    gross: Ints
+    best: Ints
+    worst: Ints
+    whys: Ints

@@ -1,0 +1,414 @@
+"""The kernel in numpy, for where numba is not installed: the same arguments, the same answers.
+
+Levels are searched in windows of bars, all entries of one side at once. What a trail leaves is turned round: of each bar the widest
+callback that it would hit, so that one division serves all callbacks. The rules stand in ``qtkit.lab.kernels``; here they are only laid out
+in other loops, and the tests hold both to the reference.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from qtkit.core import arithmetic
+from qtkit.lab.arguments import Begins, CostsOf, Ints, Lines, Outcomes, Scan, Sums
+from qtkit.lab.kernels import NEVER, TARGET, TIME, WHOLE
+
+BLOCK = 256  # entries at a time
+WINDOW = 1024  # bars at a time
+Bools = npt.NDArray[np.bool_]
+
+
+class _Levels:
+    """What was found of some levels for some entries, each [entries, levels]; see ``kernels.Found``."""
+
+    def __init__(self, entries: int, levels: int) -> None:
+        def room() -> Ints:
+            return np.zeros((entries, levels), np.int64)
+
+        self.bar, self.level, self.fill, self.gross, self.fee, self.paid = room(), room(), room(), room(), room(), room()
+        self.sure = np.zeros((entries, levels), np.bool_)
+        self.why = room()
+
+
+class _Task(NamedTuple):
+    """One call of the kernel."""
+
+    scan: Scan
+    watch: Scan
+    funding: Ints
+    begins: Begins
+    grid: Lines
+    distances: Ints
+    costs: CostsOf
+    tick: int
+    best_first: bool
+
+
+def sweep(
+    scan: Scan, watch: Scan, funding: Ints, begins: Begins, grid: Lines, distances: Ints, costs: CostsOf, tick: int, best_first: bool,
+    busy: Ints, first: int, until: int, out: Outcomes, sums: Sums,
+) -> None:  # fmt: skip
+    """``kernels.sweep``, equal to it."""
+    task = _Task(scan, watch, funding, begins, grid, distances, costs, tick, best_first)
+    for start in range(first, until, BLOCK):
+        rows = np.arange(start, min(start + BLOCK, until))
+        ends, targets = _Levels(len(rows), len(grid.why) + begins.lasts.shape[1] + 1), _Levels(len(rows), len(grid.level))
+        for side, sign in ((0, 1), (1, -1)):
+            mine = np.flatnonzero(begins.sign[rows] == sign)
+            if len(mine):
+                _Block(task, rows[mine], side).search(mine, ends, targets)
+        _settle(task, rows, ends, targets, busy, out, sums)
+
+
+class _Block:
+    """Entries of one side."""
+
+    def __init__(self, task: _Task, rows: Ints, side: int) -> None:
+        self.task, self.rows, self.side = task, rows, side
+        begins = task.begins
+        self.sign, self.price, self.bar, self.inside = 1 - 2 * side, begins.price[rows], begins.bar[rows], begins.inside[rows]
+        self.start, self.end = self.bar + 1, begins.lasts[rows].max(1)
+        self.far = task.distances[rows] if len(task.distances) > 1 else np.repeat(task.distances, len(rows), axis=0)
+        self.begin = self.sign * np.asarray(arithmetic.favourable_ticks(self.sign, self.price, task.tick))  # type: ignore[arg-type]
+        watch, scan = task.watch, task.scan
+        self.own_low = self.own_high = _wide(watch.close[side, self.bar])
+        self.own_reach = _wide(scan.close[side, self.bar])
+        if task.best_first:
+            self.own_high, self.own_reach = _wide(watch.favour[side, self.bar]), _wide(scan.favour[side, self.bar])
+        else:
+            self.own_low = _wide(watch.adverse[side, self.bar])
+
+    def search(self, mine: Ints, ends: _Levels, targets: _Levels) -> None:
+        """Find every level and write it to the rows ``mine``."""
+        grid = self.task.grid
+        level, bar, fill, sure = self._targets()
+        for name, value in (("level", level), ("bar", bar), ("fill", fill), ("sure", sure)):
+            getattr(targets, name)[mine] = value
+        self._price(mine, targets, self.task.costs.maker if self.task.costs.limit else self.task.costs.taker)
+        columns = [self._stops(), self._trails(), self._stages(), self._evens(level, bar)]
+        stops = len(grid.why)
+        ends.level[mine, :stops] = np.concatenate([column[0] for column in columns], axis=1)
+        ends.bar[mine, :stops] = np.concatenate([column[1] for column in columns], axis=1)
+        ends.why[mine, :stops] = grid.why
+        self._fill_stops(mine, ends, stops)
+        self._fill_times(mine, ends, stops)
+        ends.bar[:, -1] = NEVER
+        self._price(mine, ends, self.task.costs.taker)
+
+    # -- levels
+
+    def _level(self, columns: Ints) -> Ints:
+        """Signed levels in the position's favour at the distances of some columns, [entries, columns]."""
+        far, price = self.far[:, columns], self.price[:, None]
+        level = arithmetic.target_level(self.sign, price, far, self.task.tick)  # type: ignore[arg-type]
+        return np.asarray(self.sign * np.maximum(1, level))
+
+    def _behind(self, columns: Ints, sign: int = 1) -> Ints:
+        """Signed stops at the distances of some columns; ``sign`` -1 puts them in profit."""
+        far, price = sign * self.far[:, columns], self.price[:, None]
+        level = arithmetic.stop_level(self.sign, price, far, self.task.tick)  # type: ignore[arg-type]
+        return np.asarray(self.sign * np.maximum(1, level))
+
+    def _stops(self) -> tuple[Ints, Ints]:
+        grid, begins = self.task.grid, self.task.begins
+        level = self._behind(grid.stop)
+        if grid.own_stop:
+            level = np.repeat(self.sign * begins.stop[self.rows][:, None], len(grid.stop), axis=1)
+        found = _first(self.task.watch.adverse[self.side], level, self.start, self.end, below=True)
+        return level, np.where(self.inside[:, None] & (self.own_low[:, None] <= level), self.bar[:, None], found)
+
+    def _above(self, level: Ints, start: Ints) -> Ints:
+        return _first(self.task.watch.favour[self.side], level, start, self.end, below=False)
+
+    def _reached(self, level: Ints) -> tuple[Ints, Bools]:
+        """The bar in which each level in favour was reached (``start - 1``: at the entry), and whether it was at the entry."""
+        at_entry = level <= self.begin[:, None]
+        own = self.inside[:, None] & (self.own_high[:, None] >= level)
+        found = np.where(own, self.bar[:, None], self._above(level, self.start))
+        return np.where(at_entry, self.bar[:, None], found), at_entry
+
+    def _trails(self) -> tuple[Ints, Ints]:
+        grid, watch = self.task.grid, self.task.watch
+        count = len(grid.trail)
+        bar, level = np.full((len(self.rows), count), NEVER, np.int64), np.full((len(self.rows), count), -NEVER, np.int64)
+        act_level = self._level(grid.act)
+        act_bar, at_entry = self._reached(act_level)
+        for act, step_bps in sorted({(int(row[0]), int(row[2])) for row in grid.trail}):
+            armed = np.flatnonzero(act_bar[:, act] != NEVER)
+            step = np.array([arithmetic.stop_step(int(price) // self.task.tick, step_bps) for price in self.price[armed]], np.int64)
+            first = act_bar[armed, act]
+            peak = np.where(at_entry[armed, act], self.begin[armed], _wide(watch.favour[self.side, first]))
+            own = self.inside[armed] & (first == self.bar[armed])
+            peak = np.where(own & ~at_entry[armed, act], self.own_high[armed], peak)
+            mine = [t for t in range(count) if grid.trail[t, 0] == act and grid.trail[t, 2] == step_bps]
+            self._trail_from(armed, mine, first, peak, own & at_entry[armed, act], step, bar, level)
+        return level, bar
+
+    def _trail_from(self, armed: Ints, mine: list[int], first: Ints, peak: Ints, own: Bools, step: Ints, bar: Ints, level: Ints) -> None:
+        """Trails of one activation and one step, armed in bar ``first`` with the best price ``peak``."""
+        grid, sign = self.task.grid, self.sign
+        callback = self.far[armed][:, grid.trail[mine, 1]]
+        curves = [self._curve(armed, t) for t in mine]
+        hit = np.zeros(callback.shape, np.bool_)
+        for k, curve in enumerate(curves):  # armed at the entry, inside its bar: the rest of that bar counts
+            stop = _trailed(sign, peak, callback[:, k], step, curve)
+            hit[:, k] = own & (self.own_low[armed] <= stop)
+            level[armed, mine[k]] = np.where(hit[:, k], stop, level[armed, mine[k]])
+        peak = np.where(own, np.maximum(peak, self.own_high[armed]), peak)
+        adverse, favour = self.task.watch.adverse[self.side], self.task.watch.favour[self.side]
+        found, best = _first_trailed(adverse, favour, sign, peak, callback, step, curves, first + 1, self.end[armed])
+        for k, curve in enumerate(curves):
+            stop = _trailed(sign, best[:, k], callback[:, k], step, curve)
+            there = ~hit[:, k] & (found[:, k] != NEVER)
+            level[armed, mine[k]] = np.where(there, stop, level[armed, mine[k]])
+            bar[armed, mine[k]] = np.where(hit[:, k], self.bar[armed], found[:, k])
+
+    def _curve(self, armed: Ints, trail: int) -> list[tuple[Ints, Ints]]:
+        grid = self.task.grid
+        steps = grid.curve[grid.trail[trail, 3] : grid.trail[trail, 4]]
+        return [(self._level(step[:1])[armed, 0], self.far[armed, step[1]]) for step in steps]
+
+    def _targets(self) -> tuple[Ints, Ints, Ints, Bools]:
+        scan, costs = self.task.scan, self.task.costs
+        level = self._level(self.task.grid.level)
+        asked = level + costs.through
+        found = _first(scan.favour[self.side], asked, self.start, self.end, below=False)
+        bar = np.where(self.inside[:, None] & (self.own_reach[:, None] >= asked), self.bar[:, None], found)
+        at = np.where(bar == NEVER, 0, bar)
+        opened = _wide(scan.open[self.side, at])
+        sure = (bar != NEVER) & (bar > self.bar[:, None]) & (opened >= asked)
+        fill = level
+        if not costs.limit:
+            fill = _slipped(np.where(sure, opened, level), _wide(scan.adverse[self.side, at]), _wide(scan.favour[self.side, at]), costs)
+        return level, bar, fill, sure
+
+    def _even(self) -> Ints:
+        level = arithmetic.break_even_level(self.sign, self.price, self.task.costs.taker, 0, self.task.tick)  # type: ignore[arg-type]
+        return np.asarray(self.sign * np.maximum(1, level))
+
+    def _stages(self) -> tuple[Ints, Ints]:
+        grid = self.task.grid
+        if not len(grid.stage):
+            return np.zeros((len(self.rows), 0), np.int64), np.zeros((len(self.rows), 0), np.int64)
+        at = self._level(grid.stage[:, 0])
+        to = np.where(grid.stage[:, 1] >= 0, self._behind(np.maximum(grid.stage[:, 1], 0), -1), self._even()[:, None])
+        reached, at_entry = self._reached(at)
+        bar = np.full(at.shape, NEVER, np.int64)
+        for g in range(len(grid.stage)):
+            mine = np.flatnonzero((at[:, g] > to[:, g]) & (reached[:, g] != NEVER))
+            later = self._below_after(to[:, g], reached[:, g], mine)
+            own = self.inside & at_entry[:, g] & (self.own_low <= to[:, g])
+            bar[mine, g] = np.where(own[mine], self.bar[mine], later)
+        return to, bar
+
+    def _evens(self, target_level: Ints, target_bar: Ints) -> tuple[Ints, Ints]:
+        grid = self.task.grid
+        shape = len(self.rows), len(grid.be)
+        bar = np.full(shape, NEVER, np.int64)
+        if not len(grid.be):
+            return bar.copy(), bar
+        even = self._even()
+        for number, after in enumerate(grid.be):
+            mine = np.flatnonzero((target_bar[:, after] != NEVER) & (target_level[:, after] > even))
+            bar[mine, number] = self._below_after(even, target_bar[:, after], mine)
+        return np.repeat(even[:, None], len(grid.be), axis=1), bar
+
+    def _below_after(self, level: Ints, bar: Ints, mine: Ints) -> Ints:
+        start = np.maximum(self.start[mine], bar[mine] + 1)
+        return _first(self.task.watch.adverse[self.side], level[mine, None], start, self.end[mine], below=True)[:, 0]
+
+    # -- fills
+
+    def _fill_stops(self, mine: Ints, ends: _Levels, stops: int) -> None:
+        scan, watch, side = self.task.scan, self.task.watch, self.side
+        bar, level = ends.bar[mine, :stops], ends.level[mine, :stops]
+        at = np.where(bar == NEVER, 0, bar)
+        sure = (bar != NEVER) & (bar > self.bar[:, None]) & (watch.open[side, at] <= level)
+        low, high = _wide(scan.adverse[side, at]), _wide(scan.favour[side, at])
+        fill = np.where(sure, scan.open[side, at], np.minimum(np.maximum(level, low), high))
+        ends.sure[mine, :stops], ends.fill[mine, :stops] = sure, _slipped(fill, low, high, self.task.costs)
+
+    def _fill_times(self, mine: Ints, ends: _Levels, stops: int) -> None:
+        scan, begins, side = self.task.scan, self.task.begins, self.side
+        last = begins.lasts[self.rows]
+        times = slice(stops, stops + last.shape[1])
+        low, high = _wide(scan.adverse[side, last]), _wide(scan.favour[side, last])
+        ends.why[mine, times], ends.bar[mine, times], ends.level[mine, times] = begins.whys[self.rows], last, -NEVER
+        ends.fill[mine, times] = _slipped(_wide(scan.close[side, last]), low, high, self.task.costs)
+
+    def _price(self, mine: Ints, levels: _Levels, rate: int) -> None:
+        tick, funding = self.task.tick, self.task.funding
+        fill, bar = levels.fill[mine], levels.bar[mine]
+        levels.gross[mine] = fill * tick - self.sign * self.price[:, None]
+        if rate:
+            levels.fee[mine] = arithmetic.fee_e8(np.abs(fill) * tick, rate)  # type: ignore[arg-type]
+        if len(funding):
+            levels.paid[mine] = self.sign * (funding[np.where(bar == NEVER, 0, bar)] - funding[self.bar][:, None])
+
+
+def _wide(values: npt.NDArray[Any]) -> Ints:
+    return np.asarray(values, np.int64)
+
+
+def _slipped(fill: Ints, low: Ints, high: Ints, costs: CostsOf) -> Ints:
+    return np.asarray(fill - -(-(np.abs(fill) * costs.slip_ppm + (high - low) * costs.slip_range_ppm) // 1_000_000))
+
+
+def _trailed(sign: int, best: Ints, callback: Ints, step: Ints, curve: list[tuple[Ints, Ints]]) -> Ints:
+    for at, tighter in curve:
+        callback = np.where(best >= at, np.minimum(callback, tighter), callback)
+    return np.asarray(sign * arithmetic.trail_stop(sign, sign * best, callback, step))  # type: ignore[arg-type]
+
+
+def _first(extreme: npt.NDArray[Any], level: Ints, start: Ints, end: Ints, *, below: bool) -> Ints:
+    """First bar from ``start`` to ``end`` [entries] whose extreme is at each level [entries, levels] or beyond, ``NEVER`` if none."""
+    if not below:
+        extreme, level = -extreme, -level
+    found = np.full(level.shape, NEVER, np.int64)
+    rows, offset = np.flatnonzero(start <= end) if level.shape[1] else np.zeros(0, np.int64), 0
+    while len(rows):
+        bars = np.minimum(start[rows, None] + np.arange(offset, offset + WINDOW), len(extreme) - 1)
+        lowest = np.minimum.accumulate(extreme[bars], axis=1)
+        for k in range(level.shape[1]):
+            passed = np.count_nonzero(lowest > level[rows, k, None], axis=1)
+            bar = start[rows] + offset + passed
+            new = (found[rows, k] == NEVER) & (passed < WINDOW) & (bar <= end[rows])
+            found[rows[new], k] = bar[new]
+        offset += WINDOW
+        rows = rows[(start[rows] + offset <= end[rows]) & (found[rows] == NEVER).any(1)]
+    return found
+
+
+def _first_trailed(
+    adverse: npt.NDArray[Any], favour: npt.NDArray[Any], sign: int, peak: Ints, callback: Ints, step: Ints,
+    curves: list[list[tuple[Ints, Ints]]], start: Ints, end: Ints,
+) -> tuple[Ints, Ints]:  # fmt: skip
+    """First bar that hits each trail [entries, trails], ``NEVER`` if none, and the best price before it."""
+    found, best = np.full(callback.shape, NEVER, np.int64), np.repeat(peak[:, None], callback.shape[1], axis=1)
+    rows, offset, peak = np.flatnonzero(start <= end), 0, peak.copy()
+    while len(rows):
+        bars = np.minimum(start[rows, None] + np.arange(offset, offset + WINDOW), len(adverse) - 1)
+        after = np.maximum.accumulate(np.concatenate((peak[rows, None], favour[bars]), axis=1), axis=1)
+        before = after[:, :-1]
+        widest = _widest(sign, _wide(adverse[bars]), before, step[rows, None])
+        shared = np.maximum.accumulate(widest, axis=1)
+        for k, curve in enumerate(curves):
+            if curve:
+                asked = np.broadcast_to(callback[rows, k, None], widest.shape)
+                for at, tighter in curve:
+                    asked = np.where(before >= at[rows, None], np.minimum(asked, tighter[rows, None]), asked)
+                passed = np.where((widest >= asked).any(1), (widest >= asked).argmax(1), WINDOW)
+            else:
+                passed = np.count_nonzero(shared < callback[rows, k, None], axis=1)
+            bar = start[rows] + offset + passed
+            new = (found[rows, k] == NEVER) & (passed < WINDOW) & (bar <= end[rows])
+            found[rows[new], k] = bar[new]
+            best[rows[new], k] = before[np.flatnonzero(new), passed[new]]
+        peak[rows] = after[:, -1]
+        offset += WINDOW
+        rows = rows[(start[rows] + offset <= end[rows]) & (found[rows] == NEVER).any(1)]
+    return found, best
+
+
+def _widest(sign: int, adverse: Ints, best: Ints, step: Ints) -> Ints:
+    """The widest callback (bps) whose trail each bar would hit, given the best price before it.
+
+    ``adverse <= floor_step(ceil(best * keeps / BPS))`` solved for the callback, ``keeps = BPS - sign * callback``.
+    """
+    over = (-(-adverse // step) * step - 1) * arithmetic.BPS
+    if sign > 0:
+        return arithmetic.BPS - over // best - 1
+    return -(-over // best) - 1 - arithmetic.BPS
+
+
+# -- outcomes
+
+
+def _settle(task: _Task, rows: Ints, ends: _Levels, targets: _Levels, busy: Ints, out: Outcomes, sums: Sums) -> None:
+    """Every policy of some entries."""
+    grid, entry = task.grid, np.arange(len(rows))[:, None]
+    ended = _ended(grid, ends, entry)[:, grid.policy[:, 0]]
+    ladder = grid.ladder[grid.policy[:, 1]]
+    even = np.broadcast_to(ladder[:, 2], ended.shape)
+    sooner = ends.bar[entry, even] < ends.bar[entry, ended]
+    tied = (ends.bar[entry, even] == ends.bar[entry, ended]) & (ends.level[entry, even] > ends.level[entry, ended])
+    ended = np.where(sooner | tied, even, ended)
+    bar, fill, why = ends.bar[entry, ended], ends.fill[entry, ended], ends.why[entry, ended]
+    left, alive = np.full(ended.shape, WHOLE, np.int64), np.ones(ended.shape, np.bool_)
+    gross, paid = np.zeros(ended.shape, np.int64), np.zeros(ended.shape, np.int64)
+    paid_in = np.asarray(arithmetic.fee_e8(task.begins.price[rows], task.costs.taker), np.int64)  # type: ignore[arg-type]
+    fees = np.repeat(WHOLE * paid_in[:, None], ended.shape[1], axis=1)
+    stopped, sure = why < TIME, ends.sure[entry, ended]
+    for number in range(int((ladder[:, 1].astype(np.int64) - ladder[:, 0]).max(initial=0))):
+        rung = ladder[:, 0].astype(np.int64) + number
+        there = rung < ladder[:, 1]
+        v = np.broadcast_to(grid.rung[np.where(there, rung, 0)], ended.shape)
+        at, share = targets.bar[entry, v], grid.share[np.where(there, rung, 0)]
+        first = stopped & (sure | ~(task.best_first | targets.sure[entry, v]))
+        alive &= there & (left > 0) & ~((at > bar) | ((at == bar) & first))
+        part = np.where(alive, share, 0)
+        left -= part
+        gross, fees = gross + part * targets.gross[entry, v], fees + part * targets.fee[entry, v]
+        paid += part * targets.paid[entry, v]
+        whole = alive & (left == 0)
+        bar, fill, why = np.where(whole, at, bar), np.where(whole, targets.fill[entry, v], fill), np.where(whole, TARGET, why)
+    gross, fees = gross + left * ends.gross[entry, ended], fees + left * ends.fee[entry, ended]
+    paid += left * ends.paid[entry, ended]
+    took = _took(task, rows, bar, busy)
+    _write(task, rows, took, (bar, fill, why, gross, fees, paid), ends, out, sums)
+
+
+def _ended(grid: Lines, ends: _Levels, entry: Ints) -> Ints:
+    """What ends each base, [entries, bases]."""
+    base = grid.base.astype(np.int64)
+    best = np.broadcast_to(base[:, 2], (len(entry), len(base)))
+    bar, level = ends.bar[entry, best], ends.level[entry, best]
+    for number in range(int((base[:, 1] - base[:, 0]).max())):
+        there = base[:, 0] + number < base[:, 1]
+        row = np.broadcast_to(grid.lines[np.where(there, base[:, 0] + number, 0)].astype(np.int64), best.shape)
+        b, v = ends.bar[entry, row], ends.level[entry, row]
+        better = there & ((b < bar) | ((b == bar) & (v > level)))
+        bar, level, best = np.where(better, b, bar), np.where(better, v, level), np.where(better, row, best)
+    return best
+
+
+def _took(task: _Task, rows: Ints, bar: Ints, busy: Ints) -> Bools:
+    """Which entries are taken: all, or those after the exit of the one before."""
+    took = np.ones(bar.shape, np.bool_)
+    if len(busy):
+        for number, row in enumerate(rows):
+            took[number] = task.begins.bar[row] >= busy
+            busy[:] = np.where(took[number], bar[number], busy)
+    return took
+
+
+def _write(task: _Task, rows: Ints, took: Bools, found: tuple[Ints, ...], ends: _Levels, out: Outcomes, sums: Sums) -> None:
+    bar, fill, why, gross, fees, paid = found
+    sign = task.begins.sign[rows, None]
+    if not len(out.bar):
+        _tally(task, rows, took, (bar, why, gross, gross - fees - paid), ends, sums)
+        return
+    written = (out.bar, bar), (out.price, sign * fill), (out.why, why), (out.gross, gross)
+    for array, values in (*written, *(((out.fees, fees), (out.paid, paid)) if len(out.fees) else ())):
+        array[rows] = np.where(took, values, array[rows])
+
+
+def _tally(task: _Task, rows: Ints, took: Bools, found: tuple[Ints, ...], ends: _Levels, sums: Sums) -> None:
+    """``kernels.tally`` of some entries at once."""
+    bar, why, gross, net = found
+    grid, price = task.grid, task.begins.price[rows, None]
+    stop = ends.level[:, grid.lines[grid.base[grid.policy[:, 0], 0]]]
+    points = net // price * 100 + net % price * 100 // price
+    risks = net // (task.begins.sign[rows, None] * price - stop * task.tick)
+    sums.entries[:] += took.sum(0)
+    sums.points[:] += (points * took).sum(0)
+    sums.squares[:] += (points * points * took).sum(0)
+    sums.risks[:] += (risks * took).sum(0)
+    sums.wins[:] += ((net > 0) & took).sum(0)
+    sums.bars[:] += ((bar - task.begins.bar[rows, None]) * took).sum(0)
+    sums.gross[:] += ((gross // price * 100 + gross % price * 100 // price) * took).sum(0)
+    sums.best[:] = np.maximum(sums.best, np.where(took, points, sums.best).max(0))
+    sums.worst[:] = np.minimum(sums.worst, np.where(took, points, sums.worst).min(0))
+    for number in range(sums.whys.shape[1]):
+        sums.whys[:, number] += ((why == number) & took).sum(0)

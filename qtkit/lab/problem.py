@@ -1,0 +1,130 @@
+"""A grid on given entries: what the kernel is told, and what is refused before it runs."""
+
+import numpy as np
+
+from qtkit.core import arithmetic
+from qtkit.core.model import ONE, PolicyError
+from qtkit.core.shape import ATR_SANE, COSTS, NARROWEST_STOP, WIDEST_CALLBACK
+from qtkit.lab.arguments import Begins, Ints
+from qtkit.lab.costs import Costs
+from qtkit.lab.entries import NONE, Entries
+from qtkit.lab.grid import Grid
+from qtkit.lab.kernels import ASKED, END, TIME
+from qtkit.lab.lines import ATR, BPS, OWN, R, Spec, Trailed, drawn
+from qtkit.lab.series import Bars
+
+BPS_WHOLE = 10_000
+LARGEST = 9 * 10**18
+
+
+class Problem:
+    """A grid on given entries: the arrays of the kernel, all distances in bps, and the checks that the planner makes of an entry.
+
+    ``distances`` is [1 or entries, distances] in bps: one row where they are the same for all. Raises ``PolicyError`` for what the
+    desk would refuse too: a stop within noise and costs, a trail narrower than a tick or than the fees, a target at the entry.
+    """
+
+    def __init__(self, bars: Bars, entries: Entries, grid: Grid, costs: Costs) -> None:
+        self.bars, self.entries, self.grid, self.costs = bars, entries, grid, costs
+        self.least = arithmetic.round_trip_bps(costs.taker)
+        self.drawn = drawn(grid, self.least)
+        self.lines = self.drawn.lines
+        self.distances = self._resolved()
+        self.begins = self._begins()
+        self._refuse_unsafe()
+
+    def _resolved(self) -> Ints:
+        columns = [self._bps(spec) for spec in self.drawn.far]
+        rows = max((np.size(column) for column in columns), default=1)
+        return np.ascontiguousarray(np.stack([np.broadcast_to(column, rows) for column in columns], axis=1).astype(np.int64))
+
+    def _bps(self, spec: Spec) -> Ints | int:
+        kind, *rest = spec
+        if kind == BPS:
+            return int(rest[0])  # type: ignore[arg-type]
+        entry = self.entries.price
+        if kind == ATR:
+            milli, least, most, fallback = (int(part) for part in rest)  # type: ignore[arg-type]
+            atr = self.entries.atr
+            known = (atr * BPS_WHOLE >= ATR_SANE[0] * entry) & (atr * BPS_WHOLE <= ATR_SANE[1] * entry)
+            measured: Ints = arithmetic.atr_bps(atr, milli, entry)  # type: ignore[arg-type,assignment]
+            return np.where(known, np.clip(measured, least, most), fallback)
+        if kind == R:
+            unit = self._bps(tuple(rest[1:]))
+            return np.asarray(np.maximum(1, arithmetic.multiple_bps(unit, int(rest[0]))))  # type: ignore[arg-type]
+        missing = np.flatnonzero(self.entries.stop == 0)
+        if len(missing):
+            raise PolicyError(
+                f"own_stop: the entry at {self._when(int(missing[0]))} has no stop of its own; give the column 'stop' for all"
+            )
+        return np.asarray(arithmetic.distance_bps(entry, self.entries.stop))  # type: ignore[arg-type]
+
+    def _begins(self) -> Begins:
+        entries, bars = self.entries, self.bars
+        lasts = np.empty((len(entries), len(self.drawn.holds)), np.int64)
+        whys = np.empty((len(entries), len(self.drawn.holds)), np.int8)
+        for number, hold in enumerate(self.drawn.holds):
+            lasts[:, number], whys[:, number] = self._lasts(hold)
+        sign = entries.sign
+        own = sign * -((-sign * entries.stop) // bars.tick)
+        return Begins(bar=entries.bar, sign=sign, price=entries.price, inside=entries.inside, stop=own, lasts=lasts, whys=whys)
+
+    def _lasts(self, hold: int | None) -> tuple[Ints, Ints]:
+        """The last bar of each entry under a time stop, and why it is the last."""
+        bars, entries = self.bars, self.entries
+        final = len(bars) - 1
+        if hold is None:
+            due = np.full(len(entries), final + 1, np.int64)
+        elif int(bars.time_ms[-1] - bars.time_ms[0]) == final * bars.step_ms:
+            due = entries.bar - (-hold // bars.step_ms)
+        else:
+            due = np.searchsorted(bars.closes_ms(), bars.time_ms[entries.bar] + bars.step_ms + hold)
+        why = np.where(due > final, END, TIME)
+        last = np.minimum(due, final)
+        asked = (entries.last != NONE) & (entries.last <= last)
+        return np.where(asked, entries.last, last), np.where(asked, ASKED, why)
+
+    # -- what the planner would refuse
+
+    def _when(self, row: int) -> object:
+        bar = int(self.entries.bar[row])
+        return self.bars.slice(bar, bar + 1).frame()["time"][0]
+
+    def _refuse_unsafe(self) -> None:
+        entry, tick = self.entries.price, self.bars.tick
+        cheapest, dearest = (int(entry.min()), int(entry.max())) if len(entry) else (1, 1)
+        if dearest * self.costs.taker > LARGEST:
+            raise PolicyError(f"a price of {dearest / ONE:g} at this fee does not fit 64 bits; use a larger unit of the coin")
+        for spec, name in self.drawn.names.items():
+            self._refuse_stop(spec, name)
+        narrow = max(-(-tick * BPS_WHOLE // cheapest), self.least)
+        for trail, name in self.drawn.trailing.items():
+            self._refuse_narrow(trail, name, narrow)
+        for spec, name in self.drawn.nearest.items():
+            self._refuse_near(name, spec, cheapest)
+
+    def _bps_of(self, spec: Spec) -> Ints:
+        return self.distances[:, self.drawn.far[spec]]
+
+    def _refuse_stop(self, spec: Spec, name: str) -> None:
+        least, far = max(NARROWEST_STOP, COSTS * self.least), self._bps_of(spec)
+        if far.min(initial=least) < least:
+            whose = f"the stop of the entry at {self._when(int(far.argmin()))}" if spec[0] == OWN else f"{name}: its stop"
+            raise PolicyError(f"{whose} is {far.min() / 100:g} % away, within noise and costs: at least {least / 100:g} %")
+
+    def _refuse_narrow(self, trail: Trailed, name: str, narrow: int) -> None:
+        curve = (int(self._bps_of(to).min()) for _, to in trail[3])
+        tightest = min([int(self._bps_of(trail[1]).min(initial=WIDEST_CALLBACK)), *curve])
+        if tightest < narrow or narrow > WIDEST_CALLBACK:
+            least = f"at least {narrow / 100:g} %"
+            raise PolicyError(f"{name}: a trail of {tightest / 100:g} % is within a tick or the cost of a round trip: {least}")
+
+    def _refuse_near(self, name: str, spec: Spec, cheapest: int) -> None:
+        far = self._bps_of(spec)
+        if int(far.min(initial=BPS_WHOLE)) * cheapest >= BPS_WHOLE * self.bars.tick:
+            return
+        sign, entry, tick = self.entries.sign, self.entries.price, self.bars.tick
+        level = arithmetic.target_level(sign, entry, far, tick)  # type: ignore[arg-type]
+        near = np.flatnonzero(sign * (level * tick - entry) <= 0)
+        if len(near):
+            raise PolicyError(f"{name}: its first target does not lie ahead of the entry at {self._when(int(near[0]))}; move it")
