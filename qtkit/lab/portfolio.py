@@ -122,7 +122,7 @@ class Portfolio:
                 found.setdefault(str(name), []).append(it.sums_of(np.flatnonzero(labels == name)))
         one = next(iter(self.results.values()))
         parts = [one.table_of(_added(sums)).select(pl.lit(name).alias(group), pl.all()) for name, sums in sorted(found.items())]
-        return pl.concat(parts, how="diagonal").fill_null(0.0)
+        return pl.concat(parts, how="diagonal").with_columns(pl.selectors.float().fill_null(0.0))
 
     @cached_property
     def sums(self) -> Sums:
