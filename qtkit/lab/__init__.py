@@ -3,7 +3,9 @@
 from qtkit.lab.costs import FREE, Costs
 from qtkit.lab.entries import Entries, every
 from qtkit.lab.example import breakouts, example
+from qtkit.lab.excursions import Excursions, edge_ratio, excursions
 from qtkit.lab.grid import Grid, grid
+from qtkit.lab.portfolio import Portfolio, portfolio
 from qtkit.lab.ranges import with_atr
 from qtkit.lab.replay import Replayed, replay
 from qtkit.lab.result import Result
@@ -15,14 +17,19 @@ __all__ = [
     "Bars",
     "Costs",
     "Entries",
+    "Excursions",
     "Grid",
+    "Portfolio",
     "Replayed",
     "Result",
     "breakouts",
+    "edge_ratio",
     "every",
     "example",
+    "excursions",
     "grid",
     "load",
+    "portfolio",
     "replay",
     "sweep",
     "with_atr",

@@ -8,8 +8,9 @@ import polars as pl
 
 from qtkit.bars import BarsError
 from qtkit.core.model import ONE
+from qtkit.lab.arguments import Ints
 from qtkit.lab.entries import SIDES, Entries, at_close
-from qtkit.lab.series import Bars, Ints, load
+from qtkit.lab.series import Bars, load
 
 MINUTE_MS = 60_000
 DAY = 1_440  # minutes

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from qtkit.lab.arguments import Ints
 from qtkit.lab.entries import Entries
-from qtkit.lab.series import Bars, Ints
+from qtkit.lab.series import Bars
 
 HOUR_MS = 3_600_000
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from qtkit.core.model import ONE, PolicyError
 from qtkit.core.names import suggestion
+from qtkit.lab import cohorts
 from qtkit.lab.arguments import Ints, Outcomes, Sums
 from qtkit.lab.problem import Problem
 
@@ -119,19 +120,23 @@ class Result:
 
     def table(self) -> pl.DataFrame:
         """A row a policy: what was varied, how many, net and gross bps, R, bps a day held, wins, days held, and how they ended."""
-        return self._table(self.sums).sort("net_bps", descending=True)
+        return self.table_of(self.sums).sort("net_bps", descending=True)
 
     def by(self, group: str) -> pl.DataFrame:
-        """The table for each ``tag``, ``side``, ``hour`` or ``month`` of the entries."""
-        labels = self._labels(group)
+        """The table for each ``tag``, ``side``, ``hour`` or ``month`` of the entries, or for what was known of the market then: its
+        ``regime``, its ``volatility``, and by the sign of the last ``funding`` who pays."""
+        labels = self.labels(group)
         names, numbers = np.unique(labels, return_inverse=True)
         parts = [
-            self._table(self.sums_of(np.flatnonzero(numbers == number))).select(pl.lit(name).alias(group), pl.all())
+            self.table_of(self.sums_of(np.flatnonzero(numbers == number))).select(pl.lit(name).alias(group), pl.all())
             for number, name in enumerate(names)
         ]
         return pl.concat(parts)
 
-    def _labels(self, group: str) -> npt.NDArray[np.str_]:
+    def labels(self, group: str) -> npt.NDArray[np.str_]:
+        """The cohort of each entry. Raises ``PolicyError`` for a group that is not known, or that the entries do not have."""
+        if group in cohorts.OF_MARKET:
+            return cohorts.OF_MARKET[group](self.bars, self.entries)
         when = pl.Series(self.bars.time_ms[self.entries.bar]).cast(pl.Datetime("ms", "UTC"))
         known = {
             "side": pl.Series(np.where(self.entries.sign > 0, "long", "short")),
@@ -141,10 +146,11 @@ class Result:
         if self.entries.tag is not None:
             known["tag"] = self.entries.tag.cast(pl.String).fill_null("")
         if group not in known:
-            raise PolicyError(f"entries cannot be grouped by '{group}': {suggestion(group, known)}")
+            raise PolicyError(f"entries cannot be grouped by '{group}': {suggestion(group, (*known, *cohorts.OF_MARKET))}")
         return np.asarray(known[group].to_numpy(), np.str_)
 
-    def _table(self, sums: Sums) -> pl.DataFrame:
+    def table_of(self, sums: Sums) -> pl.DataFrame:
+        """Statistics as a table, a row a policy in the order of the grid."""
         count = np.maximum(sums.entries, 1)
         mean, gross = sums.points / count / 100, sums.gross / count / 100
         spread = np.sqrt(np.maximum(sums.squares / count / 10_000 - mean**2, 0))
@@ -166,7 +172,7 @@ class Result:
 
     def cube(self, metric: str = "net_bps") -> Floats:
         """A column of the table laid out along the axes of the grid."""
-        table = self._table(self.sums)
+        table = self.table_of(self.sums)
         if metric not in table.columns:
             raise PolicyError(f"the table has no '{metric}': {suggestion(metric, table.columns)}")
         return np.asarray(table[metric].to_numpy(), float).reshape(self.grid.shape)
