@@ -1,7 +1,7 @@
 """The lab: which exits would have served, over years of bars, by the arithmetic that runs live."""
 
 from qtkit.lab.costs import FREE, Costs
-from qtkit.lab.entries import Entries, every
+from qtkit.lab.entries import Entries, as_entries, every
 from qtkit.lab.example import breakouts, example
 from qtkit.lab.excursions import Excursions, edge_ratio, excursions
 from qtkit.lab.grid import Grid, grid
@@ -22,6 +22,7 @@ __all__ = [
     "Portfolio",
     "Replayed",
     "Result",
+    "as_entries",
     "breakouts",
     "edge_ratio",
     "every",

@@ -37,7 +37,9 @@ def bands(frame: pl.DataFrame, *, unit: str = "bps of the notional", most: int =
     if "mid" in shown.columns:
         point = {"type": "point", "shape": "diamond", "filled": True, "size": 55, "color": INK}
         layers.append(layer(values, point, x=x | {"field": "mid"}, y=y))
-    found = f"{met} of {frame.height - 1} policies are not ranked against the best" if met else "The best stands apart: no other reaches it"
+    found = "The order of prices inside the bars does not touch the best"
+    if met:
+        found = f"{met} of {frame.height - 1} policies are not ranked against the best: inside its bars either may be first"
     first_said = f"{first['name']}: {signed(first['worst'], '+.1f')} to {signed(first['best'], '+.1f')}, the best at its worst"
     under = [first_said, "each from worst to best, as the order of prices inside a bar decides; blue meets the band of the first"]
     under[1] += "; the diamond is on sampled paths" if "mid" in shown.columns else ""

@@ -45,7 +45,7 @@ def heatmap(
     return _drawn(result, metric, (x, y), place, cells)
 
 
-def alike(result: "Result", metric: str) -> npt.NDArray[np.bool_]:
+def alike(result: "Result", metric: str = "net_bps") -> npt.NDArray[np.bool_]:
     """Which policies the entries do not tell apart from the best: the mean of the paired differences lies within two standard errors."""
     none = np.zeros(len(result), np.bool_)
     if metric not in ("net_bps", "net_r") or result.outcomes is None:
