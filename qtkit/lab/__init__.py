@@ -4,6 +4,7 @@ from qtkit.lab.costs import FREE, Costs
 from qtkit.lab.entries import Entries, as_entries, every
 from qtkit.lab.example import breakouts, example
 from qtkit.lab.excursions import Excursions, edge_ratio, excursions
+from qtkit.lab.given import content, given
 from qtkit.lab.grid import Grid, grid
 from qtkit.lab.portfolio import Portfolio, portfolio
 from qtkit.lab.ranges import with_atr
@@ -24,10 +25,12 @@ __all__ = [
     "Result",
     "as_entries",
     "breakouts",
+    "content",
     "edge_ratio",
     "every",
     "example",
     "excursions",
+    "given",
     "grid",
     "load",
     "portfolio",

@@ -131,7 +131,7 @@ class Result:
             self.table_of(self.sums_of(np.flatnonzero(numbers == number))).select(pl.lit(name).alias(group), pl.all())
             for number, name in enumerate(names)
         ]
-        return pl.concat(parts)
+        return pl.concat(parts, how="diagonal").with_columns(pl.col("^.* %$").fill_null(0.0))  # a group may know fewer ways to end
 
     def labels(self, group: str) -> npt.NDArray[np.str_]:
         """The cohort of each entry. Raises ``PolicyError`` for a group that is not known, or that the entries do not have."""

@@ -8,7 +8,7 @@ import polars as pl
 
 from qtkit.core.model import PolicyError
 from qtkit.lab.plots.layers import WHYS, WIDTH, Layer, axis, labels, layer, layered, line, picture, rule, signed, times, title
-from qtkit.lab.plots.names import policy_name, policy_names
+from qtkit.lab.plots.names import policy_names, policy_words
 from qtkit.picture import ENTRY, FAINT, FLOOR, INK, KILL, STOP, TARGET, Label, Picture, padded
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def outcomes(result: "Result", policy: int) -> Picture:
     panels = [_row(own, trades.height, (first, width, domain), own is rows[-1]) for own in rows]
     mean, won = float(result.cube("net_bps").ravel()[policy]), float(result.cube("win_pct").ravel()[policy])
     found = f"{won:.0f} % of {trades.height:,} positions won; on average {signed(mean, '+.1f')} bps net"
-    under = [policy_name(result, policy)]
+    under = [policy_words(result.grid.policies[policy])]
     under += [f"how many by net result, columns of {width:g} bps, each row to its own height; the mark is its mean"]
     return picture(title(found, under), {"vconcat": panels, "spacing": 4}, found)
 
