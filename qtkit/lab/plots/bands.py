@@ -22,7 +22,7 @@ def bands(frame: pl.DataFrame, *, unit: str = "bps of the notional", most: int =
     met = frame.filter(pl.col("best") >= first["worst"]).height - 1
     shown = rows.with_columns(meets=pl.col("best") >= first["worst"])
     domain = padded([*shown["worst"], *shown["best"]])
-    x = axis("worst", f"net result, {unit}", form="+,.0f", domain=domain)
+    x = axis("worst", f"net result, {unit}", form="+,.0f" if domain[1] - domain[0] > 8 else "+,.1f", domain=domain)
     order = shown["name"].to_list()
     y = {"field": "name", "type": "ordinal", "sort": order, "axis": {"title": None, "labelLimit": 320, "ticks": False, "domain": False}}
     colour = {"condition": {"test": "datum.meets", "value": ENTRY}, "value": FAINT}

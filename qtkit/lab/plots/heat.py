@@ -139,7 +139,7 @@ def _colours(cells: list[Layer], form: str, what: str, unit: str) -> tuple[Layer
         scale, dark = {"domain": [least, most], "range": [NEITHER, EARNS], "interpolate": "rgb"}, (least, 0.6 * (most - least))
     legend = {
         "title": f"{what}, {unit}", "format": form, "orient": "right", "direction": "vertical", "titleOrient": "top", "offset": 18,
-        "gradientLength": max(80, min(160, len(cells) * 3)),
+        "labelExpr": "datum.value == 0 ? '0' : datum.label", "gradientLength": max(80, min(160, len(cells) * 3)),
     }  # fmt: skip
     return {"field": "value", "type": "quantitative", "scale": scale, "legend": legend}, dark
 

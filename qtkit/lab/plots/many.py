@@ -23,6 +23,7 @@ LINES: tuple[tuple[str, list[int]], ...] = (
     (FLOOR, [4, 4]),
 )  # told apart by colour and dash
 UNITS = {"net_bps": ("bps of the notional, summed", "+,.0f", "bps"), "net_r": ("R, summed", "+,.1f", "R")}
+PAGE, NARROWEST, LETTER = 940, 460, 7  # pixels: of a page, of a picture beside long names, of a letter
 POINTS = 500  # of a line
 ROW, BINS = 62, 60  # pixels of a row of the distribution; columns across it
 
@@ -48,10 +49,12 @@ def equity(result: "Result", policies: Sequence[int], *, unit: str = "net_bps", 
     brought = [f"{signed(last, form)} {short}" for last in lasts]
     tags = [Label(last, f"{name}: {told}", LINES[n][0]) for n, (name, last, told) in enumerate(zip(said, lasts, brought, strict=True))]
     top = int(np.argmax(lasts))
-    found = f"{said[top]} brought most: {brought[top]} in all" if len(policies) > 1 else f"{said[0]}: {brought[0]} in all"
+    how = "brought most" if lasts[top] >= 0 else "lost least"
+    found = f"{said[top]} {how}: {brought[top]} in all" if len(policies) > 1 else f"{said[0]}: {brought[0]} in all"
     found = found[0].upper() + found[1:]
     under = f"{result.bars.symbol}, {len(result.entries):,} entries, one unit of capital each, after fees and funding, at the time of exit"
-    return layered(title(found, [under]), [*layers, *labels(tags, y)], found)
+    width = max(NARROWEST, PAGE - LETTER * max(len(tag.text) for tag in tags))
+    return layered(title(found, [under]), [*layers, *labels(tags, y, x=width)], found, width=width)
 
 
 def _thin(curve: pl.DataFrame, unit: str, ends: tuple[int, int]) -> list[Layer]:

@@ -83,8 +83,10 @@ def _targets(made: ExitPlan, x: Layer, y: Layer, reach: float) -> list[Layer]:
     marks = [(_bps(made, int(it.price)), f"{it.share / 100:g} %", TARGET) for it in made.targets]
     if made.trail is not None:
         marks.append((_bps(made, int(made.trail.activation)), f"trail takes {made.trail.share / 100:g} %", FLOOR))
-    drawn = []
+    drawn: list[Layer] = []
+    names: list[Layer] = []  # on white, above the lines that they cross
     for number, (at, text, colour) in enumerate(sorted(marks)):
         drawn.append(rule({"best": at}, colour, dash=[2, 2] if colour == TARGET else [1, 3], x=x))
-        drawn.append(words([{"best": at, "text": text}], colour, x, {"value": 12 + 15 * number}, dx=5))
-    return drawn
+        names += [words([{"best": at, "text": text}], "#ffffff", x, {"value": 12 + 15 * number}, stroke="#ffffff", strokeWidth=4)]
+        names += [words([{"best": at, "text": text}], colour, x, {"value": 12 + 15 * number})]
+    return drawn + names
