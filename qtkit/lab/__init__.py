@@ -3,7 +3,9 @@
 from qtkit.lab.costs import FREE, Costs
 from qtkit.lab.entries import Entries, every
 from qtkit.lab.excursions import Excursions, edge_ratio, excursions
+from qtkit.lab.fills import fills
 from qtkit.lab.grid import Grid, grid
+from qtkit.lab.parity import Difference, Parity, parity
 from qtkit.lab.portfolio import Portfolio, portfolio
 from qtkit.lab.replay import Replayed, replay
 from qtkit.lab.result import Result
@@ -14,17 +16,21 @@ __all__ = [
     "FREE",
     "Bars",
     "Costs",
+    "Difference",
     "Entries",
     "Excursions",
     "Grid",
+    "Parity",
     "Portfolio",
     "Replayed",
     "Result",
     "edge_ratio",
     "every",
     "excursions",
+    "fills",
     "grid",
     "load",
+    "parity",
     "portfolio",
     "replay",
     "sweep",
