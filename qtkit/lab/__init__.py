@@ -4,8 +4,10 @@ from qtkit.lab.costs import FREE, Costs
 from qtkit.lab.entries import Entries, as_entries, every
 from qtkit.lab.example import breakouts, example
 from qtkit.lab.excursions import Excursions, edge_ratio, excursions
+from qtkit.lab.fills import fills
 from qtkit.lab.given import content, given
 from qtkit.lab.grid import Grid, grid
+from qtkit.lab.parity import Difference, Parity, parity
 from qtkit.lab.portfolio import Portfolio, portfolio
 from qtkit.lab.ranges import with_atr
 from qtkit.lab.replay import Replayed, replay
@@ -17,9 +19,11 @@ __all__ = [
     "FREE",
     "Bars",
     "Costs",
+    "Difference",
     "Entries",
     "Excursions",
     "Grid",
+    "Parity",
     "Portfolio",
     "Replayed",
     "Result",
@@ -30,9 +34,11 @@ __all__ = [
     "every",
     "example",
     "excursions",
+    "fills",
     "given",
     "grid",
     "load",
+    "parity",
     "portfolio",
     "replay",
     "sweep",
