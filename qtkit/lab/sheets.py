@@ -1,6 +1,8 @@
 """Tables of the lab as people read them: rounded, with units, the best on top."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -10,6 +12,7 @@ from qtkit.lab.plots.names import SHORT, policy_names
 from qtkit.table import BAD, GOOD, QUIET, Table, table
 
 if TYPE_CHECKING:
+    from qtkit.lab.parity import Parity
     from qtkit.lab.result import Result
 
 TOP = 10
@@ -69,6 +72,34 @@ def by(result: "Result", group: str) -> Table:
     ]
     caption = f"by {group} of the entry, after fees and funding"
     return table(rows, columns=tuple(rows[0]), right=tuple(rows[0])[1:], caption=caption, tone=_tone)
+
+
+def parity(it: "Parity") -> Table:
+    """Position by position: how the desk left it and how the reference does, and where the difference of money comes from."""
+    rows = [
+        {
+            "position": row["key"].rpartition("/")[2], "side": row["side"].lower(), "opened (UTC)": f"{row['opened']:%d %b %H:%M}",
+            "the desk": _left(row["exit_bar"], row["why"]), "the reference": _left(row["reference_bar"], row["reference_why"]),
+            "net": _money(row["net"]), "reference": _money(row["reference_net"]), "slippage": _money(row["slippage"]),
+            "fee": _money(row["fee"]), "funding": _money(row["funding"]), "note": row["note"],
+        }
+        for row in it.frame.to_dicts()
+    ]  # fmt: skip
+    columns = ("position", "side", "opened (UTC)", "the desk", "the reference", "net", "reference", "slippage", "fee", "funding", "note")
+    shown = columns if any(row["note"] for row in rows) else columns[:-1]
+
+    def tone(row: Mapping[str, Any], name: str) -> str:
+        return "" if name != "the reference" or row.get("note") else GOOD if row[name] == row["the desk"] else BAD
+
+    return table(rows, columns=shown, right=columns[5:-1], caption=it.sentence, tone=tone)
+
+
+def _left(minute: datetime | None, why: str) -> str:
+    return "still open" if minute is None or why == "end of data" else f"{why} at {minute:%H:%M}"
+
+
+def _money(value: Decimal | None) -> str:
+    return "" if value is None else signed(float(value), "+,.2f")
 
 
 def plain(frame: pl.DataFrame, caption: str = "", *, forms: Mapping[str, str] | None = None) -> Table:

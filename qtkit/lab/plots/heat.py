@@ -99,10 +99,10 @@ def _drawn(result: "Result", metric: str, axes: tuple[str, str], place: Mapping[
     labels = [[spaced(label) for label in result.grid.axes[name]] for name in axes]
     width, height = min(WIDEST, CELL * len(labels[0])), HIGH * len(labels[1])
     x, y = (_ordinal(name, axes[number], labels[number], angle=0) for number, name in enumerate(("x", "y")))
-    colour, dark = _colours(cells, form, what, unit)
-    small = CELL * len(labels[0]) > WIDEST * 1.6
+    written = CELL * len(labels[0]) <= WIDEST * 1.6
+    colour, dark = _colours(cells, form, what, unit, written=written)
     layers = [layer(cells, {"type": "rect", "stroke": "#ffffff", "strokeWidth": 1}, x=x, y=y, color=colour)]
-    if not small:
+    if written:
         value = {"field": "value", "type": "quantitative", "format": form}
         ink = {"condition": {"test": f"abs(datum.value - {dark[0]}) > {dark[1]}", "value": "#ffffff"}, "value": INK}
         layers.append(layer(cells, {"type": "text", "fontSize": 11.5}, x=x, y=y, text=value, color=ink))
@@ -115,7 +115,7 @@ def _drawn(result: "Result", metric: str, axes: tuple[str, str], place: Mapping[
     word = "highest" if metric in ("error_bps", "days_held") or metric.endswith(" %") else "best"
     said = ", ".join(f"{name.replace('_', ' ')} {top[channel]}" for name, channel in zip(axes, ("x", "y"), strict=True))
     found = f"{what[0].upper()}{what[1:]}: {word} with {said}: {signed(top['value'], form)} {unit}"
-    lines = [_of(result)]
+    lines = [_of(result) + (f"; {unit} in the cells, blue earns" if form.startswith("+") and written else "")]
     fixed = [f"{AXES.get(name, name)} {spaced(result.grid.axes[name][at])}" for name, at in place.items() if name not in axes]
     lines += [f"fixed: {', '.join(fixed)}"] if fixed else []
     lines += [f"dots: the {len(result.entries)} entries do not tell it apart from the best (two standard errors, paired)"] if close else []
@@ -128,7 +128,7 @@ def _ordinal(channel: str, name: str, labels: list[str], angle: int) -> Layer:
     return {"field": channel, "type": "ordinal", "sort": order, "scale": {"domain": order, "padding": 0}, "axis": axis}
 
 
-def _colours(cells: list[Layer], form: str, what: str, unit: str) -> tuple[Layer, tuple[float, float]]:
+def _colours(cells: list[Layer], form: str, what: str, unit: str, *, written: bool) -> tuple[Layer, tuple[float, float]]:
     """Blue earns and orange loses; what has no sign goes from light to dark. And from which value, so far away, a cell is dark."""
     values = [cell["value"] for cell in cells if cell["value"] is not None]
     most = max((abs(value) for value in values), default=1.0) or 1.0
@@ -137,10 +137,12 @@ def _colours(cells: list[Layer], form: str, what: str, unit: str) -> tuple[Layer
     if not form.startswith("+"):
         least = min(values, default=0.0)
         scale, dark = {"domain": [least, most], "range": [NEITHER, EARNS], "interpolate": "rgb"}, (least, 0.6 * (most - least))
-    legend = {
-        "title": f"{what}, {unit}", "format": form, "orient": "right", "direction": "vertical", "titleOrient": "top", "offset": 18,
-        "labelExpr": "datum.value == 0 ? '0' : datum.label", "gradientLength": max(80, min(160, len(cells) * 3)),
+    # squares, and no gradient: its id in the SVG would count the pictures that a process has drawn
+    squares = {
+        "type": "symbol", "symbolType": "square", "symbolSize": 140, "title": f"{what}, {unit}", "format": form, "orient": "right",
+        "direction": "vertical", "titleOrient": "top", "offset": 18, "labelExpr": "datum.value == 0 ? '0' : datum.label",
     }  # fmt: skip
+    legend = None if written else squares
     return {"field": "value", "type": "quantitative", "scale": scale, "legend": legend}, dark
 
 

@@ -116,5 +116,6 @@ def spaced(text: str) -> str:
 
 
 def signed(value: float, form: str = "+,.0f") -> str:
-    """A number as the axes write it, with a minus that is one."""
-    return f"{value:{form}}".replace("-", "−")
+    """A number as the axes write it: a minus that is one, and nought without a sign."""
+    text = f"{value:{form}}"
+    return text.replace("-", "−") if any(digit in text for digit in "123456789") else text.lstrip("+-")

@@ -43,13 +43,14 @@ def excursions(frame: pl.DataFrame, *, unit: str = "r") -> Picture:
 
 
 def _top(frame: pl.DataFrame, column: str) -> float:
-    """The end of an axis: a few far outliers do not press all others together."""
+    """The end of an axis: a few far outliers do not press all others together, they are drawn at the edge."""
     most, nearly = float(frame[column].max()), float(frame[column].quantile(0.99, "higher"))  # type: ignore[arg-type]
     return 1.05 * (most if most < 1.5 * nearly else nearly) or 1.0
 
 
 def _points(frame: pl.DataFrame, x: Layer, y: Layer, *, won: bool) -> Layer:
-    rows = frame.gather_every(max(1, -(-frame.height // POINTS))).select(x["field"], y["field"]).to_dicts()
+    some = frame.gather_every(max(1, -(-frame.height // POINTS)))
+    rows = some.select(pl.col(it["field"]).clip(upper_bound=it["scale"]["domain"][1]) for it in (x, y)).to_dicts()
     colour, shape = (ENTRY, "circle") if won else (STOP, "diamond")
-    mark = {"type": "point", "shape": shape, "filled": won, "size": 34, "color": colour, "opacity": 0.65, "clip": True, "strokeWidth": 1.2}
+    mark = {"type": "point", "shape": shape, "filled": won, "size": 34, "color": colour, "opacity": 0.65, "strokeWidth": 1.2}
     return layer(rows, mark, x=x, y=y)
