@@ -3,6 +3,8 @@
 import re
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -210,7 +212,7 @@ def test_the_range_is_what_the_desk_would_have_known() -> None:
         assert atr == (market.atr(market.resample(plain[: bar + 1]), bars.tick) or 0)  # type: ignore[arg-type]
 
 
-def test_what_is_given_are_files_or_the_example(tmp_path: object) -> None:
+def test_what_is_given_are_files_or_the_example(tmp_path: Path) -> None:
     bars, entries = lab.given(days=5)
     assert bars.symbol == "EXAMPLEUSDT" and len(bars) == 5 * 1440 and len(entries)
     path = f"{tmp_path}/BTCUSDT_2024.parquet"
@@ -224,3 +226,17 @@ def test_what_is_given_are_files_or_the_example(tmp_path: object) -> None:
     entries.frame(bars).select("time", "side").head(1).write_parquet(told)
     with pytest.raises(BarsError, match="last 2 days"):
         lab.given(path, told, days=2)
+
+
+def test_the_code_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    section = (Path(__file__).parents[2] / "README.md").read_text().partition("\n## The lab\n")[2].partition("\n## ")[0]
+    code = section.partition("```python\n")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "data" / "bars" / "BTCUSDT"
+    folder.mkdir(parents=True)
+    lab.example(7, 20).frame().with_columns(volume=pl.lit(1.0)).write_parquet(folder / "2024-01.parquet")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["bars"].symbol == "BTCUSDT" and len(names["result"]) == 42
+    notebooks = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+    assert all((Path(__file__).parents[2] / "notebooks" / f"{name}.ipynb").is_file() for name in notebooks) and len(notebooks) >= 4
