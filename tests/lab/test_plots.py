@@ -46,7 +46,14 @@ ALL = {
     "plan": lambda: plots.plan(laddered(), 0, 5),
     "excursions": lambda: plots.excursions(lab.excursions(swept(), 0).frame),
     "bands": lambda: plots.bands(BANDS),
+    "forward": lambda: plots.forward(FORWARD),
 }
+FORWARD = pl.DataFrame(
+    {
+        "then": ["May", "June"], "chosen": ["a", "b"], "entries": [30, 10], "learnt": [9.0, 5.0], "tested": [4.0, -8.0],
+        "error": [4.0, 8.0], "any": [1.0, 1.0],
+    }
+)  # fmt: skip
 BANDS = pl.DataFrame({"name": ["a", "b", "c"], "worst": [3.0, 1.0, -9.0], "best": [5.0, 3.5, -2.0]})
 
 
@@ -157,6 +164,14 @@ def test_endings_are_counted_by_reason() -> None:
 def test_bands_that_meet_are_not_ranked() -> None:
     assert "1 of 2 policies are not ranked against the best" in plots.bands(BANDS).svg
     assert "does not touch the best" in plots.bands(BANDS[[0, 2]]).svg
+
+
+def test_steps_of_a_walk_count_by_their_entries() -> None:
+    learnt, tested, error, any_ = plots.mean_of(FORWARD)
+    assert (learnt, tested, any_) == (8.0, 1.0, 1.0) and error == pytest.approx(13**0.5)
+    assert "On what it had not seen the choice brought +1.0 ± 3.6 bps, where it was made +8.0" in plots.forward(FORWARD).svg
+    with pytest.raises(PolicyError, match="no step"):
+        plots.forward(FORWARD.clear())
 
 
 def test_the_words_of_a_policy() -> None:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from qtkit.lab.result import Result
 
 CELL, HIGH = 62, 34  # pixels of a cell
-WIDEST = 720
+WIDEST, HIGHEST = 720, 480
+MOST_WRITTEN = 18, 20  # cells across and up that numbers can be read in
 EARNS, LOSES, NEITHER = "#2166ac", "#b35806", "#f7f7f7"  # told apart by the colour-blind; light and dark say the same in grey
 TOLD_APART = 2.0  # standard errors
 
@@ -97,9 +98,9 @@ def _argbest(cube: npt.NDArray[np.float64], place: Mapping[str, int], names: lis
 def _drawn(result: "Result", metric: str, axes: tuple[str, str], place: Mapping[str, int], cells: list[Layer]) -> Picture:
     what, unit, form = METRICS.get(metric, (metric.removesuffix(" %"), "%" if metric.endswith(" %") else "", ".1f"))
     labels = [[spaced(label) for label in result.grid.axes[name]] for name in axes]
-    width, height = min(WIDEST, CELL * len(labels[0])), HIGH * len(labels[1])
+    width, height = min(WIDEST, CELL * len(labels[0])), min(HIGHEST, HIGH * len(labels[1]))
     x, y = (_ordinal(name, axes[number], labels[number], angle=0) for number, name in enumerate(("x", "y")))
-    written = CELL * len(labels[0]) <= WIDEST * 1.6
+    written = len(labels[0]) <= MOST_WRITTEN[0] and len(labels[1]) <= MOST_WRITTEN[1]
     colour, dark = _colours(cells, form, what, unit, written=written)
     layers = [layer(cells, {"type": "rect", "stroke": "#ffffff", "strokeWidth": 1}, x=x, y=y, color=colour)]
     if written:
@@ -107,7 +108,14 @@ def _drawn(result: "Result", metric: str, axes: tuple[str, str], place: Mapping[
         ink = {"condition": {"test": f"abs(datum.value - {dark[0]}) > {dark[1]}", "value": "#ffffff"}, "value": INK}
         layers.append(layer(cells, {"type": "text", "fontSize": 11.5}, x=x, y=y, text=value, color=ink))
     close = [cell for cell in cells if cell["like"]]
-    dot = {"type": "circle", "size": 18, "opacity": 1, "xOffset": width / len(labels[0]) / 2 - 7, "yOffset": 7 - HIGH / 2, "color": INK}
+    dot = {
+        "type": "circle",
+        "size": 18,
+        "opacity": 1,
+        "xOffset": width / len(labels[0]) / 2 - 7,
+        "yOffset": 7 - height / len(labels[1]) / 2,
+        "color": INK,
+    }
     layers += [layer(close, dot, x=x, y=y)] if close else []
     best = [cell for cell in cells if cell["best"]]
     layers.append(layer(best, {"type": "rect", "filled": False, "stroke": INK, "strokeWidth": 2.5}, x=x, y=y))
@@ -124,7 +132,16 @@ def _drawn(result: "Result", metric: str, axes: tuple[str, str], place: Mapping[
 
 def _ordinal(channel: str, name: str, labels: list[str], angle: int) -> Layer:
     order = labels if channel == "x" else labels[::-1]  # upwards is more
-    axis = {"title": AXES.get(name, name), "labelAngle": angle, "domain": False, "ticks": False, "labelLimit": 220, "grid": False}
+    axis = {
+        "title": AXES.get(name, name),
+        "labelAngle": angle,
+        "domain": False,
+        "ticks": False,
+        "labelLimit": 220,
+        "labelPadding": 6,
+        "labelOverlap": True,
+        "grid": False,
+    }
     return {"field": channel, "type": "ordinal", "sort": order, "scale": {"domain": order, "padding": 0}, "axis": axis}
 
 

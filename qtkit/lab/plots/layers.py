@@ -1,5 +1,6 @@
 """What the pictures of the lab are made of: Vega-Lite in the style of the house."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -111,8 +112,10 @@ def layered(head: Layer, layers: Iterable[Layer], said: str, *, width: int = WID
 
 
 def spaced(text: str) -> str:
-    """A number and its unit as the house writes them: ``2.5%`` is told as ``2.5 %``."""
-    return text.replace("%", " %").replace("  %", " %")
+    """A label of a grid as the house writes it: ``2.5%`` is told as ``2.5 %``, ``30%@1R 30%@2R`` as ``30 % at 1R, 30 % at 2R``."""
+    if "@" in text[1:] or "->" in text:
+        text = text.replace(" ", ", ").replace("@", " at ").replace("->", " → ")
+    return re.sub(r"(?<=\d)%", " %", text)
 
 
 def signed(value: float, form: str = "+,.0f") -> str:
