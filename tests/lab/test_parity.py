@@ -26,7 +26,7 @@ from tests.story.rig import SIDES, START_MS, Rig, World, desk, story
 
 SIZES = {"AVAXUSDT": "600", "ADAUSDT": "9000", "SOLUSDT": "50", "DOTUSDT": "2000"}
 TIMED = replace(STAGED, name="timed", max_hold_ms=17 * 60_000)
-POLICIES = (STAGED, TRAILING_TP, SCALED_TP, RANGE, TIMED)
+POLICIES = (TRAILING_TP, SCALED_TP, RANGE, TIMED)
 FOREVER = 10**15
 
 
@@ -90,7 +90,7 @@ async def play(played: Played, minutes: int) -> None:
     await played.through(minutes)
 
 
-def told(played: Played, minutes: int = 45) -> lab.Parity:
+def told(played: Played, minutes: int = 60) -> lab.Parity:
     play(played, minutes)
     return lab.parity(**played.day(), trades=played.trades())
 
