@@ -1,7 +1,9 @@
 """The lab: which exits would have served, over years of bars, by the arithmetic that runs live."""
 
 from qtkit.lab.costs import FREE, Costs
+from qtkit.lab.counterfactual import Counterfactual, counterfactual
 from qtkit.lab.entries import Entries, every
+from qtkit.lab.episodes import episodes, journal_fills
 from qtkit.lab.excursions import Excursions, edge_ratio, excursions
 from qtkit.lab.fills import fills
 from qtkit.lab.grid import Grid, grid
@@ -16,6 +18,7 @@ __all__ = [
     "FREE",
     "Bars",
     "Costs",
+    "Counterfactual",
     "Difference",
     "Entries",
     "Excursions",
@@ -24,11 +27,14 @@ __all__ = [
     "Portfolio",
     "Replayed",
     "Result",
+    "counterfactual",
     "edge_ratio",
+    "episodes",
     "every",
     "excursions",
     "fills",
     "grid",
+    "journal_fills",
     "load",
     "parity",
     "portfolio",
