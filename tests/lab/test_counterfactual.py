@@ -23,9 +23,10 @@ def made(*rows: tuple[int, str, str, str], symbol: str = "BTCUSDT", slot: str = 
     return lab.fills(
         pl.DataFrame(
             [
-                {"time": round(T) + minute * MINUTE, "symbol": symbol, "side": side, "price": price, "size": size, "fee": fee, "position_side": slot}
+                (round(T) + minute * MINUTE, symbol, side, price, size, fee, slot)
                 for minute, side, price, size in rows
             ],
+            orient="row",
             schema={"time": pl.Int64, **dict.fromkeys(("symbol", "side", "price", "size", "fee", "position_side"), pl.String)},
         )
     )  # fmt: skip

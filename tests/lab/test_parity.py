@@ -186,6 +186,16 @@ def test_what_cannot_be_compared_says_why(staged: Played) -> None:
         lab.parity(day["events"], day["prices"].drop("mark"), day["bars"], day["rules"])
 
 
+def test_the_journal_alone_knows_the_fills_of_what_our_orders_closed(staged: Played) -> None:
+    """Its episodes are those of the exchange's own fills, as far as they go: the same coins, entry and stop at the same average."""
+    known = lab.episodes(lab.journal_fills(staged.day()["events"]))
+    real = lab.episodes(staged.trades()).filter(pl.col("closed").is_not_null())
+    assert 0 < known.height <= real.height and set(known["tag"]) == {"staged"}
+    same = ["symbol", "side", "size", "entry", "exit", "gross"]
+    assert known.select(same).join(real.select(same), on=same, how="anti").is_empty()
+    assert known["net"].null_count() == known.height
+
+
 def test_both_ends_speak_of_the_same_columns() -> None:
     assert PRICES == PRICE and BARS == BAR
 
