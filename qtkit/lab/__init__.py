@@ -1,7 +1,9 @@
 """The lab: which exits would have served, over years of bars, by the arithmetic that runs live."""
 
 from qtkit.lab.costs import FREE, Costs
+from qtkit.lab.counterfactual import Counterfactual, counterfactual
 from qtkit.lab.entries import Entries, as_entries, every
+from qtkit.lab.episodes import episodes, journal_fills
 from qtkit.lab.example import breakouts, example
 from qtkit.lab.excursions import Excursions, edge_ratio, excursions
 from qtkit.lab.fills import fills
@@ -19,6 +21,7 @@ __all__ = [
     "FREE",
     "Bars",
     "Costs",
+    "Counterfactual",
     "Difference",
     "Entries",
     "Excursions",
@@ -30,13 +33,16 @@ __all__ = [
     "as_entries",
     "breakouts",
     "content",
+    "counterfactual",
     "edge_ratio",
+    "episodes",
     "every",
     "example",
     "excursions",
     "fills",
     "given",
     "grid",
+    "journal_fills",
     "load",
     "parity",
     "portfolio",

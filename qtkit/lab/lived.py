@@ -28,9 +28,9 @@ class Lived:
     """One position under one plan.
 
     ``states`` are the trail's states as they were written down and why, the first as it began; ``filled`` the legs of ours that were
-    filled; ``triggers`` of its stops that were, by client id (E8); ``sent`` the newest stop that was sent; ``closings`` why it was closed
-    at the market. ``closed_ms`` None: it is open. ``unfit`` says why no reference can be held against it: what no bar tells had a hand
-    in it.
+    filled; ``triggers`` and ``averages`` of its stops that were, by client id (E8); ``sent`` the newest stop that was sent; ``closings``
+    why it was closed at the market. ``closed_ms`` None: it is open. ``unfit`` says why no reference can be held against it: what no bar
+    tells had a hand in it.
     """
 
     plan: ExitPlan
@@ -42,6 +42,7 @@ class Lived:
     states: list[tuple[TrailState, str]]
     filled: list[LegResolved] = field(default_factory=list)
     triggers: dict[str, E8] = field(default_factory=dict)
+    averages: dict[str, E8] = field(default_factory=dict)
     sent: Order | None = None
     closings: list[str] = field(default_factory=list)
     closed_ms: int | None = None
@@ -99,7 +100,7 @@ def _heard(it: Lived, event: Event) -> None:
         case LegResolved() if event.filled > 0:
             it.filled.append(event)
         case StopFilled():
-            it.triggers[event.client_id] = event.trigger
+            it.triggers[event.client_id], it.averages[event.client_id] = event.trigger, event.average
         case IntentMade() if event.leg[0] == "s":
             it.sent = event.order
         case IntentMade() if event.leg[0] == "x":

@@ -1,6 +1,6 @@
 """Parity: a day that a desk lived, told again by the reference: the same stops after every minute, the same exits, or where they part."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import product
@@ -10,13 +10,13 @@ import polars as pl
 from qtkit.bars import BarsError
 from qtkit.core import arithmetic
 from qtkit.core.events import Event
-from qtkit.core.model import ONE, Instrument, Lots, Ticks
-from qtkit.core.plan import WHOLE
+from qtkit.core.model import ONE, Instrument, Ticks
 from qtkit.lab.costs import Costs
 from qtkit.lab.fills import FILLS, MONEY, TIME
 from qtkit.lab.lived import Lived, lived
-from qtkit.lab.replay import Leg, level_of
+from qtkit.lab.replay import level_of
 from qtkit.lab.seen import BARS, MINUTE_MS, PRICES, Retold, View, view_of
+from qtkit.lab.settled import MONEYS, closing_of, dealt_of, money_of, paid_by
 
 PASS_MS = 15_000  # what a pass does comes so late after the minute that called for it
 TIME_STOP = "the time stop of the plan has come"
@@ -121,12 +121,12 @@ def parity(
         _refuse_other(trades, FILLS, "trades")
     told, differences = [], []
     for it in lived(events):
-        row, difference = _compared(it, prices, bars, rules, _dealt(it, trades), _paid(it, funding))
+        row, difference = _compared(it, prices, bars, rules, dealt_of(it, trades), paid_by(it, funding))
         told.append(row)
         differences += [] if difference is None else [difference]
     frame = pl.DataFrame([asdict(row) for row in told], schema=_SCHEMA, orient="row")
     shown = [pl.col(name).cast(TIME) for name in ("opened", "exit_bar", "reference_bar")]
-    money = [(pl.col(name).cast(MONEY) / ONE).cast(MONEY) for name in ("net", "reference_net", "slippage", "fee", "funding")]
+    money = [(pl.col(name).cast(MONEY) / ONE).cast(MONEY) for name in MONEYS]
     return Parity(tuple(differences), frame.with_columns(*shown, *money))
 
 
@@ -190,7 +190,7 @@ def _left(it: Lived, view: View, dealt: pl.DataFrame | None) -> Exit:
         return Exit(bar_ms=None, why="open", at_ms=int(view.bars.time_ms[-1]))
     last = it.filled[-1] if it.filled else None
     at_ms = it.closed_ms if last is None else last.at_ms
-    if dealt is not None and (closing := _closing(it, dealt)).height:
+    if dealt is not None and (closing := closing_of(it, dealt)).height:
         at_ms = int(closing["time"].dt.epoch("ms")[-1])
     return Exit(bar_ms=at_ms // MINUTE_MS * MINUTE_MS, why=_why(it, view, at_ms), at_ms=at_ms)
 
@@ -221,35 +221,6 @@ def _reached(it: Lived, view: View, at_ms: int) -> bool:
     watched = view.bars.watched
     worst = int((watched.low if sign > 0 else watched.high)[bar])
     return it.sent is not None and it.sent.trigger is not None and arithmetic.stop_hit(sign, worst, it.sent.trigger)
-
-
-def _dealt(it: Lived, trades: pl.DataFrame | None) -> pl.DataFrame | None:
-    """The fills of a position: of its slot, from its plan until it was closed."""
-    if trades is None:
-        return None
-    until_ms = it.closed_ms if it.closed_ms is not None else 2**60
-    return trades.filter(
-        (pl.col("symbol") == it.key.symbol)
-        & (pl.col("position_side") == it.key.position_side.value)
-        & pl.col("time").dt.epoch("ms").is_between(it.plan.created_ms, until_ms)
-    )
-
-
-def _closing(it: Lived, dealt: pl.DataFrame) -> pl.DataFrame:
-    return dealt.filter(pl.col("side") == ("sell" if it.plan.side.sign > 0 else "buy"))
-
-
-def _paid(it: Lived, funding: pl.DataFrame | None) -> int:
-    """Funding that the position paid, E8."""
-    if funding is None:
-        return 0
-    until_ms = it.closed_ms if it.closed_ms is not None else 2**60
-    mine = funding.filter(
-        (pl.col("symbol") == it.key.symbol)
-        & (pl.col("position_side") == it.key.position_side.value)
-        & pl.col("time").dt.epoch("ms").is_between(it.plan.created_ms, until_ms)
-    )
-    return _e8(mine["paid"])
 
 
 # -- the comparison
@@ -287,7 +258,7 @@ def _price(it: Lived, ticks: int) -> str:
     return f"{ticks * it.plan.tick / ONE:g}"
 
 
-# -- money
+# -- the row
 
 
 def _told(
@@ -302,49 +273,11 @@ def _told(
     band: bool = False,
 ) -> _Told:
     end = None if walk is None else walk.legs[-1]
-    money = dict.fromkeys(("net", "reference_net", "slippage", "fee", "funding"))
+    money = dict.fromkeys(MONEYS)
     if walk is not None and dealt is not None and left.bar_ms is not None:
-        money = _money(it, walk.legs, dealt, paid, walk.costs)
+        money = money_of(it, walk.legs, dealt, paid, walk.costs)
     return _Told(
         key=str(it.key), side=it.plan.side.name, policy=it.plan.profile, opened=it.opened_ms, exit_bar=left.bar_ms, why=left.why,
         reference_bar=None if end is None or view is None else int(view.bars.time_ms[end.bar]),
         reference_why="" if end is None else end.why, band=band, note=note, **money,
     )  # fmt: skip
-
-
-def _money(it: Lived, legs: Sequence[Leg], dealt: pl.DataFrame, paid: int, costs: Costs) -> dict[str, int | None]:
-    """Profit as it was and as the reference has it, on the same coins; their difference is slippage, fee and funding, and nothing else."""
-    sign, tick, lot = it.plan.side.sign, it.plan.tick, it.plan.lot
-    closing = _closing(it, dealt)
-    size = it.lots * lot
-    if _e8(closing["size"]) != size or dealt["fee"].null_count():
-        return dict.fromkeys(("net", "reference_net", "slippage", "fee", "funding"))
-    lived_gross = sign * (sum(_times(closing)) - it.entry * size) // ONE
-    parts = list(_coins(it, legs))
-    gross = sign * (sum(leg.price * tick * coins for leg, coins in parts) - it.plan.entry * size) // ONE
-    fees = sum(arithmetic.fee_e8(leg.price * tick, leg.rate) * coins for leg, coins in parts) // ONE
-    fees += arithmetic.fee_e8(it.plan.entry, costs.taker) * size // ONE if it.own else 0
-    lived_fees = _e8(dealt["fee"]) if it.own else _e8(closing["fee"])
-    return {
-        "net": lived_gross - lived_fees - paid, "reference_net": gross - fees, "slippage": lived_gross - gross, "fee": fees - lived_fees,
-        "funding": -paid,
-    }  # fmt: skip
-
-
-def _coins(it: Lived, legs: Sequence[Leg]) -> Iterator[tuple[Leg, int]]:
-    """The legs of the reference with the coins (E8) that the desk's ladder gives them; the last one closes what is left."""
-    left, targets = it.lots, iter(it.ladder)
-    for number, leg in enumerate(legs):
-        lots = left if number == len(legs) - 1 else next(targets)
-        left = Lots(left - lots)
-        yield leg, lots * it.plan.lot
-    assert WHOLE == sum(leg.share for leg in legs) and left == 0
-
-
-def _times(frame: pl.DataFrame) -> Iterator[int]:
-    for price, size in frame.select("price", "size").iter_rows():
-        yield int(price * ONE) * int(size * ONE)
-
-
-def _e8(column: pl.Series) -> int:
-    return sum(int(value * ONE) for value in column)

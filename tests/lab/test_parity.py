@@ -26,7 +26,7 @@ from tests.story.rig import SIDES, START_MS, Rig, World, desk, story
 
 SIZES = {"AVAXUSDT": "600", "ADAUSDT": "9000", "SOLUSDT": "50", "DOTUSDT": "2000"}
 TIMED = replace(STAGED, name="timed", max_hold_ms=17 * 60_000)
-POLICIES = (STAGED, TRAILING_TP, SCALED_TP, RANGE, TIMED)
+POLICIES = (TRAILING_TP, SCALED_TP, RANGE, TIMED)
 FOREVER = 10**15
 
 
@@ -90,7 +90,7 @@ async def play(played: Played, minutes: int) -> None:
     await played.through(minutes)
 
 
-def told(played: Played, minutes: int = 45) -> lab.Parity:
+def told(played: Played, minutes: int = 60) -> lab.Parity:
     play(played, minutes)
     return lab.parity(**played.day(), trades=played.trades())
 
@@ -184,6 +184,16 @@ def test_what_cannot_be_compared_says_why(staged: Played) -> None:
     assert set(lab.parity(day["events"], day["prices"], day["bars"], {}).frame["note"]) == {"no trading rules of it were seen"}
     with pytest.raises(BarsError, match="column 'mark' has to be Int64"):
         lab.parity(day["events"], day["prices"].drop("mark"), day["bars"], day["rules"])
+
+
+def test_the_journal_alone_knows_the_fills_of_what_our_orders_closed(staged: Played) -> None:
+    """Its episodes are those of the exchange's own fills, as far as they go: the same coins, entry and stop at the same average."""
+    known = lab.episodes(lab.journal_fills(staged.day()["events"]))
+    real = lab.episodes(staged.trades()).filter(pl.col("closed").is_not_null())
+    assert 0 < known.height <= real.height and set(known["tag"]) == {"staged"}
+    same = ["symbol", "side", "size", "entry", "exit", "gross"]
+    assert known.select(same).join(real.select(same), on=same, how="anti").is_empty()
+    assert known["net"].null_count() == known.height
 
 
 def test_both_ends_speak_of_the_same_columns() -> None:
