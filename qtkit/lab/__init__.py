@@ -1,5 +1,6 @@
 """The lab: which exits would have served, over years of bars, by the arithmetic that runs live."""
 
+from qtkit.lab.bandit import LinUcb
 from qtkit.lab.costs import FREE, Costs
 from qtkit.lab.counterfactual import Counterfactual, counterfactual
 from qtkit.lab.entries import Entries, every
@@ -7,6 +8,7 @@ from qtkit.lab.episodes import episodes, journal_fills
 from qtkit.lab.excursions import Excursions, edge_ratio, excursions
 from qtkit.lab.fills import fills
 from qtkit.lab.grid import Grid, grid
+from qtkit.lab.hints import fit_hints, hints_frame, require_data, write_hints
 from qtkit.lab.parity import Difference, Parity, parity
 from qtkit.lab.portfolio import Portfolio, portfolio
 from qtkit.lab.replay import Replayed, replay
@@ -23,6 +25,7 @@ __all__ = [
     "Entries",
     "Excursions",
     "Grid",
+    "LinUcb",
     "Parity",
     "Portfolio",
     "Replayed",
@@ -33,11 +36,15 @@ __all__ = [
     "every",
     "excursions",
     "fills",
+    "fit_hints",
     "grid",
+    "hints_frame",
     "journal_fills",
     "load",
     "parity",
     "portfolio",
     "replay",
+    "require_data",
     "sweep",
+    "write_hints",
 ]
