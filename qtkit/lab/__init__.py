@@ -1,5 +1,6 @@
 """The lab: which exits would have served, over years of bars, by the arithmetic that runs live."""
 
+from qtkit.lab.bandit import LinUcb
 from qtkit.lab.costs import FREE, Costs
 from qtkit.lab.counterfactual import Counterfactual, counterfactual
 from qtkit.lab.entries import Entries, as_entries, every
@@ -9,6 +10,7 @@ from qtkit.lab.excursions import Excursions, edge_ratio, excursions
 from qtkit.lab.fills import fills
 from qtkit.lab.given import content, given
 from qtkit.lab.grid import Grid, grid
+from qtkit.lab.hints import fit_hints, hints_frame, require_data, write_hints
 from qtkit.lab.parity import Difference, Parity, parity
 from qtkit.lab.portfolio import Portfolio, portfolio
 from qtkit.lab.ranges import with_atr
@@ -26,6 +28,7 @@ __all__ = [
     "Entries",
     "Excursions",
     "Grid",
+    "LinUcb",
     "Parity",
     "Portfolio",
     "Replayed",
@@ -40,13 +43,17 @@ __all__ = [
     "example",
     "excursions",
     "fills",
+    "fit_hints",
     "given",
     "grid",
+    "hints_frame",
     "journal_fills",
     "load",
     "parity",
     "portfolio",
     "replay",
+    "require_data",
     "sweep",
     "with_atr",
+    "write_hints",
 ]

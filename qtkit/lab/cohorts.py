@@ -9,15 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from qtkit import market
-from qtkit.core.context import RANGE_BELOW, VOLATILE_ABOVE, MarketData, classify
+from qtkit.core.context import MarketData, classify
+from qtkit.core.hints import UNKNOWN, bucket
 from qtkit.core.model import Bar, Ticks
 from qtkit.lab.arguments import Ints
 from qtkit.lab.entries import Entries
 from qtkit.lab.series import Bars
-
-UNKNOWN = "unknown"
-VOLATILITIES = ("low", "middle", "high")
-"""Below 1.5 % a day, up to 4 %, above: the bounds by which the desk tells its regimes. Bounds from the data itself would look ahead."""
 
 Labels = npt.NDArray[np.str_]
 
@@ -59,13 +56,6 @@ def markets(bars: Bars, entries: Entries) -> list[MarketData]:
         swing, direction = market.volatility(known), market.trend(known)
         told[count] = MarketData(volatility=swing, trend=direction, regime=classify(swing, direction))
     return [told[count] for count in closed.tolist()]
-
-
-def bucket(volatility: int | None) -> str:
-    """Volatility (bps of the price a day) as one of ``VOLATILITIES``, or ``unknown``."""
-    if volatility is None:
-        return UNKNOWN
-    return VOLATILITIES[(volatility >= RANGE_BELOW) + (volatility > VOLATILE_ABOVE)]
 
 
 def regimes(bars: Bars, entries: Entries) -> Labels:

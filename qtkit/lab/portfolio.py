@@ -17,7 +17,7 @@ from qtkit.lab.costs import Costs, costs_of
 from qtkit.lab.entries import Entries
 from qtkit.lab.grid import Grid, as_grid
 from qtkit.lab.kernels import BREAK_EVEN, STOP
-from qtkit.lab.result import DAY_MS, Floats, Result
+from qtkit.lab.result import DAY_MS, Floats, Result, stacked
 from qtkit.lab.series import Bars
 from qtkit.lab.sweep import sweep
 
@@ -122,7 +122,7 @@ class Portfolio:
                 found.setdefault(str(name), []).append(it.sums_of(np.flatnonzero(labels == name)))
         one = next(iter(self.results.values()))
         parts = [one.table_of(_added(sums)).select(pl.lit(name).alias(group), pl.all()) for name, sums in sorted(found.items())]
-        return pl.concat(parts, how="diagonal").with_columns(pl.selectors.float().fill_null(0.0))
+        return stacked(parts)
 
     @cached_property
     def sums(self) -> Sums:

@@ -131,7 +131,7 @@ class Result:
             self.table_of(self.sums_of(np.flatnonzero(numbers == number))).select(pl.lit(name).alias(group), pl.all())
             for number, name in enumerate(names)
         ]
-        return pl.concat(parts, how="diagonal").with_columns(pl.col("^.* %$").fill_null(0.0))  # a group may know fewer ways to end
+        return stacked(parts)
 
     def labels(self, group: str) -> npt.NDArray[np.str_]:
         """The cohort of each entry. Raises ``PolicyError`` for a group that is not known, or that the entries do not have."""
@@ -209,6 +209,11 @@ class Result:
             raise PolicyError(f"equity is counted in 'net_bps' or 'net_r', got '{unit}'")
         ordered = self.trades(policy).sort("exit_time", maintain_order=True)
         return ordered.select(pl.col("exit_time").alias("time"), pl.col(unit).cum_sum().alias(unit))
+
+
+def stacked(tables: list[pl.DataFrame]) -> pl.DataFrame:
+    """Tables below one another; a reason for which nothing ended in one of them has 0 % there."""
+    return pl.concat(tables, how="diagonal").with_columns(pl.col("^.* %$").fill_null(0.0))
 
 
 def _points(money: Ints, price: Ints) -> Ints:

@@ -8,9 +8,10 @@ import pytest
 
 from qtkit.bars import BarsError
 from qtkit.core.context import classify
+from qtkit.core.hints import bucket
 from qtkit.core.model import Bar, PolicyError, Ticks
 from qtkit.lab import Bars, Portfolio, grid, portfolio, sweep
-from qtkit.lab.cohorts import OF_MARKET, bucket, markets
+from qtkit.lab.cohorts import OF_MARKET, markets
 from qtkit.lab.portfolio import uniqueness
 from qtkit.market import HOUR_MS, market_data
 from tests.lab.rig import MINUTE, funded, some_entries, walk
@@ -70,6 +71,16 @@ def test_cohorts_over_all_symbols_add_up() -> None:
         assert told["entries"].to_list() == list(them.sums.entries)
     alone = them.results["S1USDT"].table().sort("policy")
     assert them.by("symbol").filter(symbol="S1USDT")["net_bps"].to_list() == pytest.approx(alone["net_bps"].to_list())
+
+
+def test_a_cohort_in_which_nothing_was_stopped_has_none_stopped() -> None:
+    bars = walk(1, 60)
+    made = sweep(bars, pl.DataFrame({"bar": [1, 2], "side": ["long", "long"], "tag": ["calm", "tight"]}), GRID)
+    out = made.outcomes
+    assert out is not None
+    out.why[0], out.why[1] = 6, 1
+    rows = made.by("tag").filter(policy=0).to_dicts()
+    assert [(row["tag"], row["stop %"], row["time %"]) for row in rows] == [("calm", 0, 100), ("tight", 100, 0)]
 
 
 def test_stops_are_joint_as_often_as_expected_where_symbols_are_independent() -> None:

@@ -126,7 +126,7 @@ def _drawn(result: "Result", metric: str, axes: tuple[str, str], place: Mapping[
     lines = [_of(result) + (f"; {unit} in the cells, blue earns" if form.startswith("+") and written else "")]
     fixed = [f"{AXES.get(name, name)} {spaced(result.grid.axes[name][at])}" for name, at in place.items() if name not in axes]
     lines += [f"fixed: {', '.join(fixed)}"] if fixed else []
-    lines += [f"dots: the {len(result.entries):,} entries do not tell it apart from the best (two standard errors, paired)"] if close else []
+    lines += [f"dots: not told apart from the best by {len(result.entries):,} entries (two standard errors, paired)"] if close else []
     return layered(title(found, lines), layers, found, width=width, height=height)
 
 
