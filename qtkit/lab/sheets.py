@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from qtkit.lab.plots.layers import METRICS, signed, spaced
-from qtkit.lab.plots.names import SHORT, policy_names
+from qtkit.lab.plots.names import SHORT, after_what, policy_names
 from qtkit.table import BAD, GOOD, QUIET, Table, table
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def by(result: "Result", group: str) -> Table:
         {group: row[group], "entries": row["entries"], **{HEADS[name]: signed(row[name], FORMS[name]) for name in names}}
         for row in result.by(group).to_dicts()
     ]
-    caption = f"by {group} of the entry, after fees and funding"
+    caption = f"by {group} of the entry, {after_what(result)}"
     return table(rows, columns=tuple(rows[0]), right=tuple(rows[0])[1:], caption=caption, tone=_tone)
 
 

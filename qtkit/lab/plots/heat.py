@@ -9,6 +9,7 @@ import numpy.typing as npt
 from qtkit.core.model import PolicyError
 from qtkit.core.names import suggestion
 from qtkit.lab.plots.layers import AXES, METRICS, Layer, layer, layered, signed, spaced, title
+from qtkit.lab.plots.names import after_what
 from qtkit.picture import INK, Picture
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _argbest(cube: npt.NDArray[np.float64], place: Mapping[str, int], names: lis
 
 
 def _drawn(result: "Result", metric: str, axes: tuple[str, str], place: Mapping[str, int], cells: list[Layer]) -> Picture:
-    what, unit, form = METRICS.get(metric, (metric.removesuffix(" %"), "%" if metric.endswith(" %") else "", ".1f"))
+    what, unit, form = _metric(metric)
     labels = [[spaced(label) for label in result.grid.axes[name]] for name in axes]
     width, height = min(WIDEST, CELL * len(labels[0])), min(HIGHEST, HIGH * len(labels[1]))
     x, y = (_ordinal(name, axes[number], labels[number], angle=0) for number, name in enumerate(("x", "y")))
@@ -119,7 +120,15 @@ def _drawn(result: "Result", metric: str, axes: tuple[str, str], place: Mapping[
     layers += [layer(close, dot, x=x, y=y)] if close else []
     best = [cell for cell in cells if cell["best"]]
     layers.append(layer(best, {"type": "rect", "filled": False, "stroke": INK, "strokeWidth": 2.5}, x=x, y=y))
-    top = best[0]
+    head = _said(result, metric, axes, place, best[0], written=written, close=bool(close))
+    return layered(title(*head), layers, head[0], width=width, height=height)
+
+
+def _said(
+    result: "Result", metric: str, axes: tuple[str, str], place: Mapping[str, int], top: Layer, *, written: bool, close: bool
+) -> tuple[str, list[str]]:
+    """The finding, and what it rests on."""
+    what, unit, form = _metric(metric)
     word = "highest" if metric in ("error_bps", "days_held") or metric.endswith(" %") else "best"
     said = ", ".join(f"{name.replace('_', ' ')} {top[channel]}" for name, channel in zip(axes, ("x", "y"), strict=True))
     found = f"{what[0].upper()}{what[1:]}: {word} with {said}: {signed(top['value'], form)} {unit}"
@@ -127,7 +136,12 @@ def _drawn(result: "Result", metric: str, axes: tuple[str, str], place: Mapping[
     fixed = [f"{AXES.get(name, name)} {spaced(result.grid.axes[name][at])}" for name, at in place.items() if name not in axes]
     lines += [f"fixed: {', '.join(fixed)}"] if fixed else []
     lines += [f"dots: not told apart from the best by {len(result.entries):,} entries (two standard errors, paired)"] if close else []
-    return layered(title(found, lines), layers, found, width=width, height=height)
+    return found, lines
+
+
+def _metric(metric: str) -> tuple[str, str, str]:
+    """What a column is, its unit, and how it is written."""
+    return METRICS.get(metric, (metric.removesuffix(" %"), "%" if metric.endswith(" %") else "", ".1f"))
 
 
 def _ordinal(channel: str, name: str, labels: list[str], angle: int) -> Layer:
@@ -166,4 +180,4 @@ def _colours(cells: list[Layer], form: str, what: str, unit: str, *, written: bo
 def _of(result: "Result") -> str:
     """Which entries, of what, when."""
     days = result.bars.slice(0, 1).frame()["time"][0], result.bars.slice(len(result.bars) - 1, len(result.bars)).frame()["time"][0]
-    return f"{len(result.entries):,} entries of {result.bars.symbol}, {days[0]:%Y-%m-%d} to {days[1]:%Y-%m-%d}, after fees and funding"
+    return f"{len(result.entries):,} entries of {result.bars.symbol}, {days[0]:%Y-%m-%d} to {days[1]:%Y-%m-%d}, {after_what(result)}"

@@ -8,7 +8,7 @@ import polars as pl
 
 from qtkit.core.model import PolicyError
 from qtkit.lab.plots.layers import WHYS, WIDTH, Layer, axis, labels, layer, layered, line, picture, rule, signed, times, title
-from qtkit.lab.plots.names import policy_names, policy_words
+from qtkit.lab.plots.names import after_what, policy_names, policy_words
 from qtkit.picture import ENTRY, FAINT, FLOOR, INK, KILL, STOP, TARGET, Label, Picture, padded
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def equity(result: "Result", policies: Sequence[int], *, unit: str = "net_bps", 
     how = "brought most" if lasts[top] >= 0 else "lost least"
     found = f"{said[top]} {how}: {brought[top]} in all" if len(policies) > 1 else f"{said[0]}: {brought[0]} in all"
     found = found[0].upper() + found[1:]
-    under = f"{result.bars.symbol}, {len(result.entries):,} entries, one unit of capital each, after fees and funding, at the time of exit"
+    under = f"{result.bars.symbol}, {len(result.entries):,} entries, one unit of capital each, {after_what(result)}, at the time of exit"
     width = max(NARROWEST, PAGE - LETTER * max(len(tag.text) for tag in tags))
     return layered(title(found, [under]), [*layers, *labels(tags, y, x=width)], found, width=width)
 

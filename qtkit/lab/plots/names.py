@@ -33,6 +33,13 @@ def policy_name(result: "Result", policy: int, *, apart_from: Collection[str] = 
     return ", ".join(f"{SHORT.get(name, name)} {label}" for name, label in labels.items() if name not in apart_from)
 
 
+def after_what(result: "Result") -> str:
+    """Which costs are taken off."""
+    fees = bool(result.costs.taker or result.costs.maker)
+    parts = [name for name, there in (("fees", fees), ("funding", result.bars.funding is not None)) if there]
+    return f"after {' and '.join(parts)}" if parts else "without costs"
+
+
 def policy_words(policy: ExitPolicy) -> str:
     """All of a policy in one line: ``stop 2 %, 30 % at 1R, trail 1 % from 1R, break-even after target 1, 24 h at most``."""
     said = [f"stop {_said(policy.stop)}"]

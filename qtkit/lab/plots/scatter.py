@@ -38,7 +38,7 @@ def excursions(frame: pl.DataFrame, *, unit: str = "r") -> Picture:
     if unit == "r" and _top(frame, across) > 1:
         layers.append(rule({across: 1}, STOP, dash=[2, 2], x=x))
         layers.append(words([{across: 1, "text": "initial stop"}], STOP, x, {"value": 12}))
-    under = f"{won.height:,} winners filled, {frame.height - won.height:,} losers hollow; after fees and funding"
+    under = f"{won.height:,} winners filled, {frame.height - won.height:,} losers hollow, by their net result"
     return layered(title(found, [under]), layers, found, width=WIDE, height=HEIGHT + 60)
 
 
