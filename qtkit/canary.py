@@ -21,8 +21,9 @@ from qtkit.desk import account_of, gateway_of, identity, waits_of
 from qtkit.home import Paths
 from qtkit.keys import Keys, keys_of, require_own_key
 from qtkit.probes import STOP, Hands, NotListed, is_ours, take_away
-from qtkit.proofs import Answer, Observation, Proof, fingerprint, host_of, traits_used, write_proof
+from qtkit.proofs import Answer, Observation, Proof, fingerprint, host_of, traits_used, with_earlier, write_proof
 from qtkit.settings import Settings
+from qtkit.sole import sole_owner
 from qtkit.store.lease import Lease, LeaseHeld, LeaseLost
 from qtkit.venue.capabilities import capabilities
 from qtkit.venue.gateway import Gateway, GatewayError, Quote
@@ -73,7 +74,8 @@ async def canary(settings: Settings, name: str, wish: Wish, *, clock: Clock | No
         try:
             access = await enter(gateway, account, keys, writes=True)
             run = _Run(settings, account, keys, paths, lease, gateway, wish, access, clock)
-            proof = await run.through()
+            with await sole_owner(gateway, account, paths.home, writes=True):
+                proof = with_earlier(await run.through(), account, keys, paths)
         finally:
             await gateway.close()
     write_proof(proof, keys, account, paths)

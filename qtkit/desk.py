@@ -29,6 +29,7 @@ from qtkit.permit import Permit
 from qtkit.policies import Policies
 from qtkit.router import ExitRouter, Planning
 from qtkit.settings import BarMode, Settings
+from qtkit.sole import sole_owner
 from qtkit.store.journal import Journal
 from qtkit.store.lease import Lease, LeaseLost
 from qtkit.store.register import PlanRegister
@@ -237,7 +238,8 @@ async def opened(
             access = await enter(gateway, held, keys, writes=writes)
             await permit.enter(gateway)
             watch = RightsWatch(gateway, held, keys)
-            yield _compose(settings, held, places, lease, journal, register, tape, gateway, traits, access, permit, watch)
+            with await sole_owner(gateway, held, paths.home, writes=writes):
+                yield _compose(settings, held, places, lease, journal, register, tape, gateway, traits, access, permit, watch)
         finally:
             await gateway.close()
             tape.close()

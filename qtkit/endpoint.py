@@ -22,6 +22,7 @@ from qtkit.policy_use import PolicyWish, carried_out
 from qtkit.signals import Signal
 from qtkit.store import codec
 from qtkit.store.disk import StoreError
+from qtkit.venue.budget import asked
 from qtkit.venue.gateway import GatewayError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -148,7 +149,8 @@ class _Door:
         return web.json_response(asdict(await carried_out(self._desk, codec.decode(PolicyWish, body), dry_run=dry_run)))
 
     async def preview(self, request: web.Request) -> web.Response:
-        decision = await self._desk.monitor.preview()
+        with asked():
+            decision = await self._desk.monitor.preview()
         steps = steps_of(decision.actions, decision.book, self._desk.monitor.health.snapshots, self._instruments, self._desk.settings.desk)
         return web.json_response([asdict(step) for step in steps])
 

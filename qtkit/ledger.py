@@ -189,16 +189,17 @@ def said_of(book: Book, account: str, now_ms: int) -> tuple[tuple[str, ...], tup
             notes.append(f"{symbol}: {released_until(choice)}, hands off")
             released.append(symbol)
     if book.paused_ms is not None:
-        notes.append(f"paused since {_utc(book.paused_ms)}: nothing new is taken on; {of_account('`qtkit resume`', account)} ends it")
+        notes.append(f"paused since {utc(book.paused_ms)}: nothing new is taken on; {of_account('`qtkit resume`', account)} ends it")
     return tuple(released), tuple(notes)
 
 
 def released_until(choice: Choice) -> str:
     """Until when the operator has taken a symbol out of the desk's hands, and why."""
-    return f"released until {_utc(choice.until_ms or 0)}" + (f" ({choice.reason})" if choice.reason else "")
+    return f"released until {utc(choice.until_ms or 0)}" + (f" ({choice.reason})" if choice.reason else "")
 
 
-def _utc(at_ms: int) -> str:
+def utc(at_ms: int) -> str:
+    """A time (ms) as people read it, to the minute."""
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
 
 

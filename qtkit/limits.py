@@ -1,12 +1,17 @@
 """What an account's owner allows it. A live one begins small: named symbols, 50 USDT, 2x, isolated margin, until that is raised."""
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 from qtkit.account import Account
 from qtkit.core.context import RiskContext
 from qtkit.core.model import Bps, PolicyError, Scope
+from qtkit.settings import Settings
 from qtkit.signals import Gate
+from qtkit.venue.budget import WEIGHT_A_MINUTE
+from qtkit.venue.ccxt_calls import POSITIONS
 from qtkit.venue.gateway import Gateway
 
 FIRST_NOTIONAL = Decimal(50)
@@ -54,3 +59,13 @@ async def require_isolated(gateway: Gateway, account: Account) -> None:
             f"account {account.name}: {', '.join(cross)} is on cross margin; a live account opens on isolated margin only: set it on the "
             'exchange while nothing rests there, or set scope = "guard"'
         )
+
+
+def carried(settings: Settings) -> Settings:
+    """The same with passes no closer together than the request budget carries; else a desk would be blind for a part of each minute.
+
+    Reading positions may take a third of it: lists, prices where the streams are silent, and whatever happens need the rest.
+    """
+    weight_a_second = WEIGHT_A_MINUTE * settings.budget_share_bps / 10_000 / 60
+    least = math.ceil(20 * POSITIONS.weight / (weight_a_second / 3)) / 20
+    return settings if settings.tick_seconds >= least else replace(settings, tick_seconds=least)

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import structlog
 
 from qtkit.apply import Applier
-from qtkit.core.book import Episode, fold_all
+from qtkit.core.book import Book, Episode, fold_all
 from qtkit.core.context import MarketData
 from qtkit.core.coverage import Coverage
 from qtkit.core.decide import Decision, Desk, decide
@@ -95,6 +95,7 @@ class PositionMonitor:
         self.desk: Desk = desk or _ABSENT
         self._router = router
         self._flat: dict[Key, bool] = {}  # slots told to be empty, and whether that was the last word of them
+        self._said: dict[Key, tuple[Coverage, int]] = {}
         self._markets: dict[str, MarketData] = {}
         self._asked: dict[str, tuple[int, MarketData]] = {}
         self._wakes = float(WAKES)
@@ -173,9 +174,9 @@ class PositionMonitor:
         """One pass: observe, decide, apply. Raises ``Unavailable`` when the exchange could not be read; then nothing was concluded."""
         async with self._lock:
             self.applier.fence()
-            snapshots = await self._observe()
+            snapshots = await self._observe(self.applier.book)
             self.trails.record()
-            self._end_invalidated()
+            await self._learn_markets({key.symbol for key in self._end_invalidated()})
             self.observer.due(self.router.end_unseen(snapshots, self.desk.flat_after_ms) & self.gateway.instruments.keys())
             now_ms = self.applier.clock_ms()
             if self.tape is not None:
@@ -202,8 +203,9 @@ class PositionMonitor:
             return plan if plan is not None and plan.key == key else self._plan_without_keeping(key, position)
 
         async with self._lock:
-            snapshots = await self._observe()
-            return decide(fold_all(self.applier.book, events), snapshots, self.desk, self.applier.clock_ms(), plan_for)
+            book = fold_all(self.applier.book, events)
+            snapshots = await self._observe(book)
+            return decide(book, snapshots, self.desk, self.applier.clock_ms(), plan_for)
 
     async def told(self, events: Callable[[], Iterable[BookEvent]]) -> None:
         """The operator's word: write down what it comes to once all that has happened until now is known, and do what it asks for."""
@@ -213,15 +215,15 @@ class PositionMonitor:
             self.trails.watch.follow(self.applier.book.episodes.values())
         await self.pass_once()
 
-    async def _observe(self) -> tuple[Snapshot, ...]:
-        """Read what is due, and what the decision needs besides and cannot fetch itself."""
+    async def _observe(self, book: Book) -> tuple[Snapshot, ...]:
+        """Read what is due, and what a decision on this book needs besides and cannot fetch itself."""
         known = {key.symbol for key in self.applier.book.episodes}
         if known:
             await self.trails.keep_time(min(known))
         self.observer.due(key.symbol for key in self.trails.tightened)
         snapshots = await self.observer.observe(known, self.applier.clock_ms(), self.trails.now_ms())
         self.gateway.watch(frozenset(snapshot.symbol for snapshot in snapshots), by=self.trails.follows.series)
-        await self._prepare(snapshots, known)
+        await self._prepare(snapshots, known, book)
         self.trails.write_prices()
         if self.tape is not None:
             for snapshot in snapshots:
@@ -248,21 +250,24 @@ class PositionMonitor:
 
     # -- plans ------------------------------------------------------------------------------------------------------------------
 
-    async def _prepare(self, snapshots: Iterable[Snapshot], known: AbstractSet[str]) -> None:
-        """What the decision needs and cannot fetch itself: market data of positions without a plan, bars missed in an outage."""
-        new = {
-            position.symbol
-            for snapshot in snapshots
-            for position in snapshot.positions
-            if not (episode := self._episode(position)) or episode.side is not position.side or entered_elsewhere(episode, position)
-        }
+    async def _prepare(self, snapshots: Iterable[Snapshot], known: AbstractSet[str], book: Book) -> None:
+        """What the decision needs and cannot fetch itself: market data of positions to be planned, bars missed in an outage."""
+        held = (position for snapshot in snapshots for position in snapshot.positions)
+        new = {position.symbol for position in held if self._is_to_be_planned(position, book)}
         if new and not known:
             await self.trails.keep_time(min(new))
-        await asyncio.gather(*(self._learn_market(symbol) for symbol in sorted(new)))
+        await self._learn_markets(new)
         await self.trails.catch_up()
 
-    def _episode(self, position: Position) -> Episode | None:
-        return self.applier.book.episodes.get(Key(self.desk.account, position.symbol, position.position_side))
+    def _is_to_be_planned(self, position: Position, book: Book) -> bool:
+        """True if a decision may ask for a plan: a new position, another one in its place, one that is taken over from watching."""
+        episode = book.episodes.get(Key(self.desk.account, position.symbol, position.position_side))
+        if episode is None or episode.side is not position.side or entered_elsewhere(episode, position):
+            return True
+        return self.desk.takes_over(book, episode, self.applier.clock_ms())
+
+    async def _learn_markets(self, symbols: AbstractSet[str]) -> None:
+        await asyncio.gather(*(self._learn_market(symbol) for symbol in sorted(symbols)))
 
     async def _learn_market(self, symbol: str) -> None:
         try:
@@ -297,13 +302,17 @@ class PositionMonitor:
             return active
         return self.router.draft(self.router.adoption(position, instrument, market=market, time_ms=now_ms))
 
-    def _end_invalidated(self) -> None:
-        """A plan that somebody ended is made anew, what rests keeps it from loosening; one that the register lacks is put in."""
+    def _end_invalidated(self) -> list[Key]:
+        """A plan that somebody ended is made anew, what rests keeps it from loosening; one that the register lacks is put in.
+
+        Returns the slots that are to be planned again.
+        """
         open_keys = [key for key, episode in self.applier.book.episodes.items() if episode.opened]
         for key in open_keys:
             self.router.keep(self.applier.book.episodes[key].plan, self.trails.now_ms())
         ended = [key for key in open_keys if self.router.is_invalidated(self.applier.book.episodes[key].plan)]
         self.applier.record(EpisodeClosed(key=key, at_ms=self.applier.clock_ms(), reason="plan invalidated") for key in ended)
+        return ended
 
     def _close_plans(self, decision: Decision) -> None:
         before = self.applier.book.episodes
@@ -359,13 +368,15 @@ class PositionMonitor:
     # -- what is told -----------------------------------------------------------------------------------------------------------
 
     def _tell(self, decision: Decision, now_ms: int) -> None:
-        """One line per position with the same keys always, and the heartbeat."""
+        """One line per position with the same keys always, when it changes and once a minute, and the heartbeat."""
         seen = {line.key: line for line in decision.coverage}
         kept = [line for line in self.health.coverage if line.key not in seen and line.key in self.applier.book.episodes]
         self.health.coverage = tuple(sorted((*seen.values(), *kept), key=lambda line: line.key))
         for line in decision.coverage:
             episode = self.applier.book.episodes[line.key]
-            log.info("cover", **ledger_line(line, episode, now_ms))
+            if self._said.get(line.key) != (said := (line, now_ms // MINUTE_MS)):
+                self._said[line.key] = said
+                log.info("cover", **ledger_line(line, episode, now_ms))
         self._alarms.raised(decision.alarms, now_ms)
         self.health.alarms = decision.alarms
         self.health.unread = self.observer.unread

@@ -18,9 +18,10 @@ from qtkit.core.plan import ExitPlan
 from qtkit.core.policy import ExitPolicy
 from qtkit.core.reconcile import STOPS
 from qtkit.core.trail import fold
-from qtkit.ledger import Step, steps_of
+from qtkit.ledger import Step, steps_of, utc
 from qtkit.monitor import PositionMonitor
 from qtkit.policies import Policies
+from qtkit.venue.budget import asked
 
 LONGEST_RELEASE_S = 7 * 86_400
 
@@ -107,17 +108,22 @@ def sends(wish: Wish) -> bool:
 
 
 async def operate(monitor: PositionMonitor, wish: Wish, *, dry_run: bool) -> Said:
-    """Carry a wish out, or with ``dry_run`` say what it would come to. Raises ``PolicyError`` with the reason if it cannot be."""
-    await monitor.pass_once()  # what is said about is what is there now
-    market = await _market(monitor, wish)
-    deed = _deed(monitor, wish, market)
-    foreseen = await monitor.preview(deed.events, deed.plan)
-    steps = _steps(monitor, foreseen, wish)
-    change = "" if deed.plan is None else _change(monitor.applier.book, foreseen.book, deed.plan.key)
-    if not dry_run:
-        if not isinstance(wish, Pause | Resume):
-            monitor.observer.due([wish.symbol])
-        deed = await _done(monitor, wish, market)
+    """Carry a wish out, or with ``dry_run`` say what it would come to.
+
+    Raises ``PolicyError`` with the reason if it cannot be, ``Unavailable`` also while what is left of the request budget is kept for
+    protection.
+    """
+    with asked():
+        await monitor.pass_once()  # what is said about is what is there now
+        market = await _market(monitor, wish)
+        deed = _deed(monitor, wish, market)
+        foreseen = await monitor.preview(deed.events, deed.plan)
+        steps = _steps(monitor, foreseen, wish)
+        change = "" if deed.plan is None else _change(monitor.applier.book, foreseen.book, deed.plan.key)
+        if not dry_run:
+            if not isinstance(wish, Pause | Resume):
+                monitor.observer.due([wish.symbol])
+            deed = await _done(monitor, wish, market)
     text = deed.text + change
     if isinstance(wish, SetStop) and all(step.do == "keep" for step in steps):
         text += "; the order cannot be replaced here without a naked moment: it rests, and the desk itself closes at the new stop"
@@ -173,9 +179,17 @@ def _deed(monitor: PositionMonitor, wish: Wish, market: MarketData) -> _Deed:
         case PlanAnew():
             return _plan_anew(monitor, wish, market)
         case Pause():
-            return _Deed("nothing new is taken on; what is held goes on being protected", (_paused(now_ms, now_ms, wish.reason),))
+            return _pause(monitor, wish, now_ms)
         case Resume():
             return _Deed("new positions are taken on again", (_paused(None, now_ms, "resumed"),))
+
+
+def _pause(monitor: PositionMonitor, wish: Pause, now_ms: int) -> _Deed:
+    """A pause that holds already stays as it is: one that began anew would let in what has come since the first."""
+    since_ms = monitor.applier.book.paused_ms
+    if since_ms is not None:
+        return _Deed(f"it is paused since {utc(since_ms)} already; `qtkit resume` ends it", ())
+    return _Deed("nothing new is taken on; what is held goes on being protected", (_paused(now_ms, now_ms, wish.reason),))
 
 
 def _paused(since_ms: int | None, now_ms: int, reason: str) -> Paused:

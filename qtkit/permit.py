@@ -6,7 +6,6 @@ starts when its arm is over. One that has nothing to protect is not let in then.
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 
 import structlog
 
@@ -18,6 +17,7 @@ from qtkit.core.desired import Traits
 from qtkit.core.model import PolicyError, Scope
 from qtkit.home import Paths
 from qtkit.keys import Keys
+from qtkit.ledger import utc
 from qtkit.limits import require_first_limits, require_isolated
 from qtkit.store.journal import Journal, JournalMissing, JournalReader
 from qtkit.venue.gateway import Gateway, GatewayError
@@ -92,7 +92,7 @@ class Permit:
         until = self._until_ms = proofs.armed_until_ms(self.account, self.keys, self.paths, now_ms, before)
         if arm is not None and arm.from_ms >= self._began_ms and not self.closing:
             self._lacking = None  # it was looked into all of it again before that word was given
-        over = None if until is None or until > now_ms else f"its arm ended at {_utc(until)}"
+        over = None if until is None or until > now_ms else f"its arm ended at {utc(until)}"
         why = self._lacking or self._unfit() or over
         self._say(why)
         return until if why is None else min(at for at in (until, before, now_ms) if at is not None)
@@ -143,7 +143,7 @@ def notes_of(account: Account, keys: Keys, paths: Paths, now_ms: int) -> tuple[s
 
 def _notes(account: Account, traits: Traits, until_ms: int | None) -> Iterator[str]:
     if until_ms is not None:
-        yield f"armed until {_utc(until_ms)}"
+        yield f"armed until {utc(until_ms)}"
     if proofs.traits_used(account).floor_beside_stop and not traits.floor_beside_stop:
         yield f"no floor is placed, the working stop rests alone: {proofs.FLOOR_UNPROVEN}"
 
@@ -156,7 +156,3 @@ def _book(paths: Paths, account: str) -> Book:
         return Book()
     with reader:
         return fold_all(Book(), (row.event for row in reader.events()))
-
-
-def _utc(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"

@@ -9,13 +9,14 @@ import hashlib
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
 from qtkit import sealed
 from qtkit.account import Account
 from qtkit.core.desired import Traits
+from qtkit.core.events import ADDED
 from qtkit.core.model import PolicyError, Scope
 from qtkit.home import Paths
 from qtkit.keys import Keys
@@ -54,7 +55,10 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """What a canary run saw. ``traits`` are the rules that it could ask for, ``key`` names the API key without telling it."""
+    """What a canary run saw. ``traits`` are the rules that are known, ``key`` names the API key without telling it.
+
+    ``carried`` are those of them that this run could not ask for, and when (ms) the one that did was made.
+    """
 
     account: str
     kind: str
@@ -70,10 +74,11 @@ class Proof:
     traits: Mapping[str, bool]
     observations: tuple[Observation, ...]
     versions: Mapping[str, str]
+    carried: Mapping[str, int] | None = field(default=None, metadata=ADDED)
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Unproven rules that this run could not ask for."""
+        """Unproven rules that nobody could ask for."""
         return tuple(name for name in TRAITS if name not in self.traits)
 
 
@@ -160,6 +165,25 @@ def write_proof(proof: Proof, keys: Keys, account: Account, paths: Paths) -> Pat
     place = proof_file(account, paths)
     sealed.write(place, Proof, proof, keys.secret)
     return place
+
+
+def with_earlier(proof: Proof, account: Account, keys: Keys, paths: Paths) -> Proof:
+    """The proof with what it could not ask for and the account's last one has seen: a lesser run is no news of that.
+
+    It must have been seen here, in the same position mode, within the days for which a proof counts.
+    """
+    before = _proof_here(account, keys, paths)
+    if before is None or not before.passed or before.hedge is not proof.hedge:
+        return proof
+    seen = {name: (before.carried or {}).get(name, before.at_ms) for name in before.traits if name not in proof.traits}
+    carried = {name: at_ms for name, at_ms in seen.items() if 0 <= proof.at_ms - at_ms <= FRESH_MS}
+    if not carried:
+        return proof
+    told = ", ".join(f"{name} ({'yes' if before.traits[name] else 'no'})" for name in carried)
+    ago = age(proof.at_ms - min(carried.values()))
+    note = Observation(item="seen before", answer=Answer.SEEN, text=f"{told}, {ago} ago: it counts on", at_ms=min(carried.values()))
+    traits = {**proof.traits, **{name: before.traits[name] for name in carried}}
+    return replace(proof, traits=dict(sorted(traits.items())), carried=carried, observations=(*proof.observations, note))
 
 
 def read_proof(account: Account, keys: Keys, paths: Paths) -> Proof | None:

@@ -48,7 +48,8 @@ def read(place: Path, kind: type[T], secret: Secret) -> T | None:
             return codec.decode(kind, row["content"])
     except (codec.CorruptRecord, ValueError, KeyError, TypeError):
         pass  # told below, as any other text that is not what was written
-    raise PolicyError(f"{place} was edited, or made with another key: it proves nothing; delete it and make it anew")
+    advice = "it proves nothing here; give the key that it was made with, or delete it and make it anew"
+    raise PolicyError(f"{place} was edited, or made with another key: {advice}")
 
 
 def _seal(row: object, secret: Secret) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from qtkit.account import Account
 from qtkit.core.desired import Traits
-from qtkit.core.model import E8, ONE, OrderKind, OrderSide, PositionSide, Scope, Ticks
+from qtkit.core.model import E8, ONE, OrderKind, PositionSide, Scope, Side, Ticks
 from qtkit.home import PaperKeys, Paths
 from qtkit.keys import Keys, keys_of
 from qtkit.paper.actor import acting
@@ -69,14 +69,14 @@ class House:
     def positions(self) -> list[tuple[str, int]]:
         return [(leg.symbol, int(leg.amount)) for leg in self.its.open_legs()]
 
-    def stranger(self, symbol: str, coins: str, *, price: str = "") -> None:
-        """Somebody else buys at the market, or rests a limit order."""
+    def stranger(self, symbol: str, coins: str, *, price: str = "", side: Side = Side.LONG) -> None:
+        """Somebody else opens at the market, or rests a limit order."""
         kind = OrderKind.LIMIT if price else OrderKind.MARKET
-        slot = PositionSide.LONG if self.its.hedge else None
+        slot = PositionSide[side.name] if self.its.hedge else None
         with acting("stranger"):
             limit = e8(price) if price else None
             new = NewOrder(
-                symbol=symbol, side=OrderSide.BUY, kind=kind, quantity=e8(coins), position_side=slot, price=limit,
+                symbol=symbol, side=side.opening, kind=kind, quantity=e8(coins), position_side=slot, price=limit,
                 client_id="stranger-1" if price else "",
             )  # fmt: skip
             self.exchange.submit(self.its, new)

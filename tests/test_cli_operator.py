@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from qtkit.reader import Reader
-from tests.cli_rig import Run, desk, exchange, qtkit
+from tests.cli_rig import Run, desk, exchange, qtkit, until
 from tests.test_cli import ledger
 
 SYMBOL = "SOLUSDT"
@@ -74,7 +74,8 @@ def test_an_operators_hour(run: Run, tmp_path: Path) -> None:
         status, _, err = run("signal", "XRPUSDT", "--side", "long")
         assert status == 1 and "qtkit resume" in err
         assert run("resume", "--yes")[0] == 0
-        assert run("signal", "XRPUSDT", "--side", "long", "--dry-run")[0] == 0
+        status, _, err = run("signal", "XRPUSDT", "--side", "long", "--dry-run")
+        assert status == 0, err
 
 
 def test_without_an_answer_nothing_is_done(run: Run, tmp_path: Path) -> None:
@@ -88,3 +89,15 @@ def test_without_an_answer_nothing_is_done(run: Run, tmp_path: Path) -> None:
             done = qtkit(*command, env=env)  # the question meets an empty standard input
             assert done.returncode == 1 and "Do it?" in done.stdout and "Abort" in done.stderr, done
         assert json.dumps(orders(run), sort_keys=True) == before
+
+
+def test_a_desk_that_starts_says_what_was_said_before(run: Run, tmp_path: Path) -> None:
+    """A pause outlives the desk: who starts it again and sees nothing happen is told why."""
+    with exchange(tmp_path, "--incident") as env:
+        with desk(env):
+            assert run("pause", "--reason", "news", "--yes", env=env)[0] == 0
+            assert run("release", SYMBOL, "--keep", "--yes", env=env)[0] == 0
+        with desk(env) as (_, log):
+            until(lambda: "desk runs" in log.read_text(), "the start", log)
+            said = log.read_text()
+            assert "paused since" in said and "`qtkit resume` ends it" in said and f"{SYMBOL}: released until" in said

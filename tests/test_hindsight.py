@@ -1,5 +1,6 @@
 """``qtkit hindsight`` as people use it: a desk in scope watch beside a paper exchange, and what is said where there is nothing to tell."""
 
+import io
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -8,14 +9,16 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from rich.console import Console
 
 import qtkit
+from qtkit.commands.hindsight import _with_progress
 from qtkit.core.model import Scope
 from qtkit.desk import EVENT_TYPES
 from qtkit.hindsight import Fill, Hindsight, Hole, Move, Outcome, hours, in_words
 from qtkit.home import Paths
 from qtkit.store.journal import Journal
-from qtkit.store.seen import PassSeen
+from qtkit.store.seen import PassSeen, Seen
 from qtkit.store.tape import Tape
 from tests.cli_rig import Run, exchange, process, until
 from tests.test_cli import one_sentence
@@ -147,3 +150,13 @@ def test_in_words() -> None:
         "1 h",
         "25 h",
     ]
+
+
+def test_a_bar_on_a_terminal_and_nowhere_else() -> None:
+    """It leaves the tape as it is, and says how far it is; a pipe gets nothing of it."""
+    tape = [Seen(1_000 * number, PassSeen(account="paper", scope=Scope.WATCH)) for number in range(1, 2_002)]
+    for terminal in (True, False):
+        out = io.StringIO()
+        told = list(_with_progress(iter(tape), 2_001_000, Console(file=out, force_terminal=terminal, width=100)))
+        assert told == tape and ("telling the tape again" in out.getvalue()) is terminal
+    assert list(_with_progress(iter(()), 1, Console(file=io.StringIO(), force_terminal=True))) == []

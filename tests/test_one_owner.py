@@ -16,6 +16,7 @@ from qtkit.core.model import PolicyError, Scope
 from qtkit.desk import Desk, identity, opened
 from qtkit.doctor.setup import set_up
 from qtkit.home import PaperKeys, Paths
+from qtkit.paper.faults import Fault, FaultKind, Match, Verb
 from qtkit.settings import Settings
 from qtkit.store.lease import LeaseHeld
 from tests.canary_rig import House, house
@@ -98,10 +99,45 @@ async def passes(desk: Desk, number: int) -> None:
         await asyncio.sleep(0.05)
 
 
+def second_key(it: House, name: str) -> None:
+    """Another key of the house's account, under this name in the home of now."""
+    keys = PaperKeys.create(Paths.here().paper_keys(name))
+    it.server._rest._keys = {**it.server._rest._keys, keys.api_key: (keys.secret.reveal(), "main")}
+
+
+async def test_two_keys_of_one_account_in_one_home_are_one_account() -> None:
+    """They share the tag, so nothing but the exchange's own name of the account can tell: the second never starts."""
+    async with house(symbols=None, scope=Scope.FULL) as it:
+        settings = named(it, "main", "swing")
+        second_key(it, "swing")
+        it.stranger("XRPUSDT", "100")
+        told = r"^account swing is run by process \d+ as account main since .* talk to that desk"
+        async with opened(settings, "main") as first:
+            await passes(first, 3)
+            before = it.resting()
+            with pytest.raises(LeaseHeld, match=told):
+                async with opened(settings, "swing"):
+                    raise AssertionError("two desks run one account")
+            with pytest.raises(LeaseHeld, match=told):
+                await canary(settings, "swing", Wish())
+            assert it.resting() == before != {}
+        async with opened(settings, "swing") as again:
+            await passes(again, 1)  # it is free again
+
+
+async def test_one_that_only_watches_may_stand_beside() -> None:
+    async with house(symbols=None, scope=Scope.FULL) as it:
+        watching = replace(it.account, name="swing", kind="demo", scope=Scope.WATCH)
+        settings = replace(it.settings, accounts=MappingProxyType({"main": it.account, "swing": watching}))
+        second_key(it, "swing")
+        async with opened(settings, "main"), opened(settings, "swing") as other:
+            await passes(other, 1)
+
+
 async def test_two_keys_of_one_account_in_two_homes_differ_in_tag_and_the_second_stands_back(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """No lease can tell that two keys open one account. The tags do: whose orders come second sends nothing until the others are gone."""
+    """Where the exchange does not tell its name of the account: whose orders come second sends nothing until the others are gone."""
     async with house(symbols=None, scope=Scope.FULL) as it:
         it.stranger("XRPUSDT", "100")
         async with opened(replace(it.settings, desk="ab12"), "main") as first:
@@ -109,8 +145,8 @@ async def test_two_keys_of_one_account_in_two_homes_differ_in_tag_and_the_second
             before = it.resting()
             assert before and all(client_id.startswith("q1ab12") for client_id in before)
             monkeypatch.setenv("QTKIT_HOME", str(tmp_path / "second"))
-            keys = PaperKeys.create(Paths.here().paper_keys("main"))
-            it.server._rest._keys = {**it.server._rest._keys, keys.api_key: (keys.secret.reveal(), "main")}
+            second_key(it, "main")
+            it.faults.add(Fault(kind=FaultKind.FAIL_503, match=Match(verb=Verb.BALANCE), times=1))
             async with opened(replace(it.settings, desk="cd34"), "main") as second:
                 await passes(second, 3)
                 assert any("another desk's orders rest on this account" in alarm for alarm in second.monitor.health.alarms)

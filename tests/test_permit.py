@@ -285,13 +285,33 @@ async def test_no_floor_is_placed_until_both_were_seen_to_rest_together() -> Non
         assert "floor" not in rows[1]
         await held(it)
         assert legs(it) == ["f0", "s0"]
-        assert (await canary(it.settings, "main", Wish(symbol="ADAUSDT"))).passed
+        await lesser_run(it, kept=True)
+        await aged(it, 8)
+        await lesser_run(it, kept=False)
         async with opened(it.settings, "main") as desk:
             for _ in range(5):
                 assert "s0" in legs(it)
                 await passes(desk, 1)
                 assert desk.monitor.health.coverage[0].gap == 0
             assert legs(it) == ["s0"]
+
+
+async def lesser_run(it: House, *, kept: bool) -> None:
+    """A canary without a position lets stand what one with a position has seen, while that is fresh."""
+    proof = await canary(it.settings, "main", Wish(symbol="ADAUSDT"))
+    assert proof.passed and ("floor_beside_stop" in proof.traits) is kept
+    assert ["floor_beside_stop (yes)" in row.text for row in proof.observations if row.item == "seen before"] == [True] * kept
+    async with opened(it.settings, "main") as desk:
+        await passes(desk, 3)
+        assert (legs(it) == ["f0", "s0"]) is kept and desk.monitor.health.coverage[0].gap == 0
+
+
+async def aged(it: House, days: int) -> None:
+    """What a canary with a position has seen is this old; the lesser one after it is not."""
+    proof = proofs.read_proof(it.account, it.pair, it.paths)
+    assert proof is not None and proof.carried is not None and proof.carried.keys() == {"floor_beside_stop", "conditional_reserves"}
+    carried = {name: at_ms - days * 24 * proofs.HOUR_MS for name, at_ms in proof.carried.items()}
+    proofs.write_proof(replace(proof, carried=carried), it.pair, it.account, it.paths)
 
 
 def legs(it: House) -> list[str]:

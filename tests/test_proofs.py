@@ -59,6 +59,34 @@ def why_not(of: Account, paths: Paths, keys: Keys = KEYS, now_ms: int = NOW) -> 
     return str(refusal.value)
 
 
+# -- one proof after another
+
+
+@pytest.mark.parametrize(
+    ("before", "carried"),
+    [
+        ({}, True),
+        ({"at_ms": NOW - proofs.FRESH_MS - 1}, False),
+        ({"at_ms": NOW - HOUR_MS, "carried": {"floor_beside_stop": NOW - proofs.FRESH_MS - 1}}, False),
+        ({"at_ms": NOW + 1}, False),
+        ({"passed": False}, False),
+        ({"hedge": True}, False),
+        ({"host": "demo-fapi.binance.com"}, False),
+        ({"key": proofs.fingerprint(OTHERS)}, False),
+    ],
+)
+def test_a_lesser_proof_lets_stand_what_one_before_has_seen(paths: Paths, before: dict[str, Any], carried: bool) -> None:
+    main = account()
+    first = proof(main, **before)
+    proofs.write_proof(first, KEYS, main, paths)
+    lesser = proof(main, at_ms=NOW, with_position=False, traits={"stop_while_flat": True})
+    after = proofs.with_earlier(lesser, main, KEYS, paths)
+    assert ("floor_beside_stop" in after.traits) is carried
+    assert after.traits["stop_while_flat"] and (after.carried or {}).get("floor_beside_stop") == (first.at_ms if carried else None)
+    own = proof(main, at_ms=NOW, traits=dict.fromkeys(proofs.TRAITS, False))
+    assert proofs.with_earlier(own, main, KEYS, paths) == own, "what a run sees itself is what counts"
+
+
 # -- who needs what
 
 

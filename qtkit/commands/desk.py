@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,6 +42,7 @@ def _arm(account: str, text: str, yes: bool) -> str:
     from qtkit.commands.canary import clock_of
     from qtkit.core.names import of_account
     from qtkit.desk import account_of
+    from qtkit.ledger import utc
     from qtkit.proofs import hours_of
     from qtkit.settings import Paths, Settings
 
@@ -58,7 +58,7 @@ def _arm(account: str, text: str, yes: bool) -> str:
     if given is None:
         typer.echo(f"account {account} was not armed", err=True)
         raise typer.Exit(1)
-    until = f"armed until {datetime.fromtimestamp(given.until_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+    until = f"armed until {utc(given.until_ms)}"
     typer.echo(of_account(f"account {account} is {until}; `qtkit disarm` takes it back", account), err=True)
     return until
 
@@ -96,15 +96,20 @@ async def _run(account: str, tick: float | None, json_logs: bool) -> None:
     from qtkit.desk import account_of, opened
     from qtkit.endpoint import served
     from qtkit.herald import Herald
+    from qtkit.limits import carried
     from qtkit.settings import Paths, Settings
 
     paths = Paths.here()
     settings = Settings.load(paths.home)
-    settings = settings if tick is None else replace(settings, tick_seconds=tick)
+    wished = settings if tick is None else replace(settings, tick_seconds=tick)
+    settings = carried(wished)
     account_of(settings, account)
     places = paths.of(account).made()
     logs.configure(places.log, as_json=json_logs)
     log = structlog.get_logger("qtkit.desk")
+    if settings is not wished:
+        slower = f"a pass comes every {settings.tick_seconds:g} s, not every {wished.tick_seconds:g} s"
+        log.warning("tick", says=f"{slower}: the request budget carries no more; raise budget_share_bps if this address has room for it")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -113,13 +118,20 @@ async def _run(account: str, tick: float | None, json_logs: bool) -> None:
             herald.follow(running)
             scope = running.account.scope.value
             log.info(running.access)
-            for note in running.permit.notes():
+            for note in _standing(running):
                 log.info(note)
             log.info("desk runs", account=account, scope=scope, tick_s=settings.tick_seconds, home=str(paths.home), url=url)
             await running.run(stop)
             said = farewell(running)
             herald.part(said)
     log.info(said)
+
+
+def _standing(running: "Desk") -> tuple[str, ...]:
+    """What holds from before, in plain words: arm, pause, what is adopted and released; a desk that is paused looks idle else."""
+    from qtkit.ledger import said_of
+
+    return (*running.permit.notes(), *said_of(running.applier.book, running.account.name, running.applier.clock_ms())[1])
 
 
 def farewell(running: "Desk") -> str:

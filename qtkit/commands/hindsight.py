@@ -10,7 +10,11 @@ import typer
 
 from qtkit.commands.look import ACCOUNT, JSON, seconds_of
 
+BAR_EVERY = 500  # a look at the clock at each line would cost as much as the line
+
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from qtkit.account import Account
     from qtkit.core.decide import Desk
     from qtkit.hindsight import Hindsight
@@ -66,7 +70,7 @@ async def looked_back(symbol: str, account: str, since: str) -> "Hindsight":
         rows = tuple(journal.events())
     now_ms = wall_ms()
     met: dict[str, None] = {}
-    seen = _meeting(tape.between(now_ms - seconds * 1000, now_ms + 60_000), met)
+    seen = _meeting(_with_progress(tape.between(now_ms - seconds * 1000, now_ms + 60_000), now_ms), met)
     it = await look_back(seen, rows, _decisions(settings, held), followed_by(settings), symbol=symbol)
     if not it.since_ms:
         raise PolicyError(
@@ -88,6 +92,25 @@ def _decisions(settings: "Settings", held: "Account") -> "Desk":
     from qtkit.venue.gateway import Gateway
 
     return decisions_of(settings, held, cast(Gateway, Shadow(held.name, {})))
+
+
+def _with_progress(seen: "Iterable[Seen]", until_ms: int, console: "Console | None" = None) -> "Iterator[Seen]":
+    """The same; on a terminal a bar tells how much of the time up to ``until_ms`` is told: two days of many symbols take minutes."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = console or Console(stderr=True)
+    if not console.is_terminal:
+        yield from seen
+        return
+    columns = (TextColumn("telling the tape again"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task, first_ms = bar.add_task(""), None
+        for number, one in enumerate(seen):
+            if number % BAR_EVERY == 0:
+                first_ms = one.at_ms if first_ms is None else first_ms
+                bar.update(task, completed=one.at_ms - first_ms, total=max(1, until_ms - first_ms))
+            yield one
 
 
 def _meeting(seen: "Iterable[Seen]", met: dict[str, None]) -> "Iterator[Seen]":

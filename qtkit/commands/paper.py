@@ -1,8 +1,12 @@
-"""``qtkit paper``: the embedded exchange alone, on a port of this computer, for the desk and for any unmodified client."""
+"""``qtkit paper``: the embedded exchange alone, on a port of this computer, for the desk and for any unmodified client.
+
+Its command is over 40 lines long: each of its options is one.
+"""
 
 import asyncio
 import json
 import os
+import re
 import secrets
 import signal
 import sys
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 
 BALANCE = 100_000
 READER = "reader"
+KEYED = ("paper", "stranger", READER)
+"""Whose keys there always are, all of one account."""
 MINUTE_MS = 60_000
 
 
@@ -51,13 +57,15 @@ def paper(
     snapshot: Annotated[Path | None, typer.Option(help="File to save everything to when it ends.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on from a saved file: exchange, tape position and faults.")] = None,
     hedge: Annotated[bool, typer.Option("--hedge", help="Hedge mode: a long and a short position in one symbol.")] = False,
+    accounts: Annotated[str, typer.Option(help="Accounts beside paper, with commas: as much money, keys of their own.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of the made prices.")] = 7,
     market: Annotated[Path | None, typer.Option(help="Books of the symbols: a market.json that `qtkit run slippage` wrote.")] = None,
 ) -> None:
     """Run a paper exchange (Binance USD-M) on this computer. Nothing is kept when it ends, unless --snapshot says where.
 
     Account "paper" holds 100,000 USDT. Its keys are made in the home folder: paper.json for the desk, stranger.json for anybody else who
-    trades on the same account, reader.json for one that may only read. The status page is at /qtkit/, the control endpoint under it.
+    trades on the same account, reader.json for one that may only read; NAME.json for each of --accounts. The status page is at /qtkit/,
+    the control endpoint under it.
 
     Examples: `qtkit paper`, `qtkit paper --incident`, `qtkit paper --regime crash --speed 10 --step --snapshot a.snapshot`,
     `qtkit paper --data bars --window fall --hours 6 --path worst`, `qtkit paper --trades trades.parquet`
@@ -66,8 +74,8 @@ def paper(
 
     given = tuple(name.strip().upper() for name in symbols.split(",") if name.strip())
     made = any((data, trades, regime, incident, basis))
-    if resume is not None and (made or live or any((at, quotes, symbols, hedge, market))):
-        raise PolicyError("--resume goes on with what was saved; leave away what chooses prices, books and positions")
+    if resume is not None and (made or live or any((at, quotes, symbols, hedge, market, accounts))):
+        raise PolicyError("--resume goes on with what was saved; leave away what chooses prices, books, accounts and positions")
     if live and (made or step or snapshot or speed != 1):
         raise PolicyError("--live takes the prices and the time of now; leave away what makes, steps, hurries or saves them")
     start_ms = time.time_ns() // 1_000_000 // MINUTE_MS * MINUTE_MS
@@ -76,7 +84,17 @@ def paper(
         hours=hours, path=path, trades=str(trades or ""), quotes=str(quotes or ""), at=at, basis=basis, incident=incident,
         regimes=tuple(word.strip().lower() for word in regime.split(",") if word.strip()),
     )  # fmt: skip
-    asyncio.run(_run(_Asked(port, recipe, given if live else None, speed, step, snapshot, resume, hedge, market)))
+    others = _named(accounts)
+    asyncio.run(_run(_Asked(port, recipe, given if live else None, speed, step, snapshot, resume, hedge, market, others)))
+
+
+def _named(text: str) -> tuple[str, ...]:
+    """Names of accounts, each of which is the name of a file of keys."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name in KEYED or not re.fullmatch(r"[a-z][a-z0-9-]{0,31}", name):
+            raise PolicyError(f"{name!r} cannot be an account's name: small letters, digits and -, but not {', '.join(KEYED)}")
+    return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +110,7 @@ class _Asked:
     resume: Path | None
     hedge: bool
     market: Path | None
+    others: tuple[str, ...] = ()
 
 
 async def _run(asked: _Asked) -> None:
@@ -103,12 +122,14 @@ async def _run(asked: _Asked) -> None:
     paths = Paths.here()
     settings = Settings.load(paths.home)
     configured = _port_of(settings)
-    keys = {name: PaperKeys.create(paths.paper_keys(name)) for name in ("paper", scene.STRANGER, READER)}
+    keys = {name: PaperKeys.create(paths.paper_keys(name)) for name in KEYED}
     strangers = (scene.STRANGER, keys[scene.STRANGER].api_key)
     session, opened = _session(asked, f"q1{settings.desk}", strangers, paths.home / "snapshots")
-    server = PaperServer(
-        session.exchange, keys={pair.api_key: (pair.secret.reveal(), "paper") for pair in keys.values()}, faults=session.faults
-    )
+    known = {pair.api_key: (pair.secret.reveal(), "paper") for pair in keys.values()}
+    for name in set(session.exchange.accounts) - {"paper"}:
+        pair = PaperKeys.create(paths.paper_keys(name))
+        known[pair.api_key] = pair.secret.reveal(), name
+    server = PaperServer(session.exchange, keys=known, faults=session.faults)
     server.rights[keys[READER].api_key] = replace(WHOLE, trade=False)
     session.server = server
     port = await server.start(port=configured if asked.port is None else asked.port)
@@ -144,7 +165,7 @@ def _session(asked: _Asked, prefix: str, strangers: tuple[str, ...], folder: Pat
         print(f"the books of {', '.join(books)} are those of {asked.market}; the others keep the default")
     recipe = asked.recipe
     exchange = Exchange(seed=recipe.seed, start_ms=recipe.start_ms)
-    account = exchange.open_account("paper", balance=E8(BALANCE * ONE), hedge=asked.hedge)
+    account, *_ = (exchange.open_account(name, balance=E8(BALANCE * ONE), hedge=asked.hedge) for name in ("paper", *asked.others))
     if asked.live is not None:
         source, names = _live(asked.live)
         scene.give_books(exchange, books)
@@ -221,7 +242,9 @@ def _port_of(settings: object) -> int:
 
 def _tell(paths: "Paths", port: int, configured: int, session: "Session", opened: tuple[str, ...]) -> None:
     base = f"http://127.0.0.1:{port}"
-    print(f"paper exchange (Binance USD-M protocol) listens on {base}; account paper, {BALANCE:,} USDT")
+    names = ", ".join(session.exchange.accounts)
+    said = f"account paper, {BALANCE:,} USDT" if names == "paper" else f"accounts {names}, each with keys of its own"
+    print(f"paper exchange (Binance USD-M protocol) listens on {base}; {said}")
     if port != configured:
         print(f"a desk finds it with QTKIT_ACCOUNTS__PAPER__BASE_URL={base}, or base_url under [accounts.paper] in qtkit.toml")
     print("\nccxt as a stranger on the same account, in three lines after `import ccxt, json`:")

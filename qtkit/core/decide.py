@@ -51,6 +51,17 @@ class Desk:
             return choice.scope.narrower(self.most)
         return self.scope if self.symbols is None or symbol in self.symbols else Scope.WATCH
 
+    def scope_with(self, book: Book, episode: Episode, now_ms: int) -> Scope:
+        """How far the desk may go with a position. Somebody else's that came when nothing new is taken on is only watched."""
+        since_ms = self.nothing_new(book)
+        if since_ms is not None and not episode.own and episode.since_ms >= since_ms:
+            return Scope.WATCH
+        return self.scope_of(book, episode.key.symbol, now_ms)
+
+    def takes_over(self, book: Book, episode: Episode, now_ms: int) -> bool:
+        """True for a position that was only watched and may be acted on now: it is planned anew."""
+        return episode.watched and self.scope_with(book, episode, now_ms) is not Scope.WATCH
+
     def nothing_new(self, book: Book) -> int | None:
         """Since when (ms) nothing new is taken on, or None: paused by the operator, or the time for it is over."""
         ends = [at for at in (book.paused_ms, self.takes_on_until_ms) if at is not None]
@@ -140,11 +151,8 @@ class _Run:
             self.book = fold(self.book, event)
 
     def scope(self, episode: Episode) -> Scope:
-        """How far the desk may go with a position. Somebody else's that came when nothing new is taken on is only watched."""
-        since_ms = self.desk.nothing_new(self.book)
-        if since_ms is not None and not episode.own and episode.since_ms >= since_ms:
-            return Scope.WATCH
-        return self.desk.scope_of(self.book, episode.key.symbol, self.now_ms)
+        """How far the desk may go with a position, as things stand in this run."""
+        return self.desk.scope_with(self.book, episode, self.now_ms)
 
     def split(self, orders: Iterable[Order]) -> _Orders:
         own, foreign, others = [], [], []
@@ -248,7 +256,7 @@ class _Run:
     def _take_over(self, snapshot: Snapshot, key: Key) -> None:
         """What was only watched and may be acted on now is adopted as it stands: its stop was a thought, which may not close anything."""
         episode = self.book.episodes.get(key)
-        if episode is not None and episode.watched and self.scope(episode) is not Scope.WATCH:
+        if episode is not None and self.desk.takes_over(self.book, episode, self.now_ms):
             self.happened([EpisodeClosed(key=key, at_ms=snapshot.at_ms, reason="taken over")])
 
     def _watch_only(self, snapshot: Snapshot, key: Key) -> None:

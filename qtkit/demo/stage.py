@@ -143,7 +143,7 @@ def _prepare(exchange: Exchange, play: Cast) -> None:
     """History as bars of both series, and a price one tick under each symbol's first: the stranger's offers are not reached yet."""
     for track in play.tape.tracks:
         for by in (TriggerBy.LAST, TriggerBy.MARK):
-            exchange.seed_bars(track.symbol, by, track.history)
+            exchange.seed_bars(track.symbol, by, track.history, track.volumes)
         exchange.tick(track.symbol, Ticks(track.lasts[0] - 1), E8(track.marks[0]), track.times[0])
 
 

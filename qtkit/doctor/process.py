@@ -7,6 +7,7 @@ from typing import Any
 
 from qtkit.doctor.finding import Finding, Limits, Unread, age, fine, graded, look, size, unread, wrong
 from qtkit.ledger import LEAST_LATE_MS, TICKS_LATE
+from qtkit.limits import carried
 from qtkit.settings import Account, Settings
 from qtkit.store.lease import Holder
 
@@ -188,5 +189,5 @@ def settings_of_desk(facts: DeskFacts, settings: Settings, account: Account) -> 
     beat = facts.beat
     if not facts.runs or not isinstance(beat, Beat):
         return None
-    pairs = (("scope", beat.scope, account.scope.value), ("tick_seconds", f"{beat.tick_s:g}", f"{settings.tick_seconds:g}"))
+    pairs = (("scope", beat.scope, account.scope.value), ("tick_seconds", f"{beat.tick_s:g}", f"{carried(settings).tick_seconds:g}"))
     return ", ".join(f"{what} {then} (now set: {now})" for what, then, now in pairs if then != now) or None

@@ -31,10 +31,11 @@ class Lines(NamedTuple):
     ``stop`` [S]; ``act`` [A]; ``trail`` [T, 5]: number of the activation, far callback, step in bps, first and last step of the curve;
     ``curve`` [C, 2]: far price, far callback; ``level`` [L]: targets; ``be`` [B]: the target after which the stop is at break-even;
     ``stage`` [G, 2]: far price, far stop or -1 for break-even. All stops are numbered through: initial, trailed, staged, break-even;
-    ``why`` of each; then come the time stops, then one that never is. ``lines`` lists the stops of each base, the initial one first;
-    ``base`` [N, 3]: first and last of its lines, its time stop; ``rung`` [R]: targets, ``share`` [R] of each in bps; ``ladder`` [K, 3]:
-    first and last rung, break-even stop (or the one that never is); ``policy`` [P, 2]: base, ladder. ``own_stop`` is 1 when each entry
-    has its own. What numbers a row is unsigned: an index that cannot be negative is not looked at twice.
+    ``why`` of each; then come the time stops, then one that never is. ``stages`` lists the staged stops of each base; ``base`` [N, 5]:
+    initial stop, first and last of its stages, trailed stop, time stop; ``rung`` [R]: targets, ``share`` [R] of each in bps;
+    ``ladder`` [K, 3]: first and last rung, break-even stop (or the one that never is); ``policy`` [P, 2]: base, ladder. ``cross`` [S, T]:
+    the policy of a stop and a trail where the policies are no more than their product, else empty. ``own_stop`` is 1 when each entry has
+    its own. What numbers a row is unsigned: an index that cannot be negative is not looked at twice.
     """
 
     stop: Ints
@@ -45,12 +46,13 @@ class Lines(NamedTuple):
     be: Ints
     stage: Ints
     why: Ints
-    lines: Rows
+    stages: Rows
     base: Rows
     rung: Rows
     share: Ints
     ladder: Rows
     policy: Rows
+    cross: Rows
     own_stop: int
 
 
@@ -64,6 +66,19 @@ class Begins(NamedTuple):
     stop: Ints
     lasts: Ints
     whys: npt.NDArray[np.int8]
+
+
+class Tables(NamedTuple):
+    """Trails armed in any bar, for dense entries. ``bar`` and ``level`` [tables, bars]: the bar that hits it, and the stop there.
+
+    ``step`` (ticks), ``side`` and ``trail`` [tables] say which trail a table is of.
+    """
+
+    step: Ints
+    side: Ints
+    trail: Ints
+    bar: Small
+    level: Small
 
 
 class CostsOf(NamedTuple):
@@ -93,9 +108,10 @@ class Outcomes(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Statistics by policy as whole numbers: ``points`` are net hundredths of a bp of the entry, ``risks`` net ten-thousandths of R.
+    """Statistics by policy as whole numbers: ``points`` are net hundredths of a bp of the entry, rounded down, ``squares`` theirs.
 
-    ``bars`` held; ``gross`` before costs, in points; ``whys`` [policies, reasons] counts.
+    ``bars`` held; ``gross`` before costs, in points; ``whys`` [policies, reasons] counts. ``risks`` are net ten-thousandths of R, summed
+    where the distance to the stop differs by entry; where it does not, they follow from the points.
     """
 
     entries: Ints

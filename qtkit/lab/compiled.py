@@ -10,7 +10,6 @@ import importlib.util
 import os
 import sys
 import tempfile
-from collections.abc import Callable
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -25,18 +24,19 @@ import numba as _numba
 
 for _name, _thing in list(globals().items()):
     if type(_thing).__name__ == "function" and _thing.__module__ == __name__:
-        globals()[_name] = _numba.njit(nogil=True, cache=CACHE, error_model="numpy", forceinline=_name != "sweep")(_thing)
+        _whole = _name not in ("sweep", "trail_table")
+        globals()[_name] = _numba.njit(nogil=True, cache=CACHE, error_model="numpy", forceinline=_whole)(_thing)
 """
 
 
 def available() -> bool:
-    """True if numba is installed; ``QTKIT_NUMBA=0`` in the environment does without it."""
-    return os.environ.get("QTKIT_NUMBA", "1") != "0" and importlib.util.find_spec("numba") is not None
+    """True if numba is installed and its own ``NUMBA_DISABLE_JIT`` does not switch it off."""
+    return os.environ.get("NUMBA_DISABLE_JIT", "0") == "0" and importlib.util.find_spec("numba") is not None
 
 
 @cache
-def kernel() -> Callable[..., None]:
-    """``kernels.sweep``, compiled. The first call of a process compiles, or reads what an earlier process compiled."""
+def compiled() -> ModuleType:
+    """``kernels``, compiled. The first call of a function compiles it, or reads what an earlier process compiled."""
     sources = tuple(Path(str(module.__file__)).read_text() for module in (arithmetic, kernels, arguments))
     version = f"{importlib.metadata.version('numba')} {sys.version}"
     digest = blake2b("\x00".join((*sources, version, _COMPILE)).encode(), digest_size=8).hexdigest()
@@ -46,8 +46,7 @@ def kernel() -> Callable[..., None]:
     _lay(folder / f"{rules}.py", sources[0] + tail)
     _lay(folder / f"{loops}.py", sources[1].replace("from qtkit.core import arithmetic", f"import {rules} as arithmetic") + tail)
     _loaded(folder, rules)
-    compiled: Callable[..., None] = _loaded(folder, loops).sweep
-    return compiled
+    return _loaded(folder, loops)
 
 
 def _folder(digest: str) -> tuple[Path, bool]:

@@ -144,6 +144,34 @@ def first_trailed(scan, side, sign, best, callback, step, curve, start, end):
     return NEVER, level, best
 
 
+def trail_table(scan, side, sign, callback, step, window, bars, levels):
+    """The bar that hits the trail armed in each bar, and the stop there: what ``first_trailed`` finds, for all bars in one pass.
+
+    A later activation is never hit earlier, so the search of a bar goes on where that of the bar before it ended. ``window`` (room for
+    all bars) holds the bars that may still be its best, best first.
+    """
+    adverse, favour = scan.adverse[side], scan.favour[side]
+    head = tail = ahead = 0
+    level, none = np.int64(0), np.empty((0, 2), np.int64)
+    for bar in range(len(bars)):
+        if ahead <= bar:
+            head, tail, ahead = 0, 1, bar + 1
+            window[0] = bar
+            level = trailed(sign, np.int64(favour[bar]), callback, step, none)
+        elif window[head] < bar:
+            head += 1
+            level = trailed(sign, np.int64(favour[window[head]]), callback, step, none)
+        while ahead < len(bars) and adverse[ahead] > level:
+            while tail > head and favour[window[tail - 1]] <= favour[ahead]:
+                tail -= 1
+            window[tail] = ahead
+            if tail == head:
+                level = trailed(sign, np.int64(favour[ahead]), callback, step, none)
+            tail += 1
+            ahead += 1
+        bars[bar], levels[bar] = ahead if ahead < len(bars) else NEVER, level
+
+
 # -- the levels of a grid for one entry
 
 
@@ -172,7 +200,7 @@ def find_activations(grid, far, it, scan, tick, acts):
             acts.bar[a], acts.level[a] = bar, level if bar == NEVER else scan.favour[it.side, bar]
 
 
-def find_trails(grid, far, it, scan, tick, acts, curve, ends):
+def find_trails(grid, far, it, scan, tick, acts, curve, tables, ends):
     """Trailed stops. Those of one activation and step come by callback, and none is hit before a tighter one."""
     first, best, before = len(grid.stop), 0, -1
     for t in range(len(grid.trail)):
@@ -188,6 +216,13 @@ def find_trails(grid, far, it, scan, tick, acts, curve, ends):
             steps[c, 1] = far[grid.curve[row, 1]]
         step = arithmetic.stop_step(it.price // tick, step_bps)
         start = max(it.start, armed + 1)
+        slot = -1
+        for k in range(len(tables.step)):
+            if tables.step[k] == step and tables.side[k] == it.side and tables.trail[k] == t:
+                slot = k
+        if slot >= 0 and armed > it.bar:
+            ends.bar[line], ends.level[line], before = tables.bar[slot, armed], tables.level[slot, armed], -1
+            continue
         if it.inside and armed == it.bar and peak == it.begin:  # armed at the entry: the rest of its own bar counts
             level = trailed(it.sign, peak, callback, step, steps)
             if it.own_low <= level:
@@ -294,43 +329,53 @@ def fill_times(stops, entries, it, scan, funding, costs, tick, ends):
 def end_bases(grid, ends, ended):
     """What ends each base: the first of its stops that is hit, of those of one bar the tightest, or its time stop if none is by then."""
     for b in range(len(grid.base)):
-        best = grid.base[b, 2]
-        bar, level = ends.bar[best], ends.level[best]
-        for number in range(grid.base[b, 0], grid.base[b, 1]):
-            row = grid.lines[number]
-            if ends.bar[row] < bar or (ends.bar[row] == bar and ends.level[row] > level):
-                bar, level, best = ends.bar[row], ends.level[row], row
-        ended[b] = best
+        best = sooner(ends, grid.base[b, 0], grid.base[b, 4])
+        for number in range(grid.base[b, 1], grid.base[b, 2]):
+            best = sooner(ends, grid.stages[number], best)
+        ended[b] = sooner(ends, grid.base[b, 3], best)
+
+
+def sooner(ends, row, best):
+    """The one of two ends that comes first; in one bar the tighter level, of equal ones the second."""
+    first = ends.bar[row] < ends.bar[best] or (ends.bar[row] == ends.bar[best] and ends.level[row] > ends.level[best])
+    return row if first else best
 
 
 # -- outcomes
 
 
-def sweep(scan, watch, funding, entries, grid, distances, costs, tick, best_first, busy, first, until, out, sums):
+def sweep(scan, watch, funding, entries, grid, distances, costs, tick, best_first, busy, tables, first, until, out, sums):
     """All policies of the grid on the entries from ``first`` up to ``until``; writes ``out`` by entry and policy, or adds to ``sums``.
 
-    ``scan`` fills, ``watch`` fires stops and is trailed. With ``busy`` (a bar a policy, else empty)
-    an entry before the exit of the one before it is passed over. ``qtkit.lab.arguments`` has the shape of the rest.
+    ``scan`` fills, ``watch`` fires stops and is trailed. With ``busy`` (a bar a policy, else empty) an entry before the exit of the one
+    before it is passed over. ``tables`` hold the trails armed in any bar. ``qtkit.lab.arguments`` has the shape of the rest.
     """
     stops = len(grid.why)
     ends, targets, acts = found(stops + entries.lasts.shape[1] + 1), found(len(grid.level)), found(len(grid.act))
     ends.bar[len(ends.bar) - 1], ends.why[:stops] = NEVER, grid.why
     curve, ended = np.empty((len(grid.curve), 2), np.int64), np.empty(len(grid.base), np.uint32)
+    crossed = len(grid.cross) > 0 and len(out.bar) == 0 and len(busy) == 0 and distances.shape[0] == 1
+    cross = cross_of(len(grid.stop) if crossed else 0, len(grid.trail) if crossed else 0)
     for row in range(first, until):
         far = distances[row if distances.shape[0] > 1 else 0]
         it = entry_of(entries, row, scan, watch, tick, best_first)
         find_stops(grid, far, entries.stop[row], it, watch, tick, ends)
         find_activations(grid, far, it, watch, tick, acts)
-        find_trails(grid, far, it, watch, tick, acts, curve, ends)
+        find_trails(grid, far, it, watch, tick, acts, curve, tables, ends)
         find_targets(grid, far, it, scan, funding, costs, tick, targets)
         find_later(grid, far, it, watch, tick, costs.taker, targets, ends)
         fill_stops(stops, it, scan, watch, funding, costs, tick, ends)
         fill_times(stops, entries, it, scan, funding, costs, tick, ends)
+        if crossed:
+            settle_crossed(grid, it, costs, ends, cross)
+            continue
         end_bases(grid, ends, ended)
         if len(grid.rung) or len(busy) or len(out.bar) == 0:
-            settle(grid, it, costs, tick, best_first, busy, targets, ends, ended, out, sums)
+            settle(grid, far if distances.shape[0] > 1 else far[:0], it, costs, best_first, busy, targets, ends, ended, out, sums)
         else:
             settle_whole(grid, it, costs, ends, ended, out)
+    if crossed:
+        add_crossed(grid, cross, sums)
 
 
 def entry_of(entries, row, scan, watch, tick, best_first):
@@ -363,7 +408,7 @@ def settle_whole(grid, it, costs, ends, ended, out):
             fees[p], funded[p] = WHOLE * (paid_in + ends.fee[row]), WHOLE * ends.paid[row]
 
 
-def settle(grid, it, costs, tick, best_first, busy, targets, ends, ended, out, sums):
+def settle(grid, far, it, costs, best_first, busy, targets, ends, ended, out, sums):
     """Every policy of one entry: its targets until a stop or its time ends it."""
     paid_in = WHOLE * arithmetic.fee_e8(it.price, costs.taker)
     kept, costly, alone = len(out.bar) > 0, len(out.fees) > 0, len(busy) > 0
@@ -371,10 +416,7 @@ def settle(grid, it, costs, tick, best_first, busy, targets, ends, ended, out, s
         if alone and it.bar < busy[p]:
             continue
         b, ladder = grid.policy[p, 0], grid.policy[p, 1]
-        end = ended[b]
-        even = grid.ladder[ladder, 2]
-        if ends.bar[even] < ends.bar[end] or (ends.bar[even] == ends.bar[end] and ends.level[even] > ends.level[end]):
-            end = even
+        end = sooner(ends, grid.ladder[ladder, 2], ended[b])
         bar, fill, why = ends.bar[end], ends.fill[end], ends.why[end]
         stopped = why < TIME
         total, fees, funded, left = np.int64(0), paid_in, np.int64(0), WHOLE
@@ -399,19 +441,131 @@ def settle(grid, it, costs, tick, best_first, busy, targets, ends, ended, out, s
             if costly:
                 out.fees[it.row, p], out.paid[it.row, p] = fees, funded
         else:
-            tally(sums, p, it, bar, why, total, total - fees - funded, ends.level[grid.lines[grid.base[b, 0]]], tick)
+            tally(sums, p, it, bar, why, total, total - fees - funded, far[grid.stop[grid.base[b, 0]]] if len(far) else 0)
 
 
-def tally(sums, policy, it, bar, why, gross, net, stop, tick):
-    """Add one outcome to the statistics of its policy; hundredths of a bp of the entry and ten-thousandths of R, rounded down."""
-    points = net // it.price * 100 + net % it.price * 100 // it.price
+def points_of(money, price):
+    """Money of one unit (1e-12) as hundredths of a bp of the price (E8), rounded down: divided as floats, and put right."""
+    points = np.int64(np.floor(money * 100.0 / price))
+    whole = points // 100
+    rest = (money - whole * price) * 100 - (points - whole * 100) * price
+    if rest < 0:
+        return points - 1
+    return points + 1 if rest >= price else points
+
+
+def tally(sums, policy, it, bar, why, gross, net, stop_bps):
+    """Add one outcome to the statistics of its policy."""
+    points = points_of(net, it.price)
     sums.entries[policy] += 1
     sums.points[policy] += points
     sums.squares[policy] += points * points
-    sums.risks[policy] += net // (it.sign * it.price - stop * tick)
+    sums.risks[policy] += points * 100 // stop_bps if stop_bps else 0
     sums.wins[policy] += 1 if net > 0 else 0
     sums.bars[policy] += bar - it.bar
-    sums.gross[policy] += gross // it.price * 100 + gross % it.price * 100 // it.price
+    sums.gross[policy] += points_of(gross, it.price)
     sums.best[policy] = max(sums.best[policy], points)
     sums.worst[policy] = min(sums.worst[policy], points)
     sums.whys[policy, why] += 1
+
+
+# -- statistics of a product of stops and trails
+#
+# Of one entry the nearer stops come first and the tighter trails come first. So for a trail the stops that beat it are the first of
+# them, and for a stop the trails that it beats are the last: an outcome is the same for all policies from one corner of the table on. It is
+# added at that corner alone, and the table is summed up once, at the end.
+
+
+class Cross(NamedTuple):
+    """Sums at corners: ``stop`` [stops, trails + 1, fields], ``trail`` [trails, stops + 1, fields], ``time`` [reasons, stops + 1,
+    trails + 1, fields]. The fields are entries, points, squares, wins, bars, gross, best, worst.
+    """
+
+    stop: np.ndarray
+    trail: np.ndarray
+    time: np.ndarray
+
+
+MOST = 2**62
+FIELDS = 8
+
+
+def cross_of(stops, trails):
+    """Room for the sums of a product."""
+    made = Cross(
+        np.zeros((stops, trails + 1, FIELDS), np.int64),
+        np.zeros((trails, stops + 1, FIELDS), np.int64),
+        np.zeros((END + 1, stops + 1, trails + 1, FIELDS), np.int64),
+    )
+    made.stop[:, :, 6], made.trail[:, :, 6], made.time[:, :, :, 6] = -MOST, -MOST, -MOST
+    made.stop[:, :, 7], made.trail[:, :, 7], made.time[:, :, :, 7] = MOST, MOST, MOST
+    return made
+
+
+def put(cell, it, costs, paid_in, row, ends):
+    """Add one outcome at a corner."""
+    gross = WHOLE * ends.gross[row]
+    net = gross - paid_in - WHOLE * (ends.fee[row] + ends.paid[row])
+    points = points_of(net, it.price)
+    cell[0] += 1
+    cell[1] += points
+    cell[2] += points * points
+    cell[3] += 1 if net > 0 else 0
+    cell[4] += ends.bar[row] - it.bar
+    cell[5] += points if net == gross else points_of(gross, it.price)
+    cell[6] = max(cell[6], points)
+    cell[7] = min(cell[7], points)
+
+
+def settle_crossed(grid, it, costs, ends, cross):
+    """Every stop, every trail and the time stop of one entry, each at its corner."""
+    stops, trails, time = len(grid.stop), len(grid.trail), len(grid.why)
+    last, paid_in = ends.bar[time], WHOLE * arithmetic.fee_e8(it.price, costs.taker)
+    in_time, done, beaten = 0, 0, 0
+    while in_time < stops and ends.bar[in_time] <= last:
+        in_time += 1
+    for t in range(trails):
+        row = stops + t
+        if ends.bar[row] > last:
+            break
+        while beaten < in_time and (
+            ends.bar[beaten] < ends.bar[row] or (ends.bar[beaten] == ends.bar[row] and ends.level[beaten] >= ends.level[row])
+        ):
+            put(cross.stop[beaten, t], it, costs, paid_in, beaten, ends)
+            beaten += 1
+        put(cross.trail[t, beaten], it, costs, paid_in, row, ends)
+        done = t + 1
+    while beaten < in_time:
+        put(cross.stop[beaten, done], it, costs, paid_in, beaten, ends)
+        beaten += 1
+    if in_time < stops and done < trails:
+        put(cross.time[ends.why[time], in_time, done], it, costs, paid_in, time, ends)
+
+
+def add_crossed(grid, cross, sums):
+    """Sum the corners up into the statistics of the policies."""
+    stops, trails = len(grid.stop), len(grid.trail)
+    for s in range(stops):
+        for t in range(trails):
+            policy = grid.cross[s, t]
+            for t0 in range(t + 1):
+                add_cell(cross.stop[s, t0], policy, STOP, sums)
+            for s0 in range(s + 1):
+                add_cell(cross.trail[t, s0], policy, TRAIL, sums)
+            for why in range(TIME, END + 1):
+                for s0 in range(s + 1):
+                    for t0 in range(t + 1):
+                        add_cell(cross.time[why, s0, t0], policy, why, sums)
+
+
+def add_cell(cell, policy, why, sums):
+    """Add a corner to the statistics of a policy."""
+    sums.entries[policy] += cell[0]
+    sums.points[policy] += cell[1]
+    sums.squares[policy] += cell[2]
+    sums.wins[policy] += cell[3]
+    sums.bars[policy] += cell[4]
+    sums.gross[policy] += cell[5]
+    sums.best[policy] = max(sums.best[policy], cell[6])
+    sums.worst[policy] = min(sums.worst[policy], cell[7])
+    sums.whys[policy, why] += cell[0]

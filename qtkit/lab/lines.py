@@ -97,7 +97,7 @@ class Drawn:
         trail, curve = self._trailed()
         rungs = [(self.levels[at], share) for ladder, _ in ladders for at, share in ladder]
         breaks = _numbered({ladder[after - 1][0] for ladder, after in ladders if after is not None})
-        listed, base_rows = self._listed(bases, len(breaks))
+        listed, base_rows = self._bases(bases, len(breaks))
         stops, trails, stages = len(self.stops), len(self.trails), len(self.stages)
         return Lines(
             stop=_array([self.column(spec) for spec in self.stops]),
@@ -108,14 +108,25 @@ class Drawn:
             be=_array([self.levels[spec] for spec in breaks]),
             stage=_array([(self.column(at), -1 if to is None else self.column(to)) for at, to in self.stages], 2),
             why=_array([STOP] * stops + [TRAIL] * trails + [STAGE] * stages + [BREAK_EVEN] * len(breaks)),
-            lines=_rows(listed),
-            base=_rows(base_rows, 3),
+            stages=_rows(listed),
+            base=_rows(base_rows, 5),
             rung=_rows([v for v, _ in rungs]),
             share=_array([share for _, share in rungs]),
             ladder=_rows(self._ladders(ladders, breaks), 3),
             policy=_rows(policy, 2),
+            cross=self._cross(wanted),
             own_stop=int(own_stop),
         )
+
+    def _cross(self, wanted: list[_Wanted]) -> Rows:
+        """The policies by stop and trail, if they are no more than that: one activation, one step, fixed distances."""
+        alone = len(self.acts) == 1 and len(self.holds) == 1 and len({trail[2] for trail in self.trails}) == 1
+        fixed = all(spec[0] == BPS for spec in (*self.stops, *(trail[1] for trail in self.trails)))
+        plain = all(it.trail is not None and not it.trail[3] and not it.rungs and not it.stages for it in wanted)
+        product = {(it.stop, it.trail): number for number, it in enumerate(wanted)}
+        if not (alone and fixed and plain and len(product) == len(wanted) == len(self.stops) * len(self.trails)):
+            return np.empty((0, 0), np.uint32)
+        return np.array([[product[stop, trail] for trail in self.trails] for stop in self.stops], np.uint32)
 
     def _base(self, it: _Wanted) -> _Base:
         trail = -1 if it.trail is None else self.trails[it.trail]
@@ -131,16 +142,17 @@ class Drawn:
             rows.append((self.acts[act], self.column(callback), step, first, len(curve)))
         return rows, curve
 
-    def _listed(self, bases: dict[_Base, int], breaks: int) -> tuple[list[int], list[tuple[int, int, int]]]:
-        """The stops of each base, of equal levels the one that is named first, and where they stand in the list."""
-        stops, trails = len(self.stops), len(self.trails)
-        times = stops + trails + len(self.stages) + breaks
+    def _bases(self, bases: dict[_Base, int], breaks: int) -> tuple[list[int], list[tuple[int, ...]]]:
+        """The staged stops of each base one after the other, and the rows of the bases."""
+        staged = len(self.stops) + len(self.trails)
+        times = staged + len(self.stages) + breaks
+        never = times + len(self.holds)
         listed: list[int] = []
-        rows: list[tuple[int, int, int]] = []
+        rows: list[tuple[int, ...]] = []
         for stop, trail, raised, hold in bases:
             first = len(listed)
-            listed += [stop, *(stops + trails + self.stages[stage] for stage in raised), *([] if trail < 0 else [stops + trail])]
-            rows.append((first, len(listed), times + hold))
+            listed += [staged + self.stages[stage] for stage in raised]
+            rows.append((stop, first, len(listed), never if trail < 0 else len(self.stops) + trail, times + hold))
         return listed, rows
 
     def _ladders(self, ladders: dict[_Ladder, int], breaks: dict[Spec, int]) -> list[tuple[int, int, int]]:
@@ -162,7 +174,7 @@ def drawn(grid: Grid, least: int) -> Drawn:
     return Drawn(grid, least)
 
 
-def _rows(rows: list[int] | list[tuple[int, int]] | list[tuple[int, int, int]], width: int = 1) -> Rows:
+def _rows(rows: list[int] | list[tuple[int, int]] | list[tuple[int, int, int]] | list[tuple[int, ...]], width: int = 1) -> Rows:
     return _array(rows, width).astype(np.uint32)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qtkit.core import arithmetic
-from qtkit.lab.arguments import Begins, CostsOf, Ints, Lines, Outcomes, Scan, Sums
+from qtkit.lab.arguments import Begins, CostsOf, Ints, Lines, Outcomes, Scan, Sums, Tables
 from qtkit.lab.kernels import NEVER, TARGET, TIME, WHOLE
 
 BLOCK = 256  # entries at a time
@@ -47,9 +47,9 @@ class _Task(NamedTuple):
 
 def sweep(
     scan: Scan, watch: Scan, funding: Ints, begins: Begins, grid: Lines, distances: Ints, costs: CostsOf, tick: int, best_first: bool,
-    busy: Ints, first: int, until: int, out: Outcomes, sums: Sums,
+    busy: Ints, tables: Tables, first: int, until: int, out: Outcomes, sums: Sums,
 ) -> None:  # fmt: skip
-    """``kernels.sweep``, equal to it."""
+    """``kernels.sweep``, equal to it; it has no use for ``tables``."""
     task = _Task(scan, watch, funding, begins, grid, distances, costs, tick, best_first)
     for start in range(first, until, BLOCK):
         rows = np.arange(start, min(start + BLOCK, until))
@@ -329,48 +329,52 @@ def _settle(task: _Task, rows: Ints, ends: _Levels, targets: _Levels, busy: Ints
     """Every policy of some entries."""
     grid, entry = task.grid, np.arange(len(rows))[:, None]
     ended = _ended(grid, ends, entry)[:, grid.policy[:, 0]]
-    ladder = grid.ladder[grid.policy[:, 1]]
-    even = np.broadcast_to(ladder[:, 2], ended.shape)
-    sooner = ends.bar[entry, even] < ends.bar[entry, ended]
-    tied = (ends.bar[entry, even] == ends.bar[entry, ended]) & (ends.level[entry, even] > ends.level[entry, ended])
-    ended = np.where(sooner | tied, even, ended)
+    ladder = grid.ladder[grid.policy[:, 1]].astype(np.int64)
+    ended = _sooner(ends, entry, ladder[:, 2], ended)
     bar, fill, why = ends.bar[entry, ended], ends.fill[entry, ended], ends.why[entry, ended]
     left, alive = np.full(ended.shape, WHOLE, np.int64), np.ones(ended.shape, np.bool_)
     gross, paid = np.zeros(ended.shape, np.int64), np.zeros(ended.shape, np.int64)
     paid_in = np.asarray(arithmetic.fee_e8(task.begins.price[rows], task.costs.taker), np.int64)  # type: ignore[arg-type]
     fees = np.repeat(WHOLE * paid_in[:, None], ended.shape[1], axis=1)
     stopped, sure = why < TIME, ends.sure[entry, ended]
-    for number in range(int((ladder[:, 1].astype(np.int64) - ladder[:, 0]).max(initial=0))):
-        rung = ladder[:, 0].astype(np.int64) + number
+    for number in range(int((ladder[:, 1] - ladder[:, 0]).max(initial=0))):
+        rung = ladder[:, 0] + number
         there = rung < ladder[:, 1]
         v = np.broadcast_to(grid.rung[np.where(there, rung, 0)], ended.shape)
         at, share = targets.bar[entry, v], grid.share[np.where(there, rung, 0)]
         first = stopped & (sure | ~(task.best_first | targets.sure[entry, v]))
         alive &= there & (left > 0) & ~((at > bar) | ((at == bar) & first))
-        part = np.where(alive, share, 0)
+        part: Ints = np.where(alive, share, 0)
         left -= part
-        gross, fees = gross + part * targets.gross[entry, v], fees + part * targets.fee[entry, v]
+        gross += part * targets.gross[entry, v]
+        fees += part * targets.fee[entry, v]
         paid += part * targets.paid[entry, v]
         whole = alive & (left == 0)
         bar, fill, why = np.where(whole, at, bar), np.where(whole, targets.fill[entry, v], fill), np.where(whole, TARGET, why)
-    gross, fees = gross + left * ends.gross[entry, ended], fees + left * ends.fee[entry, ended]
+    gross += left * ends.gross[entry, ended]
+    fees += left * ends.fee[entry, ended]
     paid += left * ends.paid[entry, ended]
     took = _took(task, rows, bar, busy)
-    _write(task, rows, took, (bar, fill, why, gross, fees, paid), ends, out, sums)
+    _write(task, rows, took, (bar, fill, why, gross, fees, paid), out, sums)
 
 
 def _ended(grid: Lines, ends: _Levels, entry: Ints) -> Ints:
     """What ends each base, [entries, bases]."""
     base = grid.base.astype(np.int64)
-    best = np.broadcast_to(base[:, 2], (len(entry), len(base)))
-    bar, level = ends.bar[entry, best], ends.level[entry, best]
-    for number in range(int((base[:, 1] - base[:, 0]).max())):
-        there = base[:, 0] + number < base[:, 1]
-        row = np.broadcast_to(grid.lines[np.where(there, base[:, 0] + number, 0)].astype(np.int64), best.shape)
-        b, v = ends.bar[entry, row], ends.level[entry, row]
-        better = there & ((b < bar) | ((b == bar) & (v > level)))
-        bar, level, best = np.where(better, b, bar), np.where(better, v, level), np.where(better, row, best)
-    return best
+    never = ends.bar.shape[1] - 1
+    best = _sooner(ends, entry, base[:, 0], np.broadcast_to(base[:, 4], (len(entry), len(base))))
+    for number in range(int((base[:, 2] - base[:, 1]).max())):
+        there = base[:, 1] + number < base[:, 2]
+        best = _sooner(ends, entry, np.where(there, grid.stages[np.where(there, base[:, 1] + number, 0)], never), best)
+    return _sooner(ends, entry, base[:, 3], best)
+
+
+def _sooner(ends: _Levels, entry: Ints, row: Ints, best: Ints) -> Ints:
+    """``kernels.sooner`` for [entries, columns] at once."""
+    row = np.broadcast_to(row, best.shape)
+    bar, than = ends.bar[entry, row], ends.bar[entry, best]
+    tighter = (bar == than) & (ends.level[entry, row] > ends.level[entry, best])
+    return np.where((bar < than) | tighter, row, best)
 
 
 def _took(task: _Task, rows: Ints, bar: Ints, busy: Ints) -> Bools:
@@ -383,24 +387,24 @@ def _took(task: _Task, rows: Ints, bar: Ints, busy: Ints) -> Bools:
     return took
 
 
-def _write(task: _Task, rows: Ints, took: Bools, found: tuple[Ints, ...], ends: _Levels, out: Outcomes, sums: Sums) -> None:
+def _write(task: _Task, rows: Ints, took: Bools, found: tuple[Ints, ...], out: Outcomes, sums: Sums) -> None:
     bar, fill, why, gross, fees, paid = found
     sign = task.begins.sign[rows, None]
     if not len(out.bar):
-        _tally(task, rows, took, (bar, why, gross, gross - fees - paid), ends, sums)
+        _tally(task, rows, took, (bar, why, gross, gross - fees - paid), sums)
         return
     written = (out.bar, bar), (out.price, sign * fill), (out.why, why), (out.gross, gross)
     for array, values in (*written, *(((out.fees, fees), (out.paid, paid)) if len(out.fees) else ())):
         array[rows] = np.where(took, values, array[rows])
 
 
-def _tally(task: _Task, rows: Ints, took: Bools, found: tuple[Ints, ...], ends: _Levels, sums: Sums) -> None:
+def _tally(task: _Task, rows: Ints, took: Bools, found: tuple[Ints, ...], sums: Sums) -> None:
     """``kernels.tally`` of some entries at once."""
     bar, why, gross, net = found
     grid, price = task.grid, task.begins.price[rows, None]
-    stop = ends.level[:, grid.lines[grid.base[grid.policy[:, 0], 0]]]
+    far = task.distances[rows] if len(task.distances) > 1 else task.distances
     points = net // price * 100 + net % price * 100 // price
-    risks = net // (task.begins.sign[rows, None] * price - stop * task.tick)
+    risks = points * 100 // far[:, grid.stop[grid.base[grid.policy[:, 0], 0]]] if len(task.distances) > 1 else np.zeros_like(points)
     sums.entries[:] += took.sum(0)
     sums.points[:] += (points * took).sum(0)
     sums.squares[:] += (points * points * took).sum(0)

@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from qtkit.core import arithmetic
 from qtkit.core.model import ONE, PolicyError
 from qtkit.core.names import suggestion
 from qtkit.lab import cohorts
@@ -54,19 +53,14 @@ class Result:
 
     @property
     def r(self) -> Floats:
-        """Net R, [entries, policies]: by the distance from the entry to the policy's initial stop; NaN where passed over."""
-        return self._float(self.net / (WHOLE * self.risk))
+        """Net R, [entries, policies]: by the distance to the policy's initial stop; NaN where an entry was passed over."""
+        return self.net_bps / self.stop_bps
 
     @cached_property
-    def risk(self) -> Ints:
-        """Money of one unit between the entry and the initial stop, [entries, policies], E8."""
-        lines, begins, tick = self.problem.lines, self.problem.begins, self.bars.tick
-        stop = lines.lines[lines.base[lines.policy[:, 0], 0]]
-        sign, price = begins.sign[:, None], begins.price[:, None]
-        if lines.own_stop:
-            return np.broadcast_to(sign * (price - begins.stop[:, None] * tick), (len(self.entries), len(self)))
-        levels = arithmetic.stop_level(sign, price, self.problem.distances[:, lines.stop], tick)  # type: ignore[arg-type]
-        return np.asarray(sign * (price - np.maximum(1, levels) * tick))[:, stop]
+    def stop_bps(self) -> Ints:
+        """Distance of the initial stop, [1 or entries, policies], bps: one R."""
+        lines = self.problem.lines
+        return self.problem.distances[:, lines.stop[lines.base[lines.policy[:, 0], 0]]]
 
     @property
     def held(self) -> Ints:
@@ -94,10 +88,11 @@ class Result:
         out = self._kept()
         price, there = self.entries.price[rows, None], out.why[rows] > 0
         points, gross = _points(self.net[rows], price), _points(out.gross[rows], price)
+        risks = points * 100 // self.stop_bps[rows] * there if len(self.stop_bps) > 1 else np.zeros_like(points)
         least, most = np.iinfo(np.int64).min, np.iinfo(np.int64).max
         return Sums(
             entries=there.sum(0), points=(points * there).sum(0), squares=(points * points * there).sum(0),
-            risks=(self.net[rows] // self.risk[rows] * there).sum(0), wins=((self.net[rows] > 0) & there).sum(0),
+            risks=risks.sum(0), wins=((self.net[rows] > 0) & there).sum(0),
             bars=self.held[rows].sum(0), gross=(gross * there).sum(0),
             best=np.where(there, points, least).max(0, initial=least), worst=np.where(there, points, most).min(0, initial=most),
             whys=np.stack([(out.why[rows] == why).sum(0) for why in range(len(WHYS))], axis=1) * (np.arange(len(WHYS)) > 0),
@@ -145,7 +140,7 @@ class Result:
             "net_bps": mean,
             "error_bps": spread / np.sqrt(count),
             "gross_bps": gross,
-            "net_r": sums.risks / count / WHOLE,
+            "net_r": mean / self.stop_bps[0] if len(self.stop_bps) == 1 else sums.risks / count / WHOLE,
             "bps_per_day": np.divide(mean, days, out=np.full(len(mean), np.nan), where=days > 0),
             "win_pct": 100 * sums.wins / count,
             "days_held": days,

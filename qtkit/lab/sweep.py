@@ -10,14 +10,16 @@ import polars as pl
 
 from qtkit.core.model import PolicyError
 from qtkit.core.policy import ExitPolicy
-from qtkit.lab import compiled, plain
+from qtkit.lab import plain
 from qtkit.lab.arguments import CostsOf, Ints, Outcomes, Sums
+from qtkit.lab.compiled import available, compiled
 from qtkit.lab.costs import Costs, costs_of
 from qtkit.lab.entries import Entries, as_entries
 from qtkit.lab.grid import Grid, as_grid
 from qtkit.lab.problem import Problem
 from qtkit.lab.result import Result
 from qtkit.lab.series import Bars
+from qtkit.lab.tables import NO_TABLES, tables_of
 
 FITS = 20_000_000  # outcomes; above, statistics are streamed instead of kept
 BLOCK = 512  # entries that a thread takes at a time
@@ -95,14 +97,15 @@ def _total(parts: list[Sums]) -> Sums:
 
 def _in_blocks(problem: Problem, fill: str, alone: bool, threads: int | None, sinks: "Callable[[], tuple[Outcomes, Sums]]") -> list[Sums]:
     """Run the kernel over all entries, by as many threads as asked for; one position at a time is one thread's work."""
-    run = compiled.kernel() if compiled.available() else plain.sweep
+    fast = available()
+    run = compiled().sweep if fast else plain.sweep
     total, workers = len(problem.entries), 1 if alone else threads or os.cpu_count() or 1
     workers = max(1, min(workers, -(-total // BLOCK)))
     bars, watched = problem.bars, problem.bars.watched
     arguments = (
         bars.scan, watched.scan, np.empty(0, np.int64) if bars.funding is None else bars.funding,
         problem.begins, problem.lines, problem.distances, _costs(problem.costs), bars.tick, fill == "best",
-        np.full(len(problem.grid) if alone else 0, -1, np.int64),
+        np.full(len(problem.grid) if alone else 0, -1, np.int64), tables_of(problem) if fast else NO_TABLES,
     )  # fmt: skip
 
     def work(first: int, until: int) -> Sums:

@@ -10,6 +10,7 @@ from qtkit.paper.rows import AlgoRow, Income, IncomeKind, OrderRow, Trade
 DEFAULT_LEVERAGE = 20
 
 Slot = tuple[str, PositionSide]  # symbol and position side
+OrderName = tuple[str, str]  # symbol and client id: two symbols may have used the same
 Family = tuple[str, PositionSide, OrderSide, bool]  # symbol, position side, order side, take-profit?
 
 
@@ -68,6 +69,7 @@ class Account:
     """One account of the exchange. Read ``name``, ``hedge`` and ``wallet``; everything else is the exchange's to change.
 
     ``restricted`` is 0 or the code under which the account may only reduce; until ``liquidating_until_ms`` its orders are refused.
+    ``called`` are the positions near liquidation, which was told.
     """
 
     name: str
@@ -77,7 +79,7 @@ class Account:
     settings: dict[str, SymbolSettings] = field(default_factory=dict)
     orders: dict[int, OrderRow] = field(default_factory=dict)
     open_orders: dict[int, None] = field(default_factory=dict)
-    order_ids: dict[str, int] = field(default_factory=dict)
+    order_ids: dict[OrderName, int] = field(default_factory=dict)
     algos: dict[int, AlgoRow] = field(default_factory=dict)
     open_algos: dict[int, None] = field(default_factory=dict)
     algo_ids: dict[str, int] = field(default_factory=dict)
@@ -88,6 +90,7 @@ class Account:
     totals: dict[IncomeKind, int] = field(default_factory=dict)
     updated_ms: int = 0
     restricted: int = 0
+    called: tuple[Slot, ...] = ()
     liquidating_until_ms: int = 0
 
     def leg(self, symbol: str, position_side: PositionSide) -> Leg:

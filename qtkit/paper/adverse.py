@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from qtkit.core.model import E8, Key, Side, Ticks
+from qtkit.paper.candles import Book
 from qtkit.paper.judge import adverse_liquidation, sign_of
-from qtkit.paper.rows import LIQUIDATION, AccountEvent, AccountUpdate, Book, PositionRow, Trade
+from qtkit.paper.rows import LIQUIDATION, AccountEvent, AccountUpdate, PositionRow, Trade
 
 STEP_PPM = 1_000  # 10 bps a step: less than any distance a stop keeps from liquidation
 FAR_PPM = 300_000  # how far to walk where nothing liquidates; beyond it steps are ten times as wide

@@ -21,8 +21,8 @@ SLIP_S = 1.0  # further behind than this (host asleep, speed beyond the machine)
 class PricedExchange(Protocol):
     """What a source of prices needs of an exchange."""
 
-    def tick(self, symbol: str, last: Ticks, mark: E8, at_ms: int) -> object:
-        """Take a new price: last in ticks, mark in E8, at exchange time ``at_ms``."""
+    def tick(self, symbol: str, last: Ticks, mark: E8, at_ms: int, traded: E8 | None = None) -> object:
+        """Take a new price: last in ticks, mark in E8, at exchange time ``at_ms``, and what was ``traded`` at it (see ``Tick``)."""
         ...
 
 
@@ -267,7 +267,7 @@ class Pump:
         self.newest = tick
         if tick.ask and self._on_quote is not None:
             self._on_quote(tick)
-        self._exchange.tick(tick.symbol, tick.last, tick.mark, tick.at_ms)
+        self._exchange.tick(tick.symbol, tick.last, tick.mark, tick.at_ms, tick.traded)
 
 
 def _positive(speed: float) -> float:

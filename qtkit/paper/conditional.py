@@ -232,7 +232,7 @@ class ConditionalBook(Admission):
             parent = self._tell_triggered(account, parent)
         for each in account.resting(row.symbol):
             if each.client_id == row.client_id:  # one of the same id was hidden behind the child
-                account.order_ids[row.client_id] = each.order_id
+                account.order_ids[row.symbol, row.client_id] = each.order_id
         ended = replace(parent, status=AlgoStatus.FINISHED, actual_quantity=row.executed, actual_price=row.average, updated_ms=self.now_ms)
         self._put(account, ended)
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from qtkit.core.model import PolicyError
 from qtkit.core.names import suggestion
 from qtkit.paper import status
-from qtkit.paper.control_words import Done
+from qtkit.paper.control_answers import Done
 from qtkit.paper.deeds import DEEDS
 from qtkit.paper.rows import ExchangeError
 from qtkit.paper.server import CONTROL

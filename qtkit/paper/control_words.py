@@ -1,7 +1,7 @@
-"""What can be asked of a running paper exchange beside its market, word by word: the commands, and the answers.
+"""What can be asked of a running paper exchange beside its market, word by word: the commands. ``control_answers`` holds the answers.
 
-Decimals are texts or numbers on the way in (coins, prices, USDT) and texts on the way out; times are exchange milliseconds. Unknown names
-are refused, not passed over.
+Decimals are texts or numbers on the way in (coins, prices, USDT); times are exchange milliseconds. Unknown names are refused, not passed
+over.
 """
 
 from decimal import Decimal
@@ -13,6 +13,8 @@ from qtkit.paper.faults import FaultKind, Verb
 
 Positive = Annotated[Decimal, Field(gt=0, lt=Decimal(10) ** 12, decimal_places=8)]
 Number = Annotated[Decimal, Field(gt=-(Decimal(10) ** 12), lt=Decimal(10) ** 12, decimal_places=8)]
+NotNegative = Annotated[Decimal, Field(ge=0, lt=Decimal(10) ** 12, decimal_places=8)]
+Share = Annotated[Decimal, Field(ge=0, lt=10_000, decimal_places=4)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Symbol = Annotated[str, Field(min_length=3, max_length=32, pattern=r"^[A-Z0-9]+$")]
 Slot = Literal["BOTH", "LONG", "SHORT"]
@@ -23,9 +25,6 @@ class Word(BaseModel):
     """Base of all: nothing unknown, nothing changed afterwards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-# -- commands
 
 
 class Nothing(Word):
@@ -146,143 +145,74 @@ class Deposit(Word):
     account: Name = "paper"
 
 
+class Deleverage(Word):
+    """A position is closed, whole or in part (coins), at the bankrupt's ``price``; absent: at the mark."""
+
+    symbol: Symbol
+    side: Literal["LONG", "SHORT"]
+    quantity: Positive | None = None
+    price: Positive | None = None
+    account: Name = "paper"
+
+
+class Restrict(Word):
+    """The code under which an account may only reduce; null lifts it. -4087, -4192 (cooling-off), -4400 (quantitative rules), -4401."""
+
+    code: Literal[-4087, -4192, -4400, -4401] | None
+    account: Name = "paper"
+
+
+class Halt(Word):
+    """A symbol's positions may only be reduced, as before a delisting; or no longer so."""
+
+    symbol: Symbol
+    halted: bool = True
+
+
+class Market(Word):
+    """The book of a symbol, or of all: the values of a ``market.json``; those not given stay as they are, or as in ``like``.
+
+    ``depth`` null: without end. See ``paper.liquidity`` for what each means.
+    """
+
+    symbol: Symbol | None = None
+    like: Literal["default", "thin", "exact"] | None = None
+    half_spread_ticks: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    half_spread_bps: Share = Decimal(0)
+    depth: NotNegative | None = None
+    step_bps: Share = Decimal(0)
+    level: NotNegative = Decimal(0)
+    recovery_ms: Annotated[int, Field(ge=0, le=366 * 86_400_000)] = 0
+    queue_ticks: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+
+    @model_validator(mode="after")
+    def _some(self) -> "Market":
+        if not self.model_fields_set - {"symbol"}:
+            raise ValueError("give like, or what of the book is to be otherwise")
+        return self
+
+
+class Rule(Word):
+    """A switch of the exchange, by its name in ``paper.rules.Rules``: true or false, a number, a word, or null."""
+
+    name: Name
+    value: bool | int | str | None
+
+
+class Cut(Word):
+    """Close all websockets, or the user streams of an account, with this code; 1006 drops the connections without a word."""
+
+    code: Literal[1001, 1006, 1008, 1011, 1012, 1013] = 1006
+    account: Name | None = None
+
+
+class Expire(Word):
+    """The account's listen key runs out, as an hour after its last extension."""
+
+    account: Name = "paper"
+
+
 class File(Word):
     """A snapshot's name, in the folder of snapshots."""
 
     file: FileName
-
-
-# -- answers
-
-
-class Done(Word):
-    """What was done, in a sentence."""
-
-    done: str
-
-
-class MarketSaid(Word):
-    """One symbol's prices; ``change`` in percent since the first bar that is known, at most a day back."""
-
-    symbol: str
-    last: str
-    mark: str
-    change: str
-    funding_rate: str
-    funding_ms: int
-    by_hand: bool
-
-
-class AccountSaid(Word):
-    """One account's money, USDT."""
-
-    account: str
-    hedge: bool
-    wallet: str
-    equity: str
-    available: str
-    maintenance: str
-
-
-class State(Word):
-    """The running exchange: its time and prices. ``clock`` is live, running, held or ended; ``faults`` are the lines left of the script."""
-
-    now_ms: int
-    clock: Literal["live", "running", "held", "ended"]
-    speed: float
-    fed: int
-    tape: tuple[str, ...]
-    fault: str | None
-    markets: tuple[MarketSaid, ...]
-    accounts: tuple[AccountSaid, ...]
-    faults: tuple[str, ...]
-    fired: dict[str, int]
-
-
-class PositionSaid(Word):
-    """An open position and what covers it, by the exchange's own books; ``covered`` and ``foreign`` in percent of its size.
-
-    ``why`` says what is wrong with stops that do not count.
-    """
-
-    account: str
-    symbol: str
-    position_side: str
-    side: str
-    quantity: str
-    entry: str
-    mark: str
-    unrealised: str
-    liquidation: str
-    covered: int
-    foreign: int
-    stop: str | None
-    why: str
-
-
-class OrderSaid(Word):
-    """An open order of either book. ``whose`` is desk or stranger; ``price`` is the trigger of a conditional one."""
-
-    account: str
-    symbol: str
-    position_side: str
-    side: str
-    type: str
-    quantity: str
-    price: str
-    by: str
-    status: str
-    client_id: str
-    whose: str
-    reduce_only: bool
-    close_position: bool
-
-
-class FillSaid(Word):
-    """One fill."""
-
-    at_ms: int
-    account: str
-    symbol: str
-    side: str
-    price: str
-    quantity: str
-    realised: str
-    whose: str
-
-
-class EpisodeSaid(Word):
-    """A line of the judge's ledger: one position from leaving flat to being flat, times in exchange ms."""
-
-    key: str
-    episode: int
-    side: str
-    ours: bool
-    opened_ms: int
-    closed_ms: int | None
-    covered: bool
-    naked_before_ms: int
-    gaps: int
-    worst_gap_ms: int
-    loosened: int
-    market_closes: int
-    liquidated: bool
-
-
-class PromiseSaid(Word):
-    """A promise of the judge."""
-
-    name: str
-    held: bool
-    evidence: str
-
-
-class Truth(Word):
-    """What is so, by the exchange's own books, whatever a client believes. The newest hundred fills, newest first."""
-
-    now_ms: int
-    positions: tuple[PositionSaid, ...]
-    orders: tuple[OrderSaid, ...]
-    fills: tuple[FillSaid, ...]
-    ledger: tuple[EpisodeSaid, ...]
-    promises: tuple[PromiseSaid, ...]

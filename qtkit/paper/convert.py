@@ -2,15 +2,16 @@
 
 from qtkit.core.matching import nearest
 from qtkit.core.model import Bar, Instrument, Lots, Order, OrderKind, OrderStatus, Position, Side, Ticks
+from qtkit.paper.candles import Candle
 from qtkit.paper.rows import (
     AccountEvent,
     AccountUpdate,
     AlgoRow,
     AlgoStatus,
     AlgoUpdate,
-    Candle,
     ConfigUpdate,
     ExchangeError,
+    MarginCall,
     OrderRow,
     OrderUpdate,
     PositionRow,
@@ -131,7 +132,7 @@ def subject(event: AccountEvent) -> tuple[str | None, str, bool | None]:
             return event.algo.symbol, event.algo.client_id, True
         case ConfigUpdate():
             return event.symbol, "", None
-        case AccountUpdate():
+        case AccountUpdate() | MarginCall():
             return (event.positions[0].symbol if event.positions else None), "", None
 
 

@@ -3,32 +3,22 @@
 Positions and orders are a stranger's, whom nobody takes for the desk. What the exchange refuses is refused with its code and words.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qtkit.core.model import E8, ONE, Bps, OrderKind, OrderSide, PolicyError, PositionSide, Side, Ticks, TriggerBy
+from qtkit.core.model import E8, Bps, OrderKind, OrderSide, PolicyError, PositionSide, Side, Ticks, TriggerBy
 from qtkit.core.names import suggestion
 from qtkit.paper import control_words as words
-from qtkit.paper.account import Account
 from qtkit.paper.actor import acting
-from qtkit.paper.facts import Facts
+from qtkit.paper.decrees import DECREES
+from qtkit.paper.deed import Deed, account_of, e8, facts_of, held, maybe, on_grid, slot_of
 from qtkit.paper.faults import STRIKES, Fault, Match
 from qtkit.paper.rows import NewOrder, TimeInForce
 from qtkit.paper.session import Session
 from qtkit.paper.truth import say_fault, text
 
 STRANGER = "stranger"
-
-
-@dataclass(frozen=True, slots=True)
-class Deed:
-    """A command: the words that it takes, and what it does."""
-
-    takes: type[words.Word]
-    does: Callable[[Session, Any], Awaitable[str]]
 
 
 async def pause(session: Session, _: words.Nothing) -> str:
@@ -68,12 +58,9 @@ async def price(session: Session, asked: words.Price) -> str:
 async def trade(session: Session, asked: words.Trade) -> str:
     """Open, reduce or close as a stranger."""
     account, facts, side = account_of(session, asked.account), facts_of(session, asked.symbol), Side[asked.side]
-    slot = PositionSide[side.name] if account.hedge else PositionSide.BOTH
-    held = max(0, side.sign * account.amount(asked.symbol, slot))
-    if asked.action != "open" and not held:
-        raise PolicyError(f"{asked.account} holds no {asked.side} position in {asked.symbol}")
-    quantity = E8(held) if asked.quantity is None else E8(on_grid(asked.quantity, facts.instrument.lot, "quantity", "lot"))
     opens = asked.action == "open"
+    slot, size = (slot_of(account, side), 0) if opens else held(account, asked.symbol, side)
+    quantity = E8(size) if asked.quantity is None else E8(on_grid(asked.quantity, facts.instrument.lot, "quantity", "lot"))
     new = NewOrder(
         symbol=asked.symbol, side=side.opening if opens else side.closing, kind=OrderKind.MARKET, quantity=quantity,
         position_side=slot if account.hedge else None, reduce_only=None if opens or account.hedge else True,
@@ -207,41 +194,8 @@ DEEDS: Mapping[str, Deed] = {
     "deposit": Deed(words.Deposit, deposit),
     "save": Deed(words.File, save),
     "restore": Deed(words.File, restore),
+    **DECREES,
 }
-
-
-def account_of(session: Session, name: str) -> Account:
-    """An open account. Raises ``PolicyError`` with the nearest name."""
-    accounts = session.exchange.accounts
-    if name not in accounts:
-        raise PolicyError(f"there is no account {name!r}: {suggestion(name, accounts)}")
-    return accounts[name]
-
-
-def facts_of(session: Session, symbol: str) -> Facts:
-    """A symbol that is traded. Raises ``PolicyError`` with the nearest name."""
-    if symbol not in session.exchange.facts:
-        raise PolicyError(f"{symbol} is not traded here: {suggestion(symbol, session.exchange.facts)}")
-    return session.exchange.facts[symbol]
-
-
-def e8(number: Decimal) -> E8:
-    """A decimal of at most eight places as E8."""
-    return E8(int(number * ONE))
-
-
-def maybe(number: Decimal | None) -> E8 | None:
-    """The same, of what may be absent."""
-    return None if number is None else e8(number)
-
-
-def on_grid(number: Decimal, step: int, what: str, grid: str) -> int:
-    """E8 on the grid. Raises ``PolicyError`` with the nearest right number."""
-    value = e8(number)
-    if value % step:
-        near = max((2 * value + step) // (2 * step), 1) * step
-        raise PolicyError(f"{what} {number} is not on the {grid} of {text(step)}; the nearest is {text(near)}")
-    return value
 
 
 def _place(session: Session, asked: words.File) -> Path:

@@ -12,6 +12,7 @@ from qtkit.core.model import E8, Bar, PositionSide, Ticks, TriggerBy
 from qtkit.paper import margin
 from qtkit.paper.account import Account, Leg
 from qtkit.paper.authority import Authority
+from qtkit.paper.candles import Book, Candle, Depth, FundingRow
 from qtkit.paper.facts import FACTS, Facts
 from qtkit.paper.ledger import BarListener, PriceListener
 from qtkit.paper.liquidity import Liquidity
@@ -19,12 +20,8 @@ from qtkit.paper.market import HOUR_MS, MINUTE_MS, Market, Token, merge
 from qtkit.paper.rows import (
     AccountEvent,
     AlgoRow,
-    Book,
-    Candle,
     ConfigUpdate,
-    Depth,
     ExchangeError,
-    FundingRow,
     Income,
     IncomeKind,
     NewOrder,
@@ -52,8 +49,12 @@ class Exchange(Authority):
 
     # time and prices
 
-    def tick(self, symbol: str, last: Ticks, mark: E8, at_ms: int) -> None:
-        """The market moves: last price in ticks, mark price in E8. Time never runs back. Raises -1121."""
+    def tick(self, symbol: str, last: Ticks, mark: E8, at_ms: int, traded: E8 | None = None) -> None:
+        """The market moves: last price in ticks, mark price in E8. Time never runs back. Raises -1121.
+
+        ``traded`` at that last price, coins in E8, below 0 where a seller took; 0: only the mark or a quote moved; None: not known, which
+        counts as one lot.
+        """
         market = self._markets.get(symbol) or self._market(symbol)
         price = last * market.tick
         if at_ms > self.now_ms:
@@ -61,7 +62,7 @@ class Exchange(Authority):
         if self.now_ms >= market.wake_ms:
             self._wake(market, price, mark)
         market.time_ms = self.now_ms
-        market.observe(price, mark)
+        market.observe(price, mark, traded)
         if self.now_ms >= market.funding_ms:
             self._fund(market)
         by_last, by_mark, guards = market.last_waits, market.mark_waits, market.guards
@@ -96,9 +97,10 @@ class Exchange(Authority):
         """A minute's first tick: close the minute before, open this one. Also the date of an order."""
         minute = self.now_ms // MINUTE_MS
         self._roll(market)
-        if market.last_series.minute < minute or not market.last_series.count:
+        if market.last_series.minute < minute or not market.mark_series.count:
             market.restart(minute, price, mark)
         market.wake_ms = min((minute + 1) * MINUTE_MS, self._expire(market.symbol))
+        self._dirty.update((name, None) for name, account in self.accounts.items() if account.called)
 
     def _roll(self, market: Market) -> None:
         minute = self.now_ms // MINUTE_MS
@@ -158,9 +160,13 @@ class Exchange(Authority):
         chosen = [c for c in merged if c.time_ms >= first and (end_ms is None or c.time_ms <= end_ms)]
         return tuple(chosen[-limit:] if start_ms is None else chosen[:limit])
 
-    def seed_bars(self, symbol: str, by: TriggerBy, bars: Iterable[Bar]) -> None:
-        """Hand in one-minute history, oldest first, before the symbol's first tick."""
-        self._market(symbol).seed(by, bars)
+    def traded(self, symbol: str) -> E8:
+        """What changed hands with the last price, below 0 where a seller took; 0: nothing. Raises -1121."""
+        return E8(self._market(symbol).traded)
+
+    def seed_bars(self, symbol: str, by: TriggerBy, bars: Iterable[Bar], volumes: Iterable[int] = ()) -> None:
+        """Hand in one-minute history, oldest first, before the symbol's first tick; ``volumes`` in coins, E8, where they are known."""
+        self._market(symbol).seed(by, bars, volumes)
 
     def set_funding(self, symbol: str, rate: E8, next_ms: int, *, hours: int | None = None) -> None:
         """Set the rate that is paid at ``next_ms`` and, until set again, every ``hours`` (default: as before) after it."""

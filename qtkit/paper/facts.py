@@ -66,31 +66,15 @@ def _facts(
 ) -> Facts:
     """Name the numbers of one row of the table below."""
     rules = Instrument(
-        symbol=f"{base}USDT",
-        tick=E8(tick),
-        lot=E8(lot),
-        min_lots=Lots(lots[0]),
-        max_lots=Lots(lots[1]),
-        market_max_lots=Lots(lots[2]),
-        min_notional=E8(min_notional * ONE),
-        min_price=Ticks(price_limits[0]),
-        max_price=Ticks(price_limits[1]),
-        percent_up=Bps(percent_price[0]),
-        percent_down=Bps(percent_price[1]),
-    )
+        symbol=f"{base}USDT", tick=E8(tick), lot=E8(lot), min_lots=Lots(lots[0]), max_lots=Lots(lots[1]), market_max_lots=Lots(lots[2]),
+        min_notional=E8(min_notional * ONE), min_price=Ticks(price_limits[0]), max_price=Ticks(price_limits[1]),
+        percent_up=Bps(percent_price[0]), percent_down=Bps(percent_price[1]),
+    )  # fmt: skip
     return Facts(
-        instrument=rules,
-        base=base,
-        quote="USDT",
-        price_precision=precision[0],
-        quantity_precision=precision[1],
-        onboard_ms=onboard_ms,
-        underlying_kind=kind,
-        trigger_protect=E8(protect[0]),
-        liquidation_fee=E8(protect[1]),
-        market_take_bound=E8(protect[2]),
+        instrument=rules, base=base, quote="USDT", price_precision=precision[0], quantity_precision=precision[1], onboard_ms=onboard_ms,
+        underlying_kind=kind, trigger_protect=E8(protect[0]), liquidation_fee=E8(protect[1]), market_take_bound=E8(protect[2]),
         brackets=_brackets(brackets),
-    )
+    )  # fmt: skip
 
 
 def _brackets(rows: tuple[tuple[int, int, int, int], ...]) -> tuple[Bracket, ...]:

@@ -5,28 +5,20 @@ thins out to one message a second: on a tape played fast a second of wall time w
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from qtkit.core.matching import notional
 from qtkit.core.model import E8, Ticks, TriggerBy
 from qtkit.paper import stream_names, wire_events, wire_market, wire_streams
+from qtkit.paper.candles import Book, Candle, joined
 from qtkit.paper.depth import Depths
 from qtkit.paper.exchange import Exchange
 from qtkit.paper.facts import Facts
 from qtkit.paper.faults import Call, Fault, FaultKind, Faults, Verb
+from qtkit.paper.intervals import MINUTE_MS, bars, bounds
 from qtkit.paper.rest_market import day_of
 from qtkit.paper.route import Desk
-from qtkit.paper.rows import (
-    LIQUIDATION,
-    AccountEvent,
-    AccountUpdate,
-    AlgoRow,
-    AlgoUpdate,
-    Book,
-    Candle,
-    ConfigUpdate,
-    Execution,
-    OrderUpdate,
-)
+from qtkit.paper.rows import LIQUIDATION, AccountEvent, AccountUpdate, AlgoRow, AlgoUpdate, ConfigUpdate, Execution, MarginCall, OrderUpdate
 from qtkit.paper.streams import Hub
 from qtkit.paper.wire import Row
 
@@ -44,14 +36,23 @@ class _Running:
     end_ms: int
     ticks: int
 
-    def follow(self, price: E8, at_ms: int, ticks: int) -> bool:
-        """Take in the next price; False if the bar is over or a price was missed."""
-        if ticks != self.ticks + 1 or at_ms >= self.end_ms:
+    def follow(self, then: Candle, ticks: int) -> bool:
+        """Take in the next price; False if the bar is over, has no trade yet, or a price was missed."""
+        if ticks != self.ticks + 1 or then.time_ms >= self.end_ms or not self.bar.ticks:
             return False
-        bar = self.bar
-        self.bar = replace(bar, high=max(bar.high, price), low=min(bar.low, price), close=price, ticks=bar.ticks + 1)
-        self.ticks = ticks
+        self.bar, self.ticks = joined(self.bar, then), ticks
         return True
+
+
+def _moment(book: Book, by: TriggerBy, traded: E8) -> Candle:
+    """The newest price as a bar of its own."""
+    last = by is TriggerBy.LAST
+    price, traded = (book.last, traded) if last else (book.mark, E8(0))
+    quote, buys = E8(notional(price, abs(traded))), traded > 0
+    return Candle(
+        time_ms=book.time_ms, open=price, high=price, low=price, close=price, ticks=int(bool(traded) or not last), volume=E8(abs(traded)),
+        quote=quote, bought=traded if buys else E8(0), bought_quote=quote if buys else E8(0),
+    )  # fmt: skip
 
 
 class Feed:
@@ -65,7 +66,7 @@ class Feed:
         self._held_before: Callable[[AlgoRow], bool] | None = None
         self._prints = desk.prints
         self._depths = Depths(desk.exchange, desk.prints)
-        self._running: dict[tuple[str, TriggerBy, int], _Running] = {}
+        self._running: dict[tuple[str, TriggerBy, str], _Running] = {}
 
     def start(self) -> None:
         """Hook into the engine."""
@@ -117,6 +118,8 @@ class Feed:
                 return [wire_events.account_event(event)]
             case ConfigUpdate():
                 return [wire_events.config_event(event)]
+            case MarginCall():
+                return [wire_events.margin_call(event)]
 
     def _force_order(self, event: OrderUpdate) -> None:
         symbol = event.order.symbol
@@ -135,7 +138,7 @@ class Feed:
     def on_price(self, symbol: str, last: Ticks, mark: E8, at_ms: int) -> None:
         """Publish a tick to every stream of its symbol that has a reader, and to the all-symbol streams."""
         facts = self._exchange.facts[symbol]
-        self._prints.add(symbol, E8(last * facts.instrument.tick), at_ms)
+        self._prints.add(symbol, E8(last * facts.instrument.tick), self._exchange.traded(symbol), at_ms)
         names = self._hub.streams_of(symbol.lower())
         if not names and not self._hub.has_arrays:
             return
@@ -154,14 +157,15 @@ class Feed:
 
     def on_bar(self, symbol: str, by: TriggerBy, bar: Candle) -> None:
         """Publish a closed minute, and the longer bars that end with it."""
-        end_ms = bar.time_ms + wire_market.MINUTE_MS
+        end_ms = bar.time_ms + MINUTE_MS
         for name in self._hub.streams_of(symbol.lower()):
             kind, _, interval = name.partition("@")[2].partition("_")
-            minutes = wire_market.INTERVALS.get(interval, 0)
-            if _SERIES.get(kind) is not by or not minutes or end_ms % (minutes * wire_market.MINUTE_MS):
+            if _SERIES.get(kind) is not by:
                 continue
-            start_ms = end_ms - minutes * wire_market.MINUTE_MS
-            closed = (bar,) if minutes == 1 else self._exchange.candles(symbol, by, minutes=minutes, limit=1, start_ms=start_ms)
+            start_ms, ends_ms = bounds(bar.time_ms, interval)
+            if ends_ms != end_ms:
+                continue
+            closed = (bar,) if interval == "1m" else bars(self._exchange, symbol, by, interval, limit=1, start_ms=start_ms)
             for row in closed:
                 event = wire_streams.kline(symbol, row, interval, by, end_ms, closed=True)
                 self._hub.publish(name, wire_streams.continuous(event) if kind == "continuousKline" else event)
@@ -177,6 +181,8 @@ class Feed:
             case "miniTicker" | "ticker":
                 ticker = wire_market.ticker_24h(book, self._day(book), facts, self._prints)
                 return wire_streams.mini_ticker(ticker) if kind == "miniTicker" else wire_streams.ticker(ticker)
+            case "trade" | "aggTrade" if not self._exchange.traded(symbol):
+                return None  # a quote or the mark moved
             case "trade":
                 return wire_streams.trade(symbol, self._prints.last(symbol), facts)
             case "aggTrade":
@@ -193,27 +199,22 @@ class Feed:
                 return None
 
     def _running_bar(self, book: Book, by: TriggerBy, interval: str) -> Row:
-        minutes = wire_market.INTERVALS[interval]
-        key, price = (book.symbol, by, minutes), book.last if by is TriggerBy.LAST else book.mark
+        key, then = (book.symbol, by, interval), _moment(book, by, self._exchange.traded(book.symbol))
         running, number = self._running.get(key), self._prints.number(book.symbol)
-        if running is None or not running.follow(price, book.time_ms, number):
-            bar = self._exchange.candles(book.symbol, by, minutes=minutes, limit=1)[-1]
-            running = self._running[key] = _Running(bar, bar.time_ms + minutes * wire_market.MINUTE_MS, number)
+        if running is None or not running.follow(then, number):
+            bar = bars(self._exchange, book.symbol, by, interval, limit=1)[-1]
+            running = self._running[key] = _Running(bar, bounds(bar.time_ms, interval)[1], number)
         return wire_streams.kline(book.symbol, running.bar, interval, by, book.time_ms, closed=False)
 
-    def _day(self, book: Book) -> tuple[Candle, ...]:
+    def _day(self, book: Book) -> Candle:
         """The last 24 hours as one bar, read again every minute."""
-        key = (book.symbol, TriggerBy.LAST, 0)
-        running = self._running.get(key)
-        if running is None or not running.follow(book.last, book.time_ms, self._prints.number(book.symbol)):
-            bars = day_of(self._desk, book.symbol)
-            whole = replace(
-                bars[0], high=max(bar.high for bar in bars), low=min(bar.low for bar in bars), close=bars[-1].close,
-                ticks=sum(bar.ticks for bar in bars),
-            )  # fmt: skip
-            end_ms = (book.time_ms // wire_market.MINUTE_MS + 1) * wire_market.MINUTE_MS
-            running = self._running[key] = _Running(whole, end_ms, self._prints.number(book.symbol))
-        return (running.bar,)
+        key, then = (book.symbol, TriggerBy.LAST, "24h"), _moment(book, TriggerBy.LAST, self._exchange.traded(book.symbol))
+        running, number = self._running.get(key), self._prints.number(book.symbol)
+        if running is None or not running.follow(then, number):
+            bar = day_of(self._exchange, book.symbol)
+            assert bar is not None, "a symbol that has a price has a bar"
+            running = self._running[key] = _Running(bar, bounds(book.time_ms, "1m")[1], number)
+        return running.bar
 
     def _arrays(self, book: Book, facts: Facts) -> None:
         """The all-symbol streams carry the symbols that changed: here the one of the tick."""
@@ -237,7 +238,7 @@ def _event_call(event: AccountEvent) -> Call:
             return Call(
                 verb=Verb.EVENT, account=event.account, symbol=algo.symbol, conditional=True, kind=algo.kind, client_id=algo.client_id
             )
-        case AccountUpdate(positions=rows):
+        case AccountUpdate(positions=rows) | MarginCall(positions=rows):
             return Call(verb=Verb.EVENT, account=event.account, symbol=rows[0].symbol if rows else None)
         case ConfigUpdate(symbol=symbol):
             return Call(verb=Verb.EVENT, account=event.account, symbol=symbol)

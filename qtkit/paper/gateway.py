@@ -12,11 +12,12 @@ from typing import NoReturn, TypeVar
 
 from qtkit.core.model import E8, Bar, Instrument, Order, OrderKind, PolicyError, Position, Ticks, TriggerBy
 from qtkit.paper.account import Account
+from qtkit.paper.candles import Candle
 from qtkit.paper.convert import algo_order, bar, classified, nudges, position, regular_order, subject, ticks
 from qtkit.paper.exchange import Exchange
 from qtkit.paper.faults import ACCEPTED, Call, Fault, FaultKind, Faults, Verb
 from qtkit.paper.market import MINUTE_MS
-from qtkit.paper.rows import AccountEvent, AccountUpdate, AlgoRow, Candle, ExchangeError, NewOrder, OrderRow
+from qtkit.paper.rows import AccountEvent, AccountUpdate, AlgoRow, ExchangeError, NewOrder, OrderRow
 from qtkit.paper.signing import WHOLE
 from qtkit.venue.gateway import Ack, Balance, BarClosed, Event, GatewayError, KeyRights, Margin, Nudge, Quote, Refused, Unavailable, Unknown
 
@@ -133,6 +134,10 @@ class PaperGateway:
         """Equity and free margin."""
         row = self._reading(self._call(Verb.BALANCE, None), lambda: self._exchange.wallet(self._own))
         return Balance(equity=row.equity, available=row.available)
+
+    async def account_code(self) -> str:
+        """An account of this process has no key, so there is no second one."""
+        return ""
 
     async def rights(self) -> KeyRights:
         """An account of this process has no key; what it may do is what a key of the paper exchange may."""

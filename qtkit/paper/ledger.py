@@ -12,7 +12,8 @@ from heapq import heappush
 from qtkit.core.matching import fee, funding, notional
 from qtkit.core.model import E8, ONE, OrderKind, OrderSide, OrderStatus, Ticks, TriggerBy
 from qtkit.paper import margin
-from qtkit.paper.account import Account, Leg
+from qtkit.paper.account import Account, Leg, Slot
+from qtkit.paper.candles import Candle, FundingRow
 from qtkit.paper.facts import Facts
 from qtkit.paper.market import HOUR_MS, Guard, Market
 from qtkit.paper.rows import (
@@ -20,12 +21,11 @@ from qtkit.paper.rows import (
     AccountEvent,
     AccountUpdate,
     AlgoRow,
-    Candle,
     ExchangeError,
     Execution,
-    FundingRow,
     Income,
     IncomeKind,
+    MarginCall,
     OrderRow,
     OrderUpdate,
     Reason,
@@ -236,17 +236,30 @@ class Ledger(ABC):
         if margin.cross_legs(account) and margin.cross_buffer(account, self._markets) <= 0:
             self._liquidate_cross(account)
         self._dirty.pop(account.name, None)
-        cross = margin.cross_legs(account)
-        shared = margin.cross_buffer(account, self._markets) if cross else 0
-        for leg in account.legs.values():
+        early = margin.buffers(account, self._markets, self.rules.margin_call or margin.WHOLE)
+        self._call_margin(account, early)
+        whole = margin.buffers(account, self._markets) if account.called else early
+        sharers = len(margin.cross_legs(account))
+        for slot, leg in account.legs.items():
             market = self._markets[leg.symbol]
             token: Guard = (account.name, leg.symbol, leg.position_side.value)
             if not leg.amount:
                 market.guards.discard(token)
                 continue
-            buffer = margin.isolated_buffer(leg, self._markets) if leg.isolated else shared
-            key, rising = margin.guard(leg, buffer, 1 if leg.isolated else len(cross), market)
+            buffer = whole[slot] if slot in account.called else early[slot]
+            key, rising = margin.guard(leg, buffer, 1 if leg.isolated else sharers, market)
             market.guards.add(token, key, rising=rising)
+
+    def _call_margin(self, account: Account, buffers: Mapping[Slot, int]) -> None:
+        """Tell positions that have come near their liquidation, once until they have been further away."""
+        before, account.called = account.called, ()
+        if self.rules.margin_call:
+            account.called = tuple(slot for slot, buffer in buffers.items() if buffer <= 0)
+        new = [account.legs[slot] for slot in account.called if slot not in before]
+        if new:
+            rows = tuple(margin.position_row(account, leg, self._markets) for leg in new)
+            wallet = None if all(leg.isolated for leg in new) else E8(account.cross_wallet)
+            self._tell(MarginCall(account=account.name, positions=rows, cross_wallet=wallet, at_ms=self.now_ms))
 
     def _liquidate_isolated(self, account: Account, leg: Leg) -> None:
         collateral = leg.isolated_wallet
@@ -295,7 +308,7 @@ class Ledger(ABC):
             updated_ms=self.now_ms,
         )
         account.orders[order_id] = row
-        account.order_ids[row.client_id] = order_id
+        account.order_ids[row.symbol, row.client_id] = order_id
         self._tell(OrderUpdate(account=account.name, order=row, execution=Execution.NEW, trade=None, at_ms=self.now_ms))
         self._fill(account, row, row.quantity, row.price, maker=False, liquidation=True)
         return account.trades[-1].realised

@@ -35,6 +35,11 @@ class ListenKeys:
         del self._by_key[found[0]]
         return found[0]
 
+    def run_out(self, account: str, now_ms: int) -> None:
+        """The account's key, if it has one, has lived long enough."""
+        if account in self._by_account:
+            self._by_account[account] = (self._by_account[account][0], now_ms)
+
     def of(self, account: str, now_ms: int) -> str | None:
         """The account's key, if it is alive."""
         found = self._by_account.get(account)

@@ -99,4 +99,5 @@ class LivePump:
         self.fed += 1
         self._heard = self._clock()
         self.known.add(symbol)
-        self._exchange.tick(symbol, last, mark, self.now_ms)
+        # A quote with a last price is a trade of a size that is not told; one without moves the mark only.
+        self._exchange.tick(symbol, last, mark, self.now_ms, None if quote.last is not None else E8(0))

@@ -10,6 +10,7 @@ from qtkit.paper.market import Market
 from qtkit.paper.rows import OrderRow, PositionRow, Wallet
 
 Markets = Mapping[str, Market]
+WHOLE = 1_000  # per mille
 
 
 def initial(quote: int, leverage: int) -> int:
@@ -108,14 +109,24 @@ def cross_legs(account: Account) -> list[Leg]:
     return [leg for leg in account.open_legs() if not leg.isolated]
 
 
-def isolated_buffer(leg: Leg, markets: Markets) -> int:
-    """Isolated wallet and profit above the maintenance margin; at or below 0 the position is liquidated."""
-    return leg.isolated_wallet + unrealised(leg, markets) - upkeep(leg, markets)
+def isolated_buffer(leg: Leg, markets: Markets, per_mille: int = WHOLE) -> int:
+    """Isolated wallet and profit, or a share of them, above the maintenance margin; at or below 0 of all the position is liquidated."""
+    return (leg.isolated_wallet + unrealised(leg, markets)) * per_mille // WHOLE - upkeep(leg, markets)
 
 
-def cross_buffer(account: Account, markets: Markets) -> int:
-    """Cross wallet and cross profit above the maintenance margin; at or below 0 cross positions are liquidated."""
-    return account.cross_wallet + sum(unrealised(leg, markets) - upkeep(leg, markets) for leg in cross_legs(account))
+def cross_buffer(account: Account, markets: Markets, per_mille: int = WHOLE) -> int:
+    """Cross wallet and cross profit, or a share, above the maintenance margin; at or below 0 of all cross positions are liquidated."""
+    legs = cross_legs(account)
+    equity = account.cross_wallet + sum(unrealised(leg, markets) for leg in legs)
+    return equity * per_mille // WHOLE - sum(upkeep(leg, markets) for leg in legs)
+
+
+def buffers(account: Account, markets: Markets, per_mille: int = WHOLE) -> dict[Slot, int]:
+    """The buffer of every open position: its own if it is isolated, else the one that all cross positions share."""
+    shared = cross_buffer(account, markets, per_mille)
+    return {
+        (leg.symbol, leg.position_side): isolated_buffer(leg, markets, per_mille) if leg.isolated else shared for leg in account.open_legs()
+    }
 
 
 def liquidation(account: Account, leg: Leg, markets: Markets) -> int:

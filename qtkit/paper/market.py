@@ -2,12 +2,15 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from copy import copy
+from dataclasses import replace
+from itertools import chain, islice, repeat
 
 from qtkit.core.model import E8, ONE, Bar, OrderSide, TriggerBy
+from qtkit.paper.candles import Book, Candle, Depth, FundingRow, joined
 from qtkit.paper.facts import Facts
 from qtkit.paper.liquidity import ENDLESS, Ladder, brought, ladder, still_eaten
-from qtkit.paper.rows import Book, Candle, Depth, ExchangeError, FundingRow
+from qtkit.paper.rows import ExchangeError
 from qtkit.paper.rules import Rules
 from qtkit.paper.triggers import TriggerIndex
 
@@ -21,14 +24,13 @@ Guard = tuple[str, str, str]  # account, symbol, position side
 
 
 class Series:
-    """One-minute candles of one price series; the running one is ``minute, open, high, low, close, count``."""
+    """One-minute candles of one price series; the running one is ``minute, open, high, low, close, count`` and what was traded."""
 
-    __slots__ = ("close", "closed", "count", "high", "low", "minute", "open")
+    __slots__ = ("bought", "bought_quote", "close", "closed", "count", "high", "low", "minute", "open", "sold", "sold_quote")
 
     def __init__(self) -> None:
         self.closed: deque[Candle] = deque(maxlen=MAX_CANDLES)
-        self.minute = -1
-        self.open = self.high = self.low = self.close = self.count = 0
+        self.start(-1, 0)
 
     def running(self) -> Candle | None:
         """The candle that is not closed yet; None before the first price."""
@@ -41,6 +43,10 @@ class Series:
             low=E8(self.low),
             close=E8(self.close),
             ticks=self.count,
+            volume=E8(self.bought + self.sold),
+            quote=E8(self.bought_quote + self.sold_quote),
+            bought=E8(self.bought),
+            bought_quote=E8(self.bought_quote),
         )
 
     def roll(self, minute: int) -> Iterator[Candle]:
@@ -61,30 +67,44 @@ class Series:
         """Open the candle of a minute at a price."""
         self.minute = minute
         self.open = self.high = self.low = self.close = price
-        self.count = 0
+        self.count = self.bought = self.bought_quote = self.sold = self.sold_quote = 0
+
+    def trade(self, price: int, traded: int) -> None:
+        """So much was bought (sold, if negative) at a price; the first trade of a minute opens its candle."""
+        if not self.count:
+            self.open = self.high = self.low = price
+        self.count += 1
+        if traded > 0:
+            self.bought += traded
+            self.bought_quote += price * traded // ONE
+        else:
+            self.sold -= traded
+            self.sold_quote += price * -traded // ONE
 
     def clone(self) -> "Series":
         """An independent copy."""
-        twin = Series()
+        twin = copy(self)
         twin.closed = self.closed.copy()
-        twin.minute, twin.count = self.minute, self.count
-        twin.open, twin.high, twin.low, twin.close = self.open, self.high, self.low, self.close
         return twin
 
 
 class Market:
-    """State of one symbol. ``last`` and ``mark`` are E8 and 0 before the first tick; ``wake_ms`` is the next minute or funding."""
+    """State of one symbol. ``last`` and ``mark`` are E8 and 0 before the first tick; ``wake_ms`` is the next minute or funding.
+
+    ``traded`` is what changed hands with the last price, E8, below 0 where a seller took.
+    """
 
     __slots__ = (
         "eaten", "facts", "funding_hours", "funding_ms", "funding_rate", "fundings", "guards", "last", "last_series", "last_waits",
-        "liquidity", "mark", "mark_series", "mark_waits", "symbol", "tick", "time_ms", "wake_ms",
+        "liquidity", "lot", "mark", "mark_series", "mark_waits", "symbol", "tick", "time_ms", "traded", "wake_ms",
     )  # fmt: skip
 
     def __init__(self, facts: Facts, rules: Rules, start_ms: int) -> None:
         self.facts = facts
         self.symbol = facts.symbol
         self.tick: int = facts.instrument.tick
-        self.last = self.mark = 0
+        self.lot: int = facts.instrument.lot
+        self.last = self.mark = self.traded = 0
         self.time_ms = start_ms
         self.wake_ms = 0
         self.liquidity = rules.liquidity
@@ -174,13 +194,18 @@ class Market:
         rules = self.facts.instrument
         return level[0], E8(rules.market_max_lots * rules.lot) if level[1] >= ENDLESS else level[1]
 
-    def observe(self, last: int, mark: int) -> None:
-        """Take in one pair of prices (E8) of the running minute."""
+    def observe(self, last: int, mark: int, traded: int | None) -> None:
+        """Take in one pair of prices (E8) of the running minute. ``traded`` None, not known: one lot, sold if the price falls."""
+        if traded is None:
+            falls = last < self.last or (last == self.last and self.traded < 0)
+            traded = -self.lot if falls else self.lot
         self.last = last
         self.mark = mark
+        self.traded = traded
         series = self.last_series
         series.close = last
-        series.count += 1
+        if traded:
+            series.trade(last, traded)
         if last > series.high:
             series.high = last
         elif last < series.low:
@@ -198,24 +223,29 @@ class Market:
         self.last_series.start(minute, last)
         self.mark_series.start(minute, mark)
 
-    def seed(self, by: TriggerBy, bars: Iterable[Bar]) -> None:
-        """Append history before the first price."""
-        series = self.mark_series if by is TriggerBy.MARK else self.last_series
-        tick = self.tick
-        for bar in bars:
-            series.closed.append(
-                Candle(
-                    time_ms=bar.time_ms,
-                    open=E8(bar.open * tick),
-                    high=E8(bar.high * tick),
-                    low=E8(bar.low * tick),
-                    close=E8(bar.close * tick),
-                )
-            )
+    def seed(self, by: TriggerBy, bars: Iterable[Bar], volumes: Iterable[int] = ()) -> None:
+        """Append history before the first price. ``volumes`` (E8) of its bars; not known: a lot at each of a bar's four prices."""
+        known = chain(volumes, repeat(None))
+        for bar, volume in zip(bars, known, strict=False):
+            traded = 4 * self.lot if volume is None else volume
+            self._series(by).closed.append(self._told(bar, 0 if by is TriggerBy.MARK else traded))
+
+    def _told(self, bar: Bar, volume: int) -> Candle:
+        """A bar of history. Half of it was bought, all of it at the middle of its four prices: bars do not tell."""
+        prices = (bar.open, bar.high, bar.low, bar.close)
+        quote = volume * sum(prices) * self.tick // (4 * ONE)
+        first, high, low, last = (E8(price * self.tick) for price in prices)
+        return Candle(
+            time_ms=bar.time_ms, open=first, high=high, low=low, close=last, ticks=4 if volume else 0, volume=E8(volume), quote=E8(quote),
+            bought=E8(volume // 2), bought_quote=E8(quote // 2),
+        )  # fmt: skip
+
+    def _series(self, by: TriggerBy) -> Series:
+        return self.mark_series if by is TriggerBy.MARK else self.last_series
 
     def candles(self, by: TriggerBy) -> list[Candle]:
         """All one-minute candles, oldest first, the running one last."""
-        series = self.mark_series if by is TriggerBy.MARK else self.last_series
+        series = self._series(by)
         running = series.running()
         return [*series.closed, *(() if running is None else (running,))]
 
@@ -224,6 +254,7 @@ class Market:
         twin = Market.__new__(Market)
         twin.facts, twin.symbol, twin.tick = self.facts, self.symbol, self.tick
         twin.liquidity, twin.eaten = self.liquidity, self.eaten.copy()
+        twin.lot, twin.traded = self.lot, self.traded
         twin.last, twin.mark, twin.time_ms, twin.wake_ms = self.last, self.mark, self.time_ms, self.wake_ms
         twin.funding_rate, twin.funding_ms, twin.funding_hours = self.funding_rate, self.funding_ms, self.funding_hours
         twin.last_series, twin.mark_series = self.last_series.clone(), self.mark_series.clone()
@@ -240,16 +271,8 @@ def merge(candles: list[Candle], minutes: int) -> list[Candle]:
     out: list[Candle] = []
     for candle in candles:
         start = candle.time_ms // span * span
-        if not out or out[-1].time_ms != start:
-            out.append(Candle(time_ms=start, open=candle.open, high=candle.high, low=candle.low, close=candle.close, ticks=candle.ticks))
-            continue
-        whole = out[-1]
-        out[-1] = Candle(
-            time_ms=start,
-            open=whole.open,
-            high=E8(max(whole.high, candle.high)),
-            low=E8(min(whole.low, candle.low)),
-            close=candle.close,
-            ticks=whole.ticks + candle.ticks,
-        )
+        if out and out[-1].time_ms == start:
+            out[-1] = joined(out[-1], candle)
+        else:
+            out.append(replace(candle, time_ms=start))
     return out

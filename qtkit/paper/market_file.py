@@ -57,6 +57,11 @@ def read(path: Path) -> dict[str, Liquidity]:
     return {symbol: _book(path, symbol, row) for symbol, row in symbols.items()}
 
 
+def fields_of(values: Mapping[str, Decimal | int | None]) -> dict[str, Any]:
+    """Values by their names in the file -> fields of a ``Liquidity``."""
+    return {_SCALES[name][0]: None if value is None else int(value * _SCALES[name][1]) for name, value in values.items()}
+
+
 def _row(book: Liquidity) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for name, (field, unit) in _SCALES.items():

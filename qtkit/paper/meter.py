@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from qtkit.core.model import E8, Key, PolicyError, PositionSide, Side, Ticks
 from qtkit.paper.actor import actor
 from qtkit.paper.adverse import SweepResult, sweep
+from qtkit.paper.candles import Book
 from qtkit.paper.episode import Episode, Moment
 from qtkit.paper.judge import Standing, shape_flaw, sign_of, stands
 from qtkit.paper.rows import (
@@ -23,7 +24,6 @@ from qtkit.paper.rows import (
     AlgoRow,
     AlgoStatus,
     AlgoUpdate,
-    Book,
     ConfigUpdate,
     Execution,
     OrderUpdate,

@@ -1,4 +1,4 @@
-"""The public tape of trades: each price counts as one trade of one lot; and the numbers that books and trades are told under."""
+"""The public tape of trades, and the numbers that books and trades are told under."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -11,16 +11,17 @@ KEPT = 1_000
 
 
 class Print(NamedTuple):
-    """One trade. ``sold``: the price went down, so a seller took a resting bid (``isBuyerMaker``)."""
+    """One trade. ``sold``: a seller took a resting bid (``isBuyerMaker``)."""
 
     number: int
     price: E8
+    quantity: E8
     time_ms: int
     sold: bool
 
 
 class Prints:
-    """The last trades of each symbol, numbered upward from ``first`` without a gap.
+    """The last trades of each symbol, numbered upward from ``first`` without a gap, and how many prices moved its book.
 
     Every price moves the book once, from update ``2n - 2`` to ``2n`` for price ``n``; a snapshot lies between two updates. So a snapshot
     and the next event satisfy all rules that clients check: ``U <= lastUpdateId <= u``, ``U == pu + 1`` and ``pu`` of the event before.
@@ -29,25 +30,24 @@ class Prints:
     def __init__(self, first: int = 0) -> None:
         self._first = first
         self._rows: dict[str, deque[Print]] = {}
+        self._numbers: dict[str, int] = {}
 
-    def add(self, symbol: str, price: E8, time_ms: int) -> None:
-        """The next price of a symbol."""
-        rows = self._rows.get(symbol)
-        if rows is None:
-            rows = self._rows[symbol] = deque(maxlen=KEPT)
-        before = rows[-1] if rows else Print(self._first, price, time_ms, False)
-        sold = price < before.price or (price == before.price and before.sold)
-        rows.append(Print(before.number + 1, price, time_ms, sold))
+    def add(self, symbol: str, price: E8, traded: E8, time_ms: int) -> None:
+        """The next price of a symbol, and what was traded at it: below 0 where a seller took, 0 if nothing was."""
+        self._numbers[symbol] = self.number(symbol) + 1
+        if traded:
+            rows = self._rows.setdefault(symbol, deque(maxlen=KEPT))
+            rows.append(Print(self.last_id(symbol) + 1, price, E8(abs(traded)), time_ms, traded < 0))
 
     def forget(self) -> None:
         """What was traded has not happened: nothing is kept, and the numbers go on beyond those that were told."""
-        self._first = max(map(self.number, self._rows), default=self._first)
+        self._first = max(self._numbers.values(), default=self._first)
         self._rows.clear()
+        self._numbers.clear()
 
     def number(self, symbol: str) -> int:
         """Number of the last price."""
-        rows = self._rows.get(symbol)
-        return rows[-1].number if rows else self._first
+        return self._numbers.get(symbol, self._first)
 
     def recent(self, symbol: str) -> Iterable[Print]:
         """What is kept, oldest first."""
@@ -56,6 +56,16 @@ class Prints:
     def last(self, symbol: str) -> Print:
         """The last trade of a symbol that has one."""
         return self._rows[symbol][-1]
+
+    def last_id(self, symbol: str) -> int:
+        """Number of the last trade."""
+        rows = self._rows.get(symbol)
+        return rows[-1].number if rows else self._first
+
+    def last_quantity(self, symbol: str) -> E8:
+        """Quantity of the last trade; 0 before the first."""
+        rows = self._rows.get(symbol)
+        return rows[-1].quantity if rows else E8(0)
 
     def update_id(self, symbol: str) -> int:
         """``u`` of the book's last update."""

@@ -52,28 +52,33 @@ class RegularBook(Ledger):
         market = self._market(symbol)
         if row.status.terminal or row.side is not side or row.kind is not OrderKind.LIMIT:
             raise ExchangeError(-2013, "Order does not exist.")
-        filters.quantity(market.facts, quantity, market=False)
-        filters.price(market.facts, price, "price")
-        filters.percent_price(market.facts, side, price, market.mark)
-        if (quantity, price) == (row.quantity, row.price):
-            raise ExchangeError(-5027, "No need to modify the order.")
-        lowers = margin.reduces(account.hedge, row)
-        filters.amended(market.facts, None if lowers else notional(price, quantity), halted=symbol in self.halted)
-        if lowers:
-            quantity = E8(self._clamped(account, symbol, row.position_side, side, quantity, without=row.order_id))
-        changed = replace(row, quantity=quantity, price=price, updated_ms=self.now_ms)
-        if quantity > row.executed:
-            self._require_postable(market, changed)
-            self._require_margin(account, market, changed, replaces=True)
+        changed = self._changed(account, market, row, quantity, price)
         market.last_waits.discard(("order", account.name, row.order_id))
         account.orders[row.order_id] = changed
-        if quantity <= row.executed:
+        if changed.quantity <= row.executed:
             self._close_order(account, changed, OrderStatus.CANCELED)
         else:
             self._tell_order(account, changed, Execution.AMENDMENT)
             self._match(account, market, changed)
         self._done()
         return account.orders[row.order_id]
+
+    def _changed(self, account: Account, market: Market, row: OrderRow, quantity: E8, price: E8) -> OrderRow:
+        """The resting order as it is asked to be, or the refusal."""
+        filters.quantity(market.facts, quantity, market=False)
+        filters.price(market.facts, price, "price")
+        filters.percent_price(market.facts, row.side, price, market.mark)
+        if (quantity, price) == (row.quantity, row.price):
+            raise ExchangeError(-5027, "No need to modify the order.")
+        lowers = margin.reduces(account.hedge, row)
+        filters.amended(market.facts, None if lowers else notional(price, quantity), halted=row.symbol in self.halted)
+        if lowers:
+            quantity = E8(self._clamped(account, row.symbol, row.position_side, row.side, quantity, without=row.order_id))
+        changed = replace(row, quantity=quantity, price=price, updated_ms=self.now_ms)
+        if quantity > row.executed:
+            self._require_postable(market, changed)
+            self._require_margin(account, market, changed, replaces=True)
+        return changed
 
     def cancel(self, account: Account, symbol: str, *, order_id: int | None = None, client_id: str | None = None) -> OrderRow:
         """Cancel an open order by either id. Raises -2011 if there is none."""
@@ -112,7 +117,7 @@ class RegularBook(Ledger):
         self._market(symbol)
         if order_id is None and not client_id:
             raise filters.missing("origClientOrderId")
-        found = order_id if order_id is not None else account.order_ids.get(client_id or "")
+        found = order_id if order_id is not None else account.order_ids.get((symbol, client_id or ""))
         row = account.orders.get(found) if found is not None else None
         if row is None or row.symbol != symbol or self._forgotten(row):
             raise ExchangeError(code, "Order does not exist." if code == -2013 else "Unknown order sent.")
@@ -132,14 +137,7 @@ class RegularBook(Ledger):
         self._require_new_order_id(account, new.client_id)
         market.require_price()
         is_market = new.kind is OrderKind.MARKET
-        quantity = filters.quantity(market.facts, new.quantity, market=is_market)
-        price = 0 if is_market else filters.price(market.facts, new.price, "price")
-        if not is_market:
-            filters.percent_price(market.facts, new.side, price, market.mark)
-        if new.reduce_only or margin.closes_leg(account.hedge, position_side, new.side):
-            quantity = self._clamped(account, new.symbol, position_side, new.side, quantity)
-        else:
-            filters.min_notional(market.facts, notional(price or market.mark, quantity))
+        quantity, price = self._sized(account, market, new, position_side)
         if len(account.resting(new.symbol)) >= self.rules.max_orders:
             raise ExchangeError(-2025, "Reach max open order limit.")
         row = OrderRow(
@@ -163,9 +161,20 @@ class RegularBook(Ledger):
         self._require_margin(account, market, row)
         return row
 
+    def _sized(self, account: Account, market: Market, new: NewOrder, position_side: PositionSide) -> tuple[int, int]:
+        """Quantity and price (0 at the market) within the filters; what reduces is cut to the position."""
+        is_market = new.kind is OrderKind.MARKET
+        quantity = filters.quantity(market.facts, new.quantity, market=is_market)
+        price = 0 if is_market else filters.price(market.facts, new.price, "price")
+        if not is_market:
+            filters.percent_price(market.facts, new.side, price, market.mark)
+        if new.reduce_only or margin.closes_leg(account.hedge, position_side, new.side):
+            return self._clamped(account, new.symbol, position_side, new.side, quantity), price
+        filters.min_notional(market.facts, notional(price or market.mark, quantity))
+        return quantity, price
+
     def _require_new_order_id(self, account: Account, client_id: str) -> None:
-        held = account.orders.get(account.order_ids.get(client_id, 0))
-        if held is not None and not held.status.terminal:
+        if client_id and any(account.orders[number].client_id == client_id for number in account.open_orders):
             raise ExchangeError(-4116, "ClientOrderId is duplicated.")
 
     def _reserved(self, account: Account, symbol: str, position_side: PositionSide, side: OrderSide, *, without: int = 0) -> int:
@@ -231,7 +240,7 @@ class RegularBook(Ledger):
         row = replace(draft, order_id=order_id, client_id=draft.client_id or f"web_{order_id}")
         account.orders[order_id] = row
         account.open_orders[order_id] = None
-        account.order_ids[row.client_id] = order_id
+        account.order_ids[row.symbol, row.client_id] = order_id
         self._until(row, order_id)
         self._tell_order(account, row, Execution.NEW)
         if dead:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from qtkit.core.model import PolicyError
-from qtkit.paper.control_words import Done, State, Truth
+from qtkit.paper.control_answers import Done, State, Truth
 
 TOKEN = "paper.token"
 TIMEOUT_S = 60.0

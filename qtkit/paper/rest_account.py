@@ -32,7 +32,7 @@ def _account_v2(desk: Desk, request: Request) -> object:
 
 
 def _balance(desk: Desk, request: Request) -> object:
-    return wire.balance(desk.exchange.wallet(request.owner), desk.exchange.positions(request.owner))
+    return wire.balance(request.owner.name, desk.exchange.wallet(request.owner), desk.exchange.positions(request.owner))
 
 
 def _risk_v3(desk: Desk, request: Request) -> object:

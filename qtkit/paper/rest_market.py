@@ -1,28 +1,30 @@
 """Public routes: instruments, prices, bars."""
 
 from collections.abc import Callable
+from functools import reduce
 from itertools import islice
 
 from qtkit.core.model import TriggerBy
 from qtkit.paper import wire_market as wire
-from qtkit.paper.exchange import HOUR_MS
+from qtkit.paper.candles import Book, Candle, joined
+from qtkit.paper.exchange import HOUR_MS, Exchange
 from qtkit.paper.facts import Facts
 from qtkit.paper.faults import Verb
 from qtkit.paper.intake import span
+from qtkit.paper.intervals import INTERVALS, LONG, bars
 from qtkit.paper.limits import Weight
-from qtkit.paper.long_bars import LONG, merged
 from qtkit.paper.params import Params
 from qtkit.paper.route import LIGHT, Desk, Request, Route, Routes, Security, some_symbols, symbol_of
-from qtkit.paper.rows import Book, Candle, ExchangeError
+from qtkit.paper.rows import ExchangeError
 
-DAY_MINUTES, MOST_DAYS = 1_440, 10_000
 DAY_BARS = 25
 """Hourly bars that cover the last 24 hours, the running one included."""
 
 
-def day_of(desk: Desk, symbol: str) -> tuple[Candle, ...]:
-    """Hourly bars of the last 24 hours."""
-    return desk.exchange.candles(symbol, TriggerBy.LAST, minutes=60, limit=DAY_BARS)
+def day_of(exchange: Exchange, symbol: str) -> Candle | None:
+    """The last 24 hours as one bar, made of hourly ones; None before the first price."""
+    hours = exchange.candles(symbol, TriggerBy.LAST, minutes=60, limit=DAY_BARS)
+    return reduce(joined, hours) if hours else None
 
 
 def _books(desk: Desk, request: Request) -> list[tuple[Book, Facts]]:
@@ -52,7 +54,8 @@ def _time(desk: Desk, request: Request) -> object:
 
 def _exchange_info(desk: Desk, request: Request) -> object:
     limits = wire.rate_limits(desk.limits.weight_limit, desk.limits.orders)
-    return wire.exchange_info(desk.exchange.facts, limits, desk.exchange.rules.max_orders, request.now_ms)
+    exchange = desk.exchange
+    return wire.exchange_info(exchange.facts, exchange.halted, limits, exchange.rules.max_orders, request.now_ms)
 
 
 def _perpetual(desk: Desk, params: Params) -> str:
@@ -70,15 +73,10 @@ def _klines(by: TriggerBy, name: str = "symbol") -> Callable[[Desk, Request], ob
         params = request.params
         symbol = _perpetual(desk, params) if name == "pair" else symbol_of(desk, request).symbol
         interval, (start, end), limit = params.required("interval"), span(params), params.limit(500, 1_500)
-        minutes = wire.INTERVALS.get(interval)
-        if minutes is not None:
-            bars = desk.exchange.candles(symbol, by, minutes=minutes, limit=limit, start_ms=start, end_ms=end)
-            return [wire.kline(bar, bar.time_ms + minutes * wire.MINUTE_MS) for bar in bars]
-        if interval not in LONG:
+        if interval not in INTERVALS and interval not in LONG:
             raise ExchangeError(-1120, "Invalid interval.")
-        days = desk.exchange.candles(symbol, by, minutes=DAY_MINUTES, limit=MOST_DAYS)
-        rows = [row for row in merged(days, interval) if (start or 0) <= row[0].time_ms and (end is None or row[0].time_ms <= end)]
-        return [wire.kline(bar, end_ms) for bar, end_ms in (rows[-limit:] if start is None else rows[:limit])]
+        rows = bars(desk.exchange, symbol, by, interval, limit=limit, start_ms=start, end_ms=end)
+        return [wire.kline(bar, interval) for bar in rows]
 
     return handler
 
@@ -132,7 +130,7 @@ def _funding_info(desk: Desk, request: Request) -> object:
 
 
 def _book_24h(desk: Desk, book: Book, facts: Facts) -> object:
-    return wire.ticker_24h(book, day_of(desk, book.symbol), facts, desk.prints)
+    return wire.ticker_24h(book, day_of(desk.exchange, book.symbol), facts, desk.prints)
 
 
 def _public(handler: Callable[[Desk, Request], object], weight: Weight = LIGHT, verb: Verb = Verb.PRICES) -> Route:

@@ -287,57 +287,6 @@ class Wallet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candle:
-    """One bar of last or mark prices, E8; ``ticks`` counts the prices in it (0 for seeded bars)."""
-
-    time_ms: int
-    open: E8
-    high: E8
-    low: E8
-    close: E8
-    ticks: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Book:
-    """The market as the paper exchange quotes it, E8. ``funding_ms`` is the next funding time, ``funding_rate`` E8.
-
-    ``bid_size`` and ``ask_size`` are quantities at the best prices; 0: nothing is left on that side.
-    """
-
-    symbol: str
-    last: E8
-    mark: E8
-    bid: E8
-    bid_size: E8
-    ask: E8
-    ask_size: E8
-    funding_rate: E8
-    funding_ms: int
-    time_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Depth:
-    """The book as it is shown: (price, quantity) of the nearest levels, E8, the best first. An order gets what is shown here."""
-
-    symbol: str
-    bids: tuple[tuple[E8, E8], ...]
-    asks: tuple[tuple[E8, E8], ...]
-    time_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FundingRow:
-    """One settled funding of a symbol."""
-
-    symbol: str
-    rate: E8
-    mark: E8
-    time_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SymbolConfig:
     """Settings of an account for one symbol."""
 
@@ -393,4 +342,14 @@ class ConfigUpdate:
     at_ms: int
 
 
-AccountEvent = OrderUpdate | AlgoUpdate | AccountUpdate | ConfigUpdate
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarginCall:
+    """Positions have come near their liquidation (MARGIN_CALL). ``cross_wallet`` is given if any of them is cross."""
+
+    account: str
+    positions: tuple[PositionRow, ...]
+    cross_wallet: E8 | None
+    at_ms: int
+
+
+AccountEvent = OrderUpdate | AlgoUpdate | AccountUpdate | ConfigUpdate | MarginCall

@@ -4,20 +4,30 @@ Evidence marks: [doc] Binance's documents or change log, [cap] captured from pro
 [inferred] our reasoning. A guarantee of the desk is tested under both settings of every rule marked [com] or [inferred].
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
-from qtkit.core.model import Bps
+from qtkit.core.model import Bps, PolicyError
 from qtkit.paper.liquidity import Liquidity
 from qtkit.paper.rows import AlgoStatus, TimeInForce
 
 _CALLBACK_STEP = Bps(10)
 _LIQUIDITY = Liquidity()
 _NO_BAND = Bps(0)
+_ONE_OF: Mapping[str, tuple[object, ...]] = {
+    "immediate_code": (-2021, -4142),
+    "cancel_triggering_code": (-2011, -4117),
+    "hedge_reduce_only_code": (-1106, -4062),
+    "reduce_only_failure": (AlgoStatus.REJECTED, AlgoStatus.EXPIRED),
+    "close_position_tif": (TimeInForce.GTE_GTC, TimeInForce.GTC),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """How the paper exchange behaves where the real exchange's behaviour is unproven or a matter of degree.
+
+    Raises ``PolicyError`` for a value that no exchange could have.
 
     Attributes:
         floor_beside_stop: a close-position stop and a quantity stop of the same side rest together. If off, the second of
@@ -54,6 +64,9 @@ class Rules:
         immediate_code: the code for a trigger that is true at placement: -2021 or -4142. [doc: both are listed; -2021 was seen]
         cancel_triggering_code: the code for cancelling an order in TRIGGERING: -2011 [com] or -4117 [doc: "stop order is triggering"].
         hedge_reduce_only_code: the code for reduceOnly in hedge mode: -1106 [com] or -4062 [doc].
+        margin_call: a MARGIN_CALL is told when maintenance reaches this share of the margin, per mille, and again after it was below;
+            looked at when the account trades, at guarded prices, and each minute while it lasts; 0: never.
+            [doc: "when the user's position risk ratio is too high"; inferred: 800]
         liquidation_ms: orders of an account are refused with -2023 this long after its liquidation. [doc: the code; inferred: 0]
         liquidation_first: when one price reaches both a stop and the liquidation, the liquidation wins. [inferred, on: the worse case]
         funding_hours: hours between two fundings where ``set_funding`` did not say otherwise. [doc: 8, 4 or 1]
@@ -83,6 +96,17 @@ class Rules:
     immediate_code: int = -2021
     cancel_triggering_code: int = -2011
     hedge_reduce_only_code: int = -1106
+    margin_call: int = 800
     liquidation_ms: int = 0
     liquidation_first: bool = True
     funding_hours: int = 8
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in _ONE_OF:
+                if value not in _ONE_OF[field.name]:
+                    known = ", ".join(str(getattr(one, "value", one)) for one in _ONE_OF[field.name])
+                    raise PolicyError(f"{field.name} is one of {known}, not {getattr(value, 'value', value)}")
+            elif isinstance(value, int) and value < 0:
+                raise PolicyError(f"{field.name} is at least 0, not {value}")

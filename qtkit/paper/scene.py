@@ -65,11 +65,11 @@ def _after(tape: Tape, seed: int, regimes: Sequence[Regime]) -> Iterator[Tick]:
 
 
 def prepare(exchange: Exchange, tape: Tape) -> None:
-    """Hand in the tape's history as bars of both series, and each symbol's first price."""
+    """Hand in the tape's history as bars of both series, and show each symbol's first price, which is still to be traded."""
     for track in tape.tracks:
         for by in (TriggerBy.LAST, TriggerBy.MARK):
-            exchange.seed_bars(track.symbol, by, track.history)
-        exchange.tick(track.symbol, Ticks(track.lasts[0]), E8(track.marks[0]), track.times[0])
+            exchange.seed_bars(track.symbol, by, track.history, track.volumes)
+        exchange.tick(track.symbol, Ticks(track.lasts[0]), E8(track.marks[0]), track.times[0], E8(0))
 
 
 def give_books(exchange: Exchange, books: Mapping[str, Liquidity]) -> None:

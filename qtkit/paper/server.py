@@ -145,6 +145,10 @@ class PaperServer:
         self._feed.start()
         self.hub.close_all(RESTARTED, b"restored")
 
+    def expire_key(self, account: str) -> None:
+        """The account's listen key runs out now; its streams are told so within a second."""
+        self._listen_keys.run_out(account, wall_ms())
+
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         if self.control is not None and request.path.startswith(CONTROL):
             return await self.control(request)

@@ -142,13 +142,13 @@ class Session:
 
     # prices
 
-    def tick(self, symbol: str, last: Ticks, mark: E8, at_ms: int) -> None:
+    def tick(self, symbol: str, last: Ticks, mark: E8, at_ms: int, traded: E8 | None = None) -> None:
         """A price of the tape on its way to the exchange."""
         self._told[symbol] = last * self.exchange.facts[symbol].instrument.tick
         scale = self.scales.get(symbol)
         if scale is not None:
             last, mark = Ticks(scale.of(last)), E8(scale.of(mark))
-        self.exchange.tick(symbol, last, mark, at_ms)
+        self.exchange.tick(symbol, last, mark, at_ms, traded)
 
     def set_price(self, symbol: str, last: Ticks, mark: E8 | None = None, *, stays: bool = True) -> None:
         """Move a price by hand: ``mark`` None keeps its distance from last in proportion. ``stays``: the tape goes on from here, else its

@@ -14,7 +14,7 @@ from aiohttp import WSCloseCode, web
 from qtkit.paper.stream_names import ALL
 
 ABNORMAL = 1006
-TEXT, PING, PONG = 0x1, 0x9, 0xA
+TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class StreamRules:
         max_streams: streams of one connection. [doc: 1,024]
         frames_per_second: what a client may send, pings and pongs included; more disconnects it. [doc: 10]
         unread_bytes: what may wait for a client that does not read. [inferred]
-        grace_s: how long a client that is closed for not reading has to take its close frame. [inferred]
+        grace_s: how long a client that is closed has to answer the close frame. [inferred]
     """
 
     ping_s: float = 180.0
@@ -67,7 +67,7 @@ class Socket:
     streams: set[str] = field(default_factory=set)
     users: dict[str, str] = field(default_factory=dict)
     heard: float = 0.0
-    closing: asyncio.Task[None] | None = None
+    closing: bool = False
     second: int = 0
     frames: int = 0
 
@@ -79,22 +79,23 @@ class Socket:
     def put(self, data: bytes) -> None:
         """Write a frame; a client that has too much to read is closed with 1008."""
         transport = self.transport
-        if self.closing is not None or transport.is_closing():
+        if self.closing or transport.is_closing():
             return
         transport.write(data)
         if transport.get_write_buffer_size() > self.rules.unread_bytes:
             self.close(WSCloseCode.POLICY_VIOLATION, b"reads too slowly")
-            asyncio.get_running_loop().call_later(self.rules.grace_s, transport.abort)
 
     def close(self, code: int, reason: bytes = b"") -> None:
-        """Close after what was written; 1006 drops the connection without a close frame."""
+        """Close after what was written; 1006 drops the connection without a close frame.
+
+        The connection stays until the client has answered, ``grace_s`` at most: were it gone before, a client would report 1006.
+        """
         if code == ABNORMAL:
             self.transport.abort()
-        elif self.closing is None:
-            self.closing = asyncio.create_task(self._close(code, reason))
-
-    async def _close(self, code: int, reason: bytes) -> None:
-        await self.ws.close(code=code, message=reason, drain=False)
+        elif not self.closing:
+            self.closing = True
+            self.transport.write(frame(code.to_bytes(2, "big") + reason, CLOSE))
+            asyncio.get_running_loop().call_later(self.rules.grace_s, self.transport.abort)
 
     def floods(self, second: int) -> bool:
         """Count an inbound frame; True above 10 in one second, which Binance answers with a disconnect."""

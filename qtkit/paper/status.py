@@ -11,7 +11,7 @@ from html import escape
 
 from aiohttp import web
 
-from qtkit.paper.control_words import PositionSaid, State, Truth
+from qtkit.paper.control_answers import MarketSaid, PositionSaid, State, Truth
 from qtkit.paper.session import Session
 from qtkit.paper.truth import state, truth
 
@@ -42,6 +42,7 @@ td.n, th.n { text-align: right; } td.n + td:not(.n), th.n + th:not(.n) { padding
 .good { color: var(--good); } .loss { color: var(--bad); } .bad { color: var(--bad); font-weight: 600; } .soft { color: var(--soft); }
 .none { color: var(--soft); margin: 2px 0; }
 meter { width: 64px; height: 9px; vertical-align: middle; margin-right: 6px; }
+.card .bad { color: var(--bad); }
 code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 12px; }
 """
 _HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
@@ -76,6 +77,7 @@ def page(now: State, so: Truth) -> str:
         "</div><div>",
         _orders(so),
         _faults(now),
+        _rules(now),
         _promises(so),
         "</div></div>",
         _tape(now),
@@ -98,8 +100,9 @@ def _accounts(now: State) -> str:
     cards = []
     for row in now.accounts:
         mode = "hedge" if row.hedge else "one-way"
+        only = f'<span class="bad">may only reduce ({row.restricted})</span>' if row.restricted else ""
         figures = (("equity", row.equity), ("wallet", row.wallet), ("available", row.available), ("maintenance", row.maintenance))
-        cards += [f'<div class="card"><span>account</span><b>{escape(row.account)}</b><span>{mode} mode, USDT</span></div>']
+        cards += [f'<div class="card"><span>account</span><b>{escape(row.account)}</b><span>{mode} mode, USDT</span>{only}</div>']
         cards += [f'<div class="card"><span>{name}</span><b>{_money(value)}</b></div>' for name, value in figures]
     return f'<div class="cards">{"".join(cards)}</div>'
 
@@ -148,9 +151,14 @@ def _prices(now: State) -> str:
         for row in now.markets:
             tone = "loss" if row.change.startswith("-") else "good"
             funding = f"{float(row.funding_rate) * 100:.4f} % at {datetime.fromtimestamp(row.funding_ms / 1000, UTC):%H:%M}"
-            yield row.symbol, row.last, _short(row.mark), (f"{row.change} %", tone), (funding, "soft"), "set by hand" if row.by_hand else ""
+            yield row.symbol, row.last, _short(row.mark), (f"{row.change} %", tone), (funding, "soft"), _marked(row)
 
     return _table("Prices", "", columns, rows(), "no price yet")
+
+
+def _marked(row: MarketSaid) -> Cell:
+    said = [word for word, so in (("only to be reduced", row.halted), ("set by hand", row.by_hand)) if so]
+    return ", ".join(said), "bad" if row.halted else ""
 
 
 def _orders(so: Truth) -> str:
@@ -185,6 +193,11 @@ def _faults(now: State) -> str:
     fired = ", ".join(f"{kind} {count}" for kind, count in now.fired.items())
     rows: list[Sequence[Cell]] = [((line, "w"),) for line in now.faults]
     return _table("Faults", f"committed so far: {fired}" if fired else "", ("what will go wrong",), rows, "nothing is set to go wrong")
+
+
+def _rules(now: State) -> str:
+    rows: list[Sequence[Cell]] = list(now.rules.items())
+    return _table("Rules", "otherwise than by default", ("rule", "is"), rows, "") if rows else ""
 
 
 def _promises(so: Truth) -> str:

@@ -6,9 +6,11 @@ does not look like a quiet market. Documented names of what the paper exchange h
 
 import re
 
+from qtkit.paper.intervals import INTERVALS, LONG
+
 ALL = frozenset({"market", "public"})
 _SPEED = r"(@(100|250|500)ms)?"
-_INTERVAL = r"(1m|3m|5m|15m|30m|1h|2h|4h|6h|8h|12h|1d)"
+_INTERVAL = f"({'|'.join((*INTERVALS, *LONG))})"
 _OF_SYMBOL = (
     r"markPrice(@1s|@3s)?|miniTicker|ticker|bookTicker|trade|aggTrade|forceOrder"
     rf"|(kline|markPriceKline|continuousKline)_{_INTERVAL}|depth(5|10|20)?{_SPEED}|compositeIndex|rpiDepth@500ms"

@@ -48,9 +48,9 @@ class Hub:
 
     async def drained(self, timeout_s: float = 2.0) -> None:
         """Wait until the sockets that were told to close are gone."""
-        tasks = [socket.closing for socket in self.sockets if socket.closing is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=timeout_s)
+        end = asyncio.get_running_loop().time() + timeout_s
+        while any(socket.closing for socket in self.sockets) and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.01)
 
     async def _ping(self) -> None:
         """Ping everybody; who has not answered for too long is closed."""
@@ -131,7 +131,7 @@ class Hub:
         streams: Iterable[str] = (), key: str = "", events: frozenset[str] = frozenset(), refuse: bytes = b"",
     ) -> web.WebSocketResponse:  # fmt: skip
         """Take one connection through its life. ``key`` is a living listen key; ``refuse`` closes with 1008 right after the handshake."""
-        ws = web.WebSocketResponse(autoping=False, compress=False)
+        ws = web.WebSocketResponse(autoping=False, autoclose=False, compress=False)
         await ws.prepare(request)
         loop = asyncio.get_running_loop()
         assert request.transport is not None
@@ -147,6 +147,8 @@ class Hub:
         finally:
             cut.cancel()
             self._detach(socket)
+            if socket.closing:  # the close frame is written, and answered or not; nothing more goes out
+                socket.transport.close()
         return ws
 
     async def _read(self, socket: Socket) -> None:

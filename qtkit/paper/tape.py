@@ -8,10 +8,11 @@ code that reads the wrong one is found out (on Binance USD-M 44 % of mark prices
 
 import heapq
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
+from itertools import chain, repeat
 from random import Random
 
 from qtkit.core.model import E8, Bar, Instrument, PolicyError, Ticks
@@ -28,7 +29,8 @@ INSTRUMENTS: Mapping[str, Instrument] = {symbol: row.instrument for symbol, row 
 class Tick:
     """One price event: at ``at_ms`` (exchange time) ``symbol`` last traded at ``last`` (ticks) and its mark price is ``mark`` (E8).
 
-    ``bid`` and ``ask`` (ticks) are the best quotes where the tape knows them, else 0.
+    ``bid`` and ``ask`` (ticks) are the best quotes where the tape knows them, else 0. ``traded`` is what changed hands, coins in E8,
+    below 0 where a seller took; 0: nothing, a quote or the mark moved; None: not known.
     """
 
     at_ms: int
@@ -37,6 +39,7 @@ class Tick:
     mark: E8
     bid: Ticks = UNQUOTED
     ask: Ticks = UNQUOTED
+    traded: E8 | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,8 @@ class Track:
     """The path of one symbol: times (exchange ms, rising), last prices (ticks) and mark prices (E8), all of one length.
 
     ``history`` holds the minute bars before the first time, oldest first; ``note`` says in one line what the path is. ``bids`` and
-    ``asks`` (ticks) are as long as the times, or empty where no quotes are known.
+    ``asks`` (ticks) are as long as the times, or empty where no quotes are known; so is ``traded`` (E8, see ``Tick``). ``volumes`` (E8)
+    are those of the history's bars, or empty.
     """
 
     symbol: str
@@ -55,6 +59,8 @@ class Track:
     note: str
     bids: Sequence[int] = ()
     asks: Sequence[int] = ()
+    traded: Sequence[int] = ()
+    volumes: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         if not self.times or not len(self.times) == len(self.lasts) == len(self.marks):
@@ -64,15 +70,25 @@ class Track:
             )
         if not len(self.bids) == len(self.asks) or (self.bids and len(self.bids) != len(self.times)):
             raise PolicyError(f"{self.symbol}: quotes are as many as times or none, got {len(self.bids)} bids, {len(self.asks)} asks")
+        if len(self.traded) not in (0, len(self.times)) or len(self.volumes) not in (0, len(self.history)):
+            raise PolicyError(f"{self.symbol}: what was traded is told of every price, or of none, and so are volumes of the history")
 
     def __iter__(self) -> Iterator[Tick]:
-        if self.bids:
-            return map(partial(_tick, self.symbol), self.times, self.lasts, self.marks, self.bids, self.asks)
-        return map(partial(_tick, self.symbol), self.times, self.lasts, self.marks)
+        bids, asks, traded = self.bids or repeat(0), self.asks or repeat(0), self.traded or repeat(None)
+        return map(partial(_tick, self.symbol), self.times, self.lasts, self.marks, bids, asks, traded)
 
 
-def _tick(symbol: str, at_ms: int, last: int, mark: int, bid: int = 0, ask: int = 0) -> Tick:
-    return Tick(at_ms, symbol, Ticks(last), E8(mark), Ticks(bid), Ticks(ask))
+def _tick(symbol: str, at_ms: int, last: int, mark: int, bid: int, ask: int, traded: int | None) -> Tick:
+    return Tick(at_ms, symbol, Ticks(last), E8(mark), Ticks(bid), Ticks(ask), None if traded is None else E8(traded))
+
+
+def signed(lasts: Sequence[int], quantities: Iterable[int]) -> Sequence[int]:
+    """Quantities with the side that took them: a price that fell was sold at, one that rose was bought at, one that stood is as before."""
+    found, sign = array("q"), 1
+    for before, last, quantity in zip(chain(lasts[:1], lasts), lasts, quantities, strict=False):
+        sign = sign if last == before else 1 if last > before else -1
+        found.append(sign * quantity)
+    return found
 
 
 def _time(tick: Tick) -> int:

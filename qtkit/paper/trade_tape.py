@@ -1,7 +1,8 @@
 """Recorded trades and quotes as a tape, tick by tick: parquet files of each, or the raw capture of an exchange's websocket.
 
-A trade moves the last price. A quote moves no last price: the mark follows the middle of it, and the tick carries bid and ask. Recordings
-are of stretches with nothing between, so one stretch is played: of those that all symbols share the one asked for, else the longest.
+A trade moves the last price, and its size is the volume. A quote moves no last price: the mark follows the middle of it, and the tick
+carries bid and ask. Recordings are of stretches with nothing between, so one stretch is played: of those that all symbols share the one
+asked for, else the longest.
 """
 
 import gzip
@@ -18,20 +19,23 @@ import polars as pl
 from qtkit.core.model import E8, Instrument, PolicyError, Ticks
 from qtkit.paper.basis import Course, FixedMarks, Marks
 from qtkit.paper.synthetic import history_bars
-from qtkit.paper.tape import INSTRUMENTS, MINUTE_MS, Tape, Track, excursion_note, known_instrument
+from qtkit.paper.tape import INSTRUMENTS, MINUTE_MS, Tape, Track, excursion_note, known_instrument, signed
 
 ONE = 100_000_000
 HOLE_MS = 60_000  # a longer silence of all symbols ends a stretch
 TRADE, QUOTE = 0, 1
 MARKS = FixedMarks(ppm=0)
 _TIME = pl.Datetime("ms", "UTC")
-_TRADES: Mapping[str, pl.DataType] = {"symbol": pl.String(), "time": _TIME, "id": pl.Int64(), "price": pl.Int64()}
+_TRADES: Mapping[str, pl.DataType] = {"symbol": pl.String(), "time": _TIME, "id": pl.Int64(), "price": pl.Int64(), "traded": pl.Int64()}
 _QUOTES: Mapping[str, pl.DataType] = {"symbol": pl.String(), "time": _TIME, "id": pl.Int64(), "bid": pl.Int64(), "ask": pl.Int64()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """Trades (``symbol, time, id, price``) and quotes (``symbol, time, id, bid, ask``), prices E8; ``source`` names the files."""
+    """Trades (``symbol, time, id, price, traded``) and quotes (``symbol, time, id, bid, ask``), E8; ``source`` names the files.
+
+    ``traded`` is the size, below 0 where a seller took; null where the file does not tell sizes and sides.
+    """
 
     source: str
     trades: pl.DataFrame
@@ -39,13 +43,16 @@ class Recording:
 
 
 def load_recording(trades: Path, quotes: Path | None = None) -> Recording:
-    """Two parquet files, or one raw capture (``.gz``) that holds both. Raises ``PolicyError`` naming what is wrong with a file."""
+    """Two parquet files, or one raw capture (``.gz``) that holds both. Raises ``PolicyError`` naming what is wrong with a file.
+
+    Trades may have the columns ``size`` (coins) and ``side`` (of the taker, buy or sell); without both, sizes are not known.
+    """
     if trades.suffix == ".gz":
         if quotes is not None:
             raise PolicyError(f"{trades} is a raw capture and holds its own quotes; leave {quotes} away")
         return _capture(trades)
     told = _read(trades, ("symbol", "time", "id", "price"), "trades")
-    known = told.select("symbol", "time", "id", _e8("price"))
+    known = told.select("symbol", "time", "id", _e8("price"), _signed_size(told))
     if quotes is None:
         return Recording(source=trades.name, trades=known, quotes=pl.DataFrame(schema=_QUOTES))
     asked = _read(quotes, ("symbol", "time", "bid", "ask"), "quotes").select("symbol", "time", _e8("bid"), _e8("ask"))
@@ -105,7 +112,7 @@ def _stretch(recording: Recording, symbols: Sequence[str], at: datetime | None) 
 
 def _track(recording: Recording, rules: Instrument, first: int, last: int, shift: int, seed: str, marks: Marks) -> Track:
     symbol, tick = rules.symbol, rules.tick
-    times, lasts, middles, bids, asks = (array("q") for _ in range(5))
+    times, lasts, middles, bids, asks, sizes = (array("q") for _ in range(6))
     price = bid = ask = 0
     for at, kind, one, other in _events(recording, symbol, first, last):
         if kind == TRADE:
@@ -118,20 +125,22 @@ def _track(recording: Recording, rules: Instrument, first: int, last: int, shift
             bids.append(bid)
             asks.append(ask)
             middles.append((bid + ask) * tick // 2 if kind == QUOTE else price * tick)
-    quoted = not recording.quotes.is_empty()
+            sizes.append(0 if kind == QUOTE else rules.lot if other is None else other)
+    quoted, sized = not recording.quotes.is_empty(), not recording.trades["traded"].has_nulls()
     start_ms = times[0] // MINUTE_MS * MINUTE_MS
     source = f"{recording.source} from {_utc(first)}, tick by tick, history made (seed {seed.partition(':')[0]})"
     return Track(
         symbol=symbol, times=times, lasts=lasts, marks=marks.along(Course(symbol, times, middles, E8(1), seed, shift)),
         history=history_bars(Ticks(lasts[0]), start_ms, seed), note=excursion_note(symbol, source, lasts),
-        bids=bids if quoted else (), asks=asks if quoted else (),
+        bids=bids if quoted else (), asks=asks if quoted else (), traded=sizes if sized else signed(lasts, sizes),
     )  # fmt: skip
 
 
 def _events(recording: Recording, symbol: str, first: int, last: int) -> Iterator[tuple[int, int, int, int]]:
-    """Time, kind and prices of a symbol in order of time; of one millisecond the trades first, for they made the quotes after them."""
+    """Time, kind, and price and size or bid and ask of a symbol in order of time; of one millisecond the trades first, for they made the
+    quotes after them."""
     parts = []
-    for kind, frame, (one, other) in ((TRADE, recording.trades, ("price", "price")), (QUOTE, recording.quotes, ("bid", "ask"))):
+    for kind, frame, (one, other) in ((TRADE, recording.trades, ("price", "traded")), (QUOTE, recording.quotes, ("bid", "ask"))):
         rows = frame.filter(pl.col("symbol") == symbol)
         parts.append(
             rows.select(
@@ -162,13 +171,19 @@ def _read(path: Path, columns: Sequence[str], what: str) -> pl.DataFrame:
     return frame
 
 
+def _signed_size(frame: pl.DataFrame) -> pl.Expr:
+    if not {"size", "side"} <= set(frame.columns):
+        return pl.lit(None, dtype=pl.Int64).alias("traded")
+    return pl.when(pl.col("side") == "sell").then(-_e8("size")).otherwise(_e8("size")).alias("traded")
+
+
 def _e8(column: str) -> pl.Expr:
     return (pl.col(column) * ONE).round().cast(pl.Int64).alias(column)
 
 
 def _capture(path: Path) -> Recording:
     """A raw capture: one line a message, receive time (ns) and JSON; trade and bookTicker are taken, the rest passed over."""
-    trades: list[tuple[str, int, int, int]] = []
+    trades: list[tuple[str, int, int, int, int]] = []
     quotes: list[tuple[str, int, int, int, int]] = []
     try:
         with gzip.open(path, "rt") as lines:
@@ -179,12 +194,12 @@ def _capture(path: Path) -> Recording:
     if not trades:
         raise PolicyError(f"{path} holds no trades")
     time = pl.col("time").cast(_TIME)
-    told = pl.DataFrame(trades, schema=["symbol", "time", "id", "price"], orient="row").with_columns(time)
+    told = pl.DataFrame(trades, schema=["symbol", "time", "id", "price", "traded"], orient="row").with_columns(time)
     asked = pl.DataFrame(quotes, schema={name: kind if name != "time" else pl.Int64() for name, kind in _QUOTES.items()}, orient="row")
     return Recording(source=path.name, trades=told, quotes=asked.with_columns(time))
 
 
-def _take(line: str, where: str, trades: list[tuple[str, int, int, int]], quotes: list[tuple[str, int, int, int, int]]) -> None:
+def _take(line: str, where: str, trades: list[tuple[str, int, int, int, int]], quotes: list[tuple[str, int, int, int, int]]) -> None:
     if '"e":"trade"' not in line and '"e":"bookTicker"' not in line:
         return
     try:
@@ -192,7 +207,8 @@ def _take(line: str, where: str, trades: list[tuple[str, int, int, int]], quotes
         if row["e"] == "bookTicker":
             quotes.append((row["s"], row["T"], row["u"], _exact(row["b"]), _exact(row["a"])))
         elif row.get("X", "MARKET") == "MARKET":  # insurance fund and ADL prints are no market
-            trades.append((row["s"], row["T"], row["t"], _exact(row["p"])))
+            sign = -1 if row["m"] else 1  # the buyer rested, so a seller took
+            trades.append((row["s"], row["T"], row["t"], _exact(row["p"]), sign * _exact(row["q"])))
     except (ValueError, KeyError, TypeError) as error:
         raise PolicyError(f"{where}: no message of a capture ({type(error).__name__}: {error})") from error
 

@@ -1,26 +1,19 @@
 """Answers to questions about a running paper exchange, by its own books: state, positions with what covers them, orders, fills, ledger."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from decimal import Decimal
+from enum import Enum
 from heapq import nlargest
 
 from qtkit.core.model import ONE, TriggerBy
 from qtkit.paper.account import Account
-from qtkit.paper.control_words import (
-    AccountSaid,
-    EpisodeSaid,
-    FillSaid,
-    MarketSaid,
-    OrderSaid,
-    PositionSaid,
-    PromiseSaid,
-    State,
-    Truth,
-)
+from qtkit.paper.control_answers import AccountSaid, EpisodeSaid, FillSaid, MarketSaid, OrderSaid, PositionSaid, PromiseSaid, State, Truth
 from qtkit.paper.faults import Fault
 from qtkit.paper.judge import stands
 from qtkit.paper.meter import LedgerLine
 from qtkit.paper.rows import ExchangeError, PositionRow, Trade
+from qtkit.paper.rules import Rules
 from qtkit.paper.session import Session
 
 DAY_MINUTES = 1_440
@@ -45,6 +38,7 @@ def state(session: Session) -> State:
         markets=tuple(_markets(session)),
         accounts=tuple(_account(session, account) for account in exchange.accounts.values()),
         faults=tuple(map(say_fault, session.faults.lines)),
+        rules=dict(switched(exchange.rules)),
         fired={kind.value: count for kind, count in session.faults.fired.items()},
     )  # fmt: skip
 
@@ -64,6 +58,14 @@ def truth(session: Session) -> Truth:
             PromiseSaid(name=row.name, held=row.held, evidence=row.evidence) for row in session.meter.verdict(gap_wall_ms=GAP_MS)
         ),
     )
+
+
+def switched(rules: Rules) -> Iterator[tuple[str, str]]:
+    """The switches that are not as they are by default; a book is each symbol's own."""
+    for field in fields(rules):
+        value = getattr(rules, field.name)
+        if value != field.default and field.name != "liquidity":
+            yield field.name, value.value if isinstance(value, Enum) else str(value).lower()
 
 
 def say_fault(fault: Fault) -> str:
@@ -91,6 +93,7 @@ def _markets(session: Session) -> Iterator[MarketSaid]:
         yield MarketSaid(
             symbol=symbol, last=text(book.last), mark=text(book.mark), change=f"{100 * (book.last / first - 1):+.2f}",
             funding_rate=text(book.funding_rate), funding_ms=book.funding_ms, by_hand=symbol in session.scales,
+            halted=symbol in exchange.halted,
         )  # fmt: skip
 
 
@@ -99,6 +102,7 @@ def _account(session: Session, account: Account) -> AccountSaid:
     return AccountSaid(
         account=account.name, hedge=account.hedge, wallet=text(wallet.wallet), equity=text(wallet.equity),
         available=text(wallet.available), maintenance=text(wallet.maintenance_margin),
+        restricted=account.restricted or None,
     )  # fmt: skip
 
 

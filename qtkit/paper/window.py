@@ -10,10 +10,10 @@ from pathlib import Path
 import polars as pl
 
 from qtkit.bars import find_bars, load_bars, to_ticks
-from qtkit.core.model import E8, Bar, Instrument, PolicyError, Ticks
+from qtkit.core.model import E8, ONE, Bar, Instrument, PolicyError, Ticks
 from qtkit.paper.barpath import BarPath, play
 from qtkit.paper.basis import Course, Marks, SeededMarks
-from qtkit.paper.tape import INSTRUMENTS, MINUTE_MS, PPM, Tape, Track, excursion_note, known_instrument
+from qtkit.paper.tape import INSTRUMENTS, MINUTE_MS, PPM, Tape, Track, excursion_note, known_instrument, signed
 
 HISTORY_WANTED = 15 * 60  # minutes: ATR(14, 1h) needs fifteen whole hours
 HISTORY_KEPT = 3 * 24 * 60
@@ -55,9 +55,9 @@ class WindowChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """A stretch of bars: ``bars`` (columns of ``to_ticks``) holds the history and then the window, which begins at row ``first``.
+    """A stretch of bars: ``bars`` (columns of ``to_ticks``, and ``volume``) holds the history and then the window.
 
-    ``score`` tells how far it is what was picked, ppm, the smaller the better.
+    The window begins at row ``first``. ``score`` tells how far it is what was picked, ppm, the smaller the better.
     """
 
     symbol: str
@@ -92,9 +92,9 @@ def replay_tape(
     """A tape of recorded bars from the parquet files of ``folder``; each symbol's window begins at ``start_ms`` (a whole minute).
 
     Every bar becomes ``per_minute`` ticks within its minute (at least 4), on the ``path`` that is chosen; never outside, so the bars of
-    the tape are the bars of the file, gaps between them included. Missing minutes stay silent. The bars before the window are its history
-    (up to three days). ``marks`` says how far mark and last part. Raises ``PolicyError`` where no window fits or marks are missing,
-    ``BarsError`` where a file is wrong.
+    the tape are the bars of the file, volumes and gaps between them included. Missing minutes stay silent. The bars before the window are
+    its history (up to three days). ``marks`` says how far mark and last part. Raises ``PolicyError`` where no window fits or marks are
+    missing, ``BarsError`` where a file is wrong.
     """
     if start_ms % MINUTE_MS:
         raise PolicyError(f"a tape starts on a whole minute, so that its bars line up; got {start_ms} ms")
@@ -103,9 +103,9 @@ def replay_tape(
     files = find_bars(folder)
     tracks = []
     for choice in choices:
-        tick = known_instrument(instruments, choice.symbol).tick
-        window = find_window(files, choice, hours, tick)
-        tracks.append(_track(window, tick, start_ms, seed, per_minute, path, marks or SeededMarks()))
+        rules = known_instrument(instruments, choice.symbol)
+        window = find_window(files, choice, hours, rules.tick)
+        tracks.append(_track(window, rules, start_ms, seed, per_minute, path, marks or SeededMarks()))
     return Tape(tracks=tuple(tracks))
 
 
@@ -121,13 +121,17 @@ def find_window(files: Mapping[str, Sequence[Path]], choice: WindowChoice, hours
         near = get_close_matches(choice.symbol, files, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(files))}"
         raise PolicyError(f"{choice.symbol}: no bars of that symbol; {hint}")
-    loaded = [(path, to_ticks(load_bars(path), tick)) for path in files[choice.symbol]]
+    loaded = [(path, _in_ticks(load_bars(path), tick)) for path in files[choice.symbol]]
     windows = [window for path, bars in loaded for window in _windows(path, bars, choice, minutes)]
     if not windows:
         spans = "; ".join(f"{path.name} {_utc(bars['time_ms'][0])} to {_utc(bars['time_ms'][-1])}" for path, bars in loaded)
         wanted = f"from {choice.start:%Y-%m-%d %H:%M} " if isinstance(choice.start, datetime) else ""
         raise PolicyError(f"{choice.symbol}: no file covers {minutes} minutes {wanted}without a break; there is {spans}")
     return min(windows, key=lambda window: (window.short_of_history, window.score))
+
+
+def _in_ticks(frame: pl.DataFrame, tick: E8) -> pl.DataFrame:
+    return to_ticks(frame, tick).with_columns(frame["volume"])
 
 
 def _windows(path: Path, bars: pl.DataFrame, choice: WindowChoice, minutes: int) -> Iterator[Window]:
@@ -164,9 +168,10 @@ def _cut(path: Path, bars: pl.DataFrame, symbol: str, row: int, minutes: int, sc
     return Window(symbol=symbol, path=path, bars=kept, first=row - first, score=score)
 
 
-def _track(window: Window, tick: E8, start_ms: int, seed: int, per_minute: int, path: BarPath, marks: Marks) -> Track:
+def _track(window: Window, rules: Instrument, start_ms: int, seed: int, per_minute: int, path: BarPath, marks: Marks) -> Track:
     shift = start_ms - window.start_ms
     bars = tuple(_bars(window.bars, shift))
+    lots = [round(volume * ONE / rules.lot) for volume in window.bars["volume"]]
     own = f"{seed}:{window.symbol}"
     times, lasts = play(bars[window.first :], own, per_minute, path)
     scarce = f"; only {window.first} minutes of history, too few for an hourly ATR(14)" if window.short_of_history else ""
@@ -176,10 +181,22 @@ def _track(window: Window, tick: E8, start_ms: int, seed: int, per_minute: int, 
         symbol=window.symbol,
         times=times,
         lasts=lasts,
-        marks=marks.along(Course(window.symbol, times, lasts, tick, own, shift, bars)),
+        marks=marks.along(Course(window.symbol, times, lasts, rules.tick, own, shift, bars)),
         history=bars[: window.first],
         note=excursion_note(window.symbol, source, lasts),
+        traded=signed(lasts, (part * rules.lot for part in _parts(lasts, lots[window.first :], per_minute))),
+        volumes=[lot * rules.lot for lot in lots[: window.first]],
     )
+
+
+def _parts(lasts: Sequence[int], lots: Sequence[int], per_minute: int) -> Iterator[int]:
+    """The lots of each bar, spread evenly over its prices; a price that moves trades at least one."""
+    before = lasts[0]
+    for number, last in enumerate(lasts):
+        bar, place = divmod(number, per_minute)
+        share, more = divmod(lots[bar], per_minute)
+        yield max(share + (place < more), int(last != before))
+        before = last
 
 
 def _bars(frame: pl.DataFrame, shift: int) -> Iterator[Bar]:

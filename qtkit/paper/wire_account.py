@@ -148,11 +148,11 @@ def account_v2(wallet: Wallet, rows: tuple[PositionRow, ...], facts: Mapping[str
     return head | _totals(wallet, unrealised) | {"assets": [_asset(wallet, unrealised)], "positions": slots}
 
 
-def balance(wallet: Wallet, rows: tuple[PositionRow, ...]) -> list[Row]:
-    """Answer of balance v2 and v3."""
+def balance(alias: str, wallet: Wallet, rows: tuple[PositionRow, ...]) -> list[Row]:
+    """Answer of balance v2 and v3. ``alias`` is the account's own code, the same for each of its keys."""
     return [
         {
-            "accountAlias": "paper",
+            "accountAlias": alias,
             "asset": ASSET,
             "balance": money(wallet.wallet),
             "crossWalletBalance": money(wallet.cross_wallet),

@@ -5,7 +5,7 @@ Shapes: developers.binance.com, USD-M futures, user data streams, read 2026-10. 
 
 from qtkit.core.model import OrderKind
 from qtkit.paper.facts import Facts
-from qtkit.paper.rows import AccountUpdate, AlgoRow, AlgoStatus, AlgoUpdate, ConfigUpdate, Execution, OrderUpdate, PositionRow
+from qtkit.paper.rows import AccountUpdate, AlgoRow, AlgoStatus, AlgoUpdate, ConfigUpdate, Execution, MarginCall, OrderUpdate, PositionRow
 from qtkit.paper.wire import STP, Row, decimal, money
 
 _PLACED = frozenset({AlgoStatus.TRIGGERED, AlgoStatus.FINISHED})
@@ -125,6 +125,19 @@ def _position_delta(row: PositionRow) -> Row:
         "ps": row.position_side.value,
         "ma": "USDT",
     }
+
+
+def margin_call(event: MarginCall) -> Row:
+    """MARGIN_CALL. The wallet comes with cross positions only."""
+    wallet = {} if event.cross_wallet is None else {"cw": money(event.cross_wallet)}
+    rows = [
+        {
+            "s": row.symbol, "ps": row.position_side.value, "pa": decimal(row.amount), "mt": "ISOLATED" if row.isolated else "CROSSED",
+            "iw": money(row.isolated_wallet), "mp": money(row.mark), "up": money(row.unrealised), "mm": money(row.maintenance_margin),
+        }
+        for row in event.positions
+    ]  # fmt: skip
+    return {"e": "MARGIN_CALL", "E": event.at_ms} | wallet | {"p": rows}
 
 
 def config_event(event: ConfigUpdate) -> Row:

@@ -1,22 +1,19 @@
 """Engine rows -> Binance's JSON of instruments, prices, bars and trades.
 
-The tape knows prices, not volume: volumes are 0, the book is the engine's own (what is shown is what an order gets), and the index
-price is the mark price.
+Volumes are those of the tape, where it knows none one lot a price. The book is the engine's own (what is shown is what an order gets),
+and the index price is the mark price.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from qtkit.core.matching import notional
 from qtkit.core.model import ONE
+from qtkit.paper.candles import Book, Candle, Depth, FundingRow
 from qtkit.paper.facts import Facts
+from qtkit.paper.intervals import bounds
 from qtkit.paper.prints import Print, Prints
-from qtkit.paper.rows import Book, Candle, Depth, FundingRow
 from qtkit.paper.wire import Row, decimal, money
 
-MINUTE_MS = 60_000
-INTERVALS: Mapping[str, int] = {
-    "1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "4h": 240, "6h": 360, "8h": 480, "12h": 720, "1d": 1_440,
-}  # fmt: skip
 ORDER_TYPES = ["LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"]
 _NO_END_MS = 4_133_404_800_000
 
@@ -37,8 +34,8 @@ def order_limits(orders: tuple[int, int]) -> list[Row]:
     ]
 
 
-def exchange_info(facts: Mapping[str, Facts], limits: list[Row], max_orders: int, now_ms: int) -> Row:
-    """Answer of exchangeInfo."""
+def exchange_info(facts: Mapping[str, Facts], halted: Container[str], limits: list[Row], max_orders: int, now_ms: int) -> Row:
+    """Answer of exchangeInfo. A halted symbol is on its way out (PRE_SETTLE): any status but TRADING opens no position (-4140)."""
     return {
         "timezone": "UTC",
         "serverTime": now_ms,
@@ -46,11 +43,11 @@ def exchange_info(facts: Mapping[str, Facts], limits: list[Row], max_orders: int
         "rateLimits": limits,
         "exchangeFilters": [],
         "assets": [{"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"}],
-        "symbols": [_symbol(row, max_orders) for row in facts.values()],
+        "symbols": [_symbol(row, max_orders, "PRE_SETTLE" if symbol in halted else "TRADING") for symbol, row in facts.items()],
     }
 
 
-def _symbol(row: Facts, max_orders: int) -> Row:
+def _symbol(row: Facts, max_orders: int, status: str) -> Row:
     first = row.brackets[0]
     return {
         "symbol": row.symbol,
@@ -58,7 +55,7 @@ def _symbol(row: Facts, max_orders: int) -> Row:
         "contractType": "PERPETUAL",
         "deliveryDate": _NO_END_MS,
         "onboardDate": row.onboard_ms,
-        "status": "TRADING",
+        "status": status,
         "maintMarginPercent": decimal(first.ratio * 100, 4),
         "requiredMarginPercent": decimal(100 * ONE // first.leverage, 4),
         "baseAsset": row.base,
@@ -125,10 +122,11 @@ def commission_rate(row: Facts) -> Row:
     return {"symbol": row.symbol, "makerCommissionRate": maker, "takerCommissionRate": taker, "rpiCommissionRate": maker}
 
 
-def kline(bar: Candle, end_ms: int) -> list[object]:
-    """One row of klines and markPriceKlines; ``end_ms`` is where the next bar begins."""
+def kline(bar: Candle, interval: str) -> list[object]:
+    """One row of klines and markPriceKlines."""
     prices = [decimal(bar.open), decimal(bar.high), decimal(bar.low), decimal(bar.close)]
-    return [bar.time_ms, *prices, "0", end_ms - 1, "0", bar.ticks, "0", "0", "0"]
+    bought = [decimal(bar.bought), decimal(bar.bought_quote)]
+    return [bar.time_ms, *prices, decimal(bar.volume), bounds(bar.time_ms, interval)[1] - 1, decimal(bar.quote), bar.ticks, *bought, "0"]
 
 
 def premium_index(book: Book) -> Row:
@@ -184,42 +182,41 @@ def depth(shown: Depth, facts: Facts, update_id: int) -> Row:
 
 def trade(row: Print, facts: Facts) -> Row:
     """One row of trades and historicalTrades."""
-    lot = facts.instrument.lot
     return {
-        "id": row.number, "price": decimal(row.price, facts.price_precision), "qty": decimal(lot, facts.quantity_precision),
-        "quoteQty": decimal(notional(row.price, lot), 2), "time": row.time_ms, "isBuyerMaker": row.sold, "isRPITrade": False,
+        "id": row.number, "price": decimal(row.price, facts.price_precision), "qty": decimal(row.quantity, facts.quantity_precision),
+        "quoteQty": decimal(notional(row.price, row.quantity), 2), "time": row.time_ms, "isBuyerMaker": row.sold, "isRPITrade": False,
     }  # fmt: skip
 
 
 def aggregate(row: Print, facts: Facts) -> Row:
     """One row of aggTrades: every trade is its own aggregate."""
-    lot = decimal(facts.instrument.lot, facts.quantity_precision)
+    quantity = decimal(row.quantity, facts.quantity_precision)
     return {
-        "a": row.number, "p": decimal(row.price, facts.price_precision), "q": lot, "nq": lot, "f": row.number, "l": row.number,
+        "a": row.number, "p": decimal(row.price, facts.price_precision), "q": quantity, "nq": quantity, "f": row.number, "l": row.number,
         "T": row.time_ms, "m": row.sold,
     }  # fmt: skip
 
 
-def ticker_24h(book: Book, day: tuple[Candle, ...], facts: Facts, prints: Prints) -> Row:
-    """One symbol of ticker/24hr; ``day`` are the bars of the last 24 hours, oldest first."""
-    first = day[0].open if day else book.last
-    change, count = book.last - first, sum(bar.ticks for bar in day)
-    digits = facts.price_precision
+def ticker_24h(book: Book, day: Candle | None, facts: Facts, prints: Prints) -> Row:
+    """One symbol of ticker/24hr; ``day`` are the last 24 hours as one bar."""
+    day = day or Candle(time_ms=book.time_ms, open=book.last, high=book.last, low=book.last, close=book.last)
+    change, last_id = book.last - day.open, prints.last_id(book.symbol)
+    digits, lots = facts.price_precision, facts.quantity_precision
     return {
         "symbol": book.symbol,
         "priceChange": decimal(change, digits),
-        "priceChangePercent": decimal(change * 100 * ONE // (first or 1) // 100_000 * 100_000, 3),
-        "weightedAvgPrice": decimal(book.last, digits),
+        "priceChangePercent": decimal(change * 100 * ONE // (day.open or 1) // 100_000 * 100_000, 3),
+        "weightedAvgPrice": decimal(day.quote * ONE // day.volume if day.volume else book.last, digits),
         "lastPrice": decimal(book.last, digits),
-        "lastQty": "0",
-        "openPrice": decimal(first, digits),
-        "highPrice": decimal(max((bar.high for bar in day), default=book.last), digits),
-        "lowPrice": decimal(min((bar.low for bar in day), default=book.last), digits),
-        "volume": "0",
-        "quoteVolume": "0",
-        "openTime": day[0].time_ms if day else book.time_ms,
+        "lastQty": decimal(prints.last_quantity(book.symbol), lots),
+        "openPrice": decimal(day.open, digits),
+        "highPrice": decimal(day.high, digits),
+        "lowPrice": decimal(day.low, digits),
+        "volume": decimal(day.volume, lots),
+        "quoteVolume": decimal(day.quote, 2),
+        "openTime": day.time_ms,
         "closeTime": book.time_ms,
-        "firstId": max(0, prints.number(book.symbol) - count + 1),
-        "lastId": prints.number(book.symbol),
-        "count": count,
+        "firstId": max(0, last_id - day.ticks + 1),
+        "lastId": last_id,
+        "count": day.ticks,
     }

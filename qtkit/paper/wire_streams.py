@@ -5,11 +5,12 @@ carry the pair (``ps``) and the kind of contract (``st``, 1 for USD-M).
 """
 
 from qtkit.core.model import TriggerBy
+from qtkit.paper.candles import Book, Candle
 from qtkit.paper.facts import Facts
+from qtkit.paper.intervals import bounds
 from qtkit.paper.prints import Print
-from qtkit.paper.rows import Book, Candle
 from qtkit.paper.wire import Row, decimal, money
-from qtkit.paper.wire_market import INTERVALS, MINUTE_MS, aggregate
+from qtkit.paper.wire_market import aggregate
 
 
 def mark_price(book: Book) -> Row:
@@ -38,10 +39,10 @@ def ticker(row: Row) -> Row:
 
 def kline(symbol: str, bar: Candle, interval: str, by: TriggerBy, at_ms: int, *, closed: bool) -> Row:
     """kline or markPrice_kline."""
-    end = bar.time_ms + INTERVALS[interval] * MINUTE_MS - 1
     body: Row = {
-        "t": bar.time_ms, "T": end, "s": symbol, "i": interval, "f": 0, "L": 0, "o": decimal(bar.open), "c": decimal(bar.close),
-        "h": decimal(bar.high), "l": decimal(bar.low), "v": "0", "n": bar.ticks, "x": closed, "q": "0", "V": "0", "Q": "0", "B": "0",
+        "t": bar.time_ms, "T": bounds(bar.time_ms, interval)[1] - 1, "s": symbol, "i": interval, "f": 0, "L": 0, "o": decimal(bar.open),
+        "c": decimal(bar.close), "h": decimal(bar.high), "l": decimal(bar.low), "v": decimal(bar.volume), "n": bar.ticks, "x": closed,
+        "q": decimal(bar.quote), "V": decimal(bar.bought), "Q": decimal(bar.bought_quote), "B": "0",
     }  # fmt: skip
     kind = "kline" if by is TriggerBy.LAST else "markPrice_kline"
     return {"e": kind, "E": at_ms, "s": symbol, "k": body}
@@ -65,9 +66,10 @@ def book_ticker(book: Book, facts: Facts, update_id: int) -> Row:
 
 def trade(symbol: str, row: Print, facts: Facts) -> Row:
     """trade."""
-    price, lot = decimal(row.price, facts.price_precision), decimal(facts.instrument.lot, facts.quantity_precision)
+    price, quantity = decimal(row.price, facts.price_precision), decimal(row.quantity, facts.quantity_precision)
     return {
-        "e": "trade", "E": row.time_ms, "T": row.time_ms, "s": symbol, "t": row.number, "p": price, "q": lot, "X": "MARKET", "m": row.sold,
+        "e": "trade", "E": row.time_ms, "T": row.time_ms, "s": symbol, "t": row.number, "p": price, "q": quantity, "X": "MARKET",
+        "m": row.sold,
     }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from qtkit.store import codec
 from qtkit.store.disk import Fault, StoreError, check_same_file, check_there, connect, sentence, sync_folder, transaction, translated
-from qtkit.store.side import Entry, SideFile, free_name, row_id
+from qtkit.store.side import Entry, SideFile, row_id
 
 E = TypeVar("E")
 
@@ -307,20 +307,6 @@ class SideJournal(Generic[E]):
         with translated(_error(place), place):
             offset = self._side.size()
             return self._side.append(_entries(self._types, events, at_ms, lambda index: f"side{offset}.{index}"))
-
-
-def set_aside(path: Path | str) -> Path:
-    """Moves a damaged journal and its log to ``<path>.damaged-N``, so that the next open begins a new one; returns the new name."""
-    path = Path(path)
-    target = free_name(path, "damaged")
-    with translated(_error(path), path):
-        path.rename(target)
-        for suffix in ("-wal", "-shm"):
-            log = path.with_name(path.name + suffix)
-            if log.exists():
-                log.rename(target.with_name(target.name + suffix))
-        sync_folder(path.parent)
-    return target
 
 
 def _error(path: Path) -> Callable[[Fault, str], JournalError]:

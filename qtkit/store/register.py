@@ -142,25 +142,6 @@ class PlanRegister:
             self._db.execute("UPDATE plans SET body = ? WHERE uid = ? AND revision = ?", (body, uid, plan.revision))
             return confirmed
 
-    def revise(self, plan: ExitPlan) -> None:
-        """Stores a new revision of an open plan. The same one again does no harm.
-
-        Raises ``StalePlan`` for a lower revision, the same revision with other content, or a plan that is not the open one.
-        """
-        with self._change():
-            held = self._open_plan(plan.key, plan.uid)
-            if plan == held:
-                return
-            if plan.revision <= held.revision:
-                raise StalePlan(
-                    Fault.MISMATCH,
-                    f"{plan.key}: revision {plan.revision} of plan {plan.uid} cannot follow revision {held.revision}; "
-                    f"read the register again and store {held.revision + 1}",
-                )
-            if (plan.side, plan.episode) != (held.side, held.episode):
-                raise StalePlan(Fault.MISMATCH, f"{plan.key}: a revision of plan {plan.uid} cannot change its side or its episode")
-            self._store(plan)
-
     def close(self, key: Key, episode: int, at_ms: int, reason: str) -> bool:
         """Ends an episode; True if it was open. A plan that is closed is never active again."""
         with self._change():

@@ -7,7 +7,9 @@ and 1,200 a minute per account. Counted over rolling windows, which is never lax
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from qtkit.core.model import PolicyError
 from qtkit.venue.gateway import Unavailable
@@ -18,6 +20,24 @@ ORDERS_A_MINUTE = 1_200
 RESERVE_PERCENT = 30  # of our share, for protective calls alone
 MINUTE_S = 61.0  # what is sent a minute apart may arrive a little closer together
 ADDRESS_ROOM_PERCENT = 90  # of the exchange's limit, all bots of the address together; only protective calls go beyond
+PROTECTION_ROOM_PERCENT = 96  # to here: what other processes ask at the same moment is not in the last answer yet, and a ban stops stops
+
+
+_asking: ContextVar[list[bool] | None] = ContextVar("qtkit_asking", default=None)
+
+
+@contextmanager
+def asked() -> Iterator[None]:
+    """What is bought within was asked for by somebody, and need not be done now.
+
+    Its first request leaves the reserve alone and is refused instead of waiting; what was let in is completed. All of it together never
+    takes more of a minute than the reserve is.
+    """
+    token = _asking.set([])
+    try:
+        yield
+    finally:
+        _asking.reset(token)
 
 
 class _Window:
@@ -74,6 +94,7 @@ class Budget:
             raise PolicyError(f"the share of the request budget is a percentage from 1 to 100, got {percent}")
         self._weight = _Window(WEIGHT_A_MINUTE * percent // 100, MINUTE_S)
         self._orders = (_Window(ORDERS_A_10S * percent // 100, 10.0), _Window(ORDERS_A_MINUTE * percent // 100, MINUTE_S))
+        self._askings = _Window(self._weight.reserve, MINUTE_S)
         self._patience, self._clock, self._sleep, self._looks = patience_s, clock, sleep, looks
         self._banned_until = self._orders_banned_until = float("-inf")
         self._seen: tuple[float, int] = (float("-inf"), 0)
@@ -98,11 +119,6 @@ class Budget:
         return used if self._clock() - at < 60.0 else 0
 
     @property
-    def banned_until(self) -> float:
-        """Monotonic time at which a ban ends; in the past when there is none."""
-        return self._banned_until
-
-    @property
     def banned_for(self) -> float:
         """Seconds that a ban still lasts, 0 when there is none."""
         return max(0.0, self._banned_until - self._clock())
@@ -124,27 +140,37 @@ class Budget:
 
         Raises ``Unavailable`` at once during a ban (asking would prolong it) and when the wait would outlast patience.
         """
-        deadline = self._clock() + self._patience
+        asking = _asking.get()
+        knocks = asking == []
+        deadline = self._clock() + (0.0 if knocks else self._patience)
         while True:
             now = self._clock()
             self._refuse_if_banned(now, orders)
-            wait = self._wait(now, weight, orders, protective)
+            wait = self._wait(now, weight, orders, protective and not knocks)
+            if knocks:
+                wait = max(wait, self._askings.wait(now, weight, protective=True))
             if wait <= 0.0:
                 self._weight.add(now, weight)
                 for window in self._orders:
                     window.add(now, orders)
+                if asking is not None:
+                    asking.append(True)
+                    self._askings.add(now, weight)
                 return
             if now + wait > deadline:
-                raise Unavailable(
-                    f"the request budget is used up ({self.used_last_minute} of {self.limit} weight in the last minute, "
-                    f"{self.used_by_address} of {WEIGHT_A_MINUTE} by the whole address): the next request fits in {wait:.1f} s; "
-                    "read less often or raise the share"
-                )
+                raise Unavailable(self._short(wait, asked=knocks))
             await self._sleep(wait)
+
+    def _short(self, wait: float, *, asked: bool) -> str:
+        address = f"{self.used_by_address} of {WEIGHT_A_MINUTE} by the whole address"
+        used = f"({self.used_last_minute} of {self.limit} weight in the last minute, {address})"
+        if asked:
+            return f"what is left of the request budget {used} is kept for protection; ask again in {wait:.0f} s"
+        return f"the request budget is used up {used}: the next request fits in {wait:.1f} s; read less often or raise the share"
 
     def _wait(self, now: float, weight: int, orders: int, protective: bool) -> float:
         wait = max(self._weight.wait(now, weight, protective), *(window.wait(now, orders, protective) for window in self._orders))
-        room = WEIGHT_A_MINUTE * (100 if protective and not self._looks else ADDRESS_ROOM_PERCENT) // 100
+        room = WEIGHT_A_MINUTE * (PROTECTION_ROOM_PERCENT if protective and not self._looks else ADDRESS_ROOM_PERCENT) // 100
         if weight and self.used_by_address + weight > room:
             return max(wait, self._seen[0] + 60.0 - now)
         return wait

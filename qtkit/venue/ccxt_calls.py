@@ -29,6 +29,7 @@ MARKETS = Call(method="load_markets", weight=1)
 MODE_OF_ACCOUNT = Call(method="fapiPrivateGetPositionSideDual", weight=30)
 POSITIONS = Call(method="fapiPrivateV3GetPositionRisk", weight=5)
 ACCOUNT = Call(method="fapiPrivateV3GetAccount", weight=5)
+BALANCE = Call(method="fapiPrivateV3GetBalance", weight=5)
 RIGHTS = Call(method="sapiGetAccountApiRestrictions", weight=1)  # the spot host's own weight; the smallest of ours is charged
 SYMBOL = Call(method="fapiPrivateGetSymbolConfig", weight=5)
 ORDERS = Call(method="fapiPrivateGetOpenOrders", weight=1, weight_all=40)

@@ -236,6 +236,11 @@ class CcxtGateway:
         with _readable("balance"):
             return wire.balance(row)
 
+    async def account_code(self) -> str:
+        """Binance's own name of the account (``accountAlias``), the same for each of its keys; empty if it does not tell."""
+        rows = _rows(await self._session.read(calls.BALANCE, {}), "balances")
+        return str(rows[0].get("accountAlias") or "") if rows else ""
+
     async def rights(self) -> KeyRights:
         """What the key may do; all unknown on Binance's demo, which has no such endpoint (nor has ccxt an address for it)."""
         if "sapi" not in self._client.urls["api"]:

@@ -184,6 +184,10 @@ class CcxtUnifiedGateway:
         """Not read: the exchanges mean five things by it, and only an entry asks."""
         raise Unavailable(f"the equity of an account is not read on {self.venue}: it is for entries, and there are none")
 
+    async def account_code(self) -> str:
+        """Not asked: the desk only looks here, and two that look fight over nothing."""
+        return ""
+
     async def rights(self) -> KeyRights:
         """What the key may do, where the exchange tells it (Bybit, OKX); Hyperliquid is read by an address, without a key."""
         if self.venue == "hyperliquid":

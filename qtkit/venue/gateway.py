@@ -164,6 +164,10 @@ class Gateway(Protocol):
         """Equity and free margin."""
         ...
 
+    async def account_code(self) -> str:
+        """The exchange's own name of the account, the same whichever of its keys asks; empty where it does not tell."""
+        ...
+
     async def rights(self) -> KeyRights:
         """What the key of this gateway may do. All unknown where the exchange does not tell."""
         ...

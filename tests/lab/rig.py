@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from qtkit.core.model import ONE
+from qtkit.core.model import E8, ONE
 from qtkit.lab.costs import Costs
 from qtkit.lab.entries import Entries, at_close
 from qtkit.lab.grid import Grid, grid
@@ -76,38 +76,38 @@ def some_entries(bars: Bars, seed: int, n: int = 12, *, inside: bool = False, st
     return made
 
 
+LADDERS = (
+    (("1R", 25), ("2R", 25)),
+    ((120, 40), (300, 40)),
+    (("0.5R", 50), ("1R", 30)),
+    (("1atr", 30), ("2atr", 30)),
+)
+WHOLE_LADDERS = ((("0.5R", 40), ("1.5R", 60)), ((90, 50), (150, 50)))
+
+
 def some_grid(seed: int, *, own_stop: bool = False) -> Grid:
     """A small random grid that has a bit of everything."""
     rng = random.Random(seed)
-    ladders = (
-        (),
-        (("1R", 25), ("2R", 25)),
-        ((150, 40), (400, 40)),
-        (("0.5R", 50), ("1R", 30)),
-        (("1atr", 30), ("2atr", 30)),
-    )
-    curves = ((), (("2R", 60), ("4R", 40)), ((400, 50),))
+    curves = ((), (("2R", 35), ("4R", 30)), ((400, 30),))
     rises = ((), ((150, None), (300, 150)), ((100, 0),))
-    trails = [None] if rng.random() < 0.2 else sorted(rng.sample(range(70, 400), 2))
-    chosen = [rng.choice(ladders[1:])] + ([()] if rng.random() < 0.5 else [])
-    if trails == [None]:
-        chosen = [(("1R", 40), ("2R", 60)), ()] if rng.random() < 0.5 else [()]
-    after = [None, 1] if all(chosen) else None
+    bare = rng.random() < 0.25
+    laddered = rng.random() < 0.6
+    ladders = [rng.choice(WHOLE_LADDERS if bare else LADDERS)] if laddered else [()]
     return grid(
         stop_bps=() if own_stop else sorted(rng.sample(range(60, 700), 2)),
-        stop=() if own_stop or rng.random() < 0.6 else ("3atr",),
-        trail_bps=trails if rng.random() < 0.7 or trails == [None] else (),
-        trail=("2atr",),
-        activation_bps=rng.choice(((50,), (100, 200), ())),
+        stop=("3atr",) if not own_stop and rng.random() < 0.4 else (),
+        trail_bps=() if bare else sorted(rng.sample(range(50, 400), 2)),
+        trail=() if bare or rng.random() < 0.7 else ("2atr",),
+        activation_bps=rng.choice(((50,), (100, 200))),
         activation=rng.choice(((), ("1R",))),
         step_bps=rng.choice((0, 10, 40)),
         tightening=[rng.choice(curves)],
-        targets=chosen,
-        break_even_after=after,
+        targets=ladders,
+        break_even_after=[None, 1] if laddered else None,
         stages=[rng.choice(rises)],
-        max_bars=rng.choice((None, 50, (20, 300))),
+        max_bars=rng.choice((None, 150, (20, 300))),
         own_stop=own_stop,
-    ) if trails == [None] or rng.random() < 0.99 else grid(stop_bps=100)  # fmt: skip
+    )
 
 
 def differences(result: Result, fill: str) -> list[str]:
@@ -127,8 +127,20 @@ def differences(result: Result, fill: str) -> list[str]:
 
 
 ALL_COSTS = (
-    Costs(),
-    Costs(slip_ppm=200, slip_range_ppm=50_000),
-    Costs(targets="limit"),
-    Costs(targets="touch", slip_ppm=90),
+    Costs(taker=E8(20_000), maker=E8(5_000)),
+    Costs(taker=E8(20_000), slip_ppm=200, slip_range_ppm=50_000),
+    Costs(taker=E8(20_000), targets="limit"),
+    Costs(taker=E8(0), maker=E8(-5_000), targets="touch", slip_ppm=90),
 )
+
+
+def case(seed: int) -> tuple[Bars, Entries, Grid, Costs, str]:
+    """One random comparison: every kind of series, entry, grid, cost and order of a bar comes up within a few dozen seeds."""
+    bars = walk(seed, holes=seed % 3 == 0, rough=2 + seed % 11, price=(3_000, 800, 20_000)[seed % 7 % 3])
+    if seed % 4 == 1:
+        bars = marked(bars, seed)
+    if seed % 5 == 1:
+        bars = funded(bars, seed)
+    own_stop = seed % 6 == 2
+    entries = some_entries(bars, seed, inside=seed % 2 == 0, stops=own_stop, asked=seed % 3 == 1)
+    return bars, entries, some_grid(seed, own_stop=own_stop), ALL_COSTS[seed // 2 % 4], ("worst", "best")[seed // 3 % 2]

@@ -21,6 +21,7 @@ from qtkit.paper.synthetic import synthetic_tape
 from qtkit.router import now_ms
 from qtkit.runs import Exit, parameters_of, pipeline, run_notebook, run_pipeline
 from qtkit.settings import PaperKeys, Paths
+from qtkit.venue.gateway import Unavailable
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -130,11 +131,29 @@ async def test_the_live_check_fails_on_naked_positions_and_passes_once_a_desk_ha
             while len(lines := desk.monitor.health.coverage) < 5 or any(line.gap for line in lines):
                 await asyncio.sleep(0.1)
             covered = await audit(require_desk=True)
+
+            async def refuses() -> None:
+                raise Unavailable("what is left of the request budget is kept for protection; ask again in 31 s")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(desk.monitor, "preview", refuses)
+                busy = await audit(require_desk=True)
+            assert busy.passed, "a desk with much to do is no finding"
+            assert "Not previewed: what is left of the request budget" in (busy.folder / "report.html").read_text()
             stop.set()
             await running
         assert covered.passed, covered.reason
         assert covered.figures["positions"] == 5 and covered.figures["naked"] == 0 and covered.figures["orders_ours"] >= 10
         assert float(covered.figures["at_risk_usdt"]) > 0
+
+
+@pytest.mark.parametrize("name", ["live_check", "canary"])
+def test_without_a_name_the_account_of_the_home_is_meant(name: str, own_home: Path) -> None:
+    own_home.mkdir(mode=0o700, exist_ok=True)
+    (own_home / "qtkit.toml").write_text('[accounts.fut]\nbase_url = "http://127.0.0.1:9"\n')
+    result = run_notebook(name)
+    report = (result.folder / "report.html").read_text()
+    assert result.passed and "keys/fut.json" in report and "there is no account" not in report, result.reason
 
 
 def test_a_scheduled_live_check_is_not_green_where_there_is_nothing_to_check() -> None:

@@ -78,10 +78,11 @@ class Rig:
 
 @asynccontextmanager
 async def rig(
-    *, faults: Faults | None = None, rules: Rules | None = None, facts: Mapping[str, Facts] = FACTS, **options: Any
-) -> AsyncIterator[Rig]:
-    """A running server with two accounts: ``main`` one-way and ``hedge``."""
-    start = time.time_ns() // 1_000_000
+    *, faults: Faults | None = None, rules: Rules | None = None, facts: Mapping[str, Facts] = FACTS,
+    start_ms: int | None = None, **options: Any,
+) -> AsyncIterator[Rig]:  # fmt: skip
+    """A running server with two accounts: ``main`` one-way and ``hedge``; the exchange's time begins now unless told."""
+    start = time.time_ns() // 1_000_000 if start_ms is None else start_ms
     exchange = Exchange(rules=rules, seed=1, start_ms=start, facts=facts)
     exchange.open_account("main", balance=E8(1_000_000 * ONE))
     exchange.open_account("hedge", balance=E8(1_000_000 * ONE), hedge=True)

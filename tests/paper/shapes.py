@@ -270,5 +270,6 @@ EVENTS: dict[str, Shape] = {
         a=of("m:s S?:s", B=[of("a:s wb:s cw:s bc:s")], P=[of("s:s pa:s ep:s bep:s cr:s up:s mt:s iw:s ps:s ma:s")]),
     ),
     "ACCOUNT_CONFIG_UPDATE": of("e:s E:i T:i", **{"ac?": of("s:s l:i"), "ai?": of("j:b")}),
+    "MARGIN_CALL": of("e:s E:i cw?:s", p=[of("s:s ps:s pa:s mt:s iw:s mp:s up:s mm:s")]),
     "listenKeyExpired": of("e:s E:i listenKey:s"),
 }  # fmt: skip

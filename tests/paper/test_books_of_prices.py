@@ -55,5 +55,5 @@ def test_what_is_resumed_keeps_its_books(tmp_path: Path, market: Path) -> None:
     before = session(tmp_path, market)
     before.save(tmp_path / "a")
     assert Session.resumed(tmp_path / "a").exchange.liquidity("BTCUSDT") == GIVEN
-    with pytest.raises(PolicyError, match="chooses prices, books and positions"):
+    with pytest.raises(PolicyError, match="chooses prices, books, accounts and positions"):
         command.paper(resume=tmp_path / "a", market=market)

@@ -18,7 +18,7 @@ class Recorder:
     def __init__(self) -> None:
         self.fed: list[int] = []
 
-    def tick(self, symbol: str, last: Ticks, mark: E8, at_ms: int) -> None:
+    def tick(self, symbol: str, last: Ticks, mark: E8, at_ms: int, traded: E8 | None = None) -> None:
         self.fed.append(at_ms - START)
 
 
@@ -105,8 +105,8 @@ async def test_the_loop_is_never_held_longer_than_a_batch() -> None:
     now = [50.0]
 
     class Slow(Recorder):
-        def tick(self, symbol: str, last: Ticks, mark: E8, at_ms: int) -> None:
-            super().tick(symbol, last, mark, at_ms)
+        def tick(self, symbol: str, last: Ticks, mark: E8, at_ms: int, traded: E8 | None = None) -> None:
+            super().tick(symbol, last, mark, at_ms, traded)
             now[0] += 0.001
 
     exchange, turns = Slow(), [0]
@@ -195,7 +195,7 @@ async def test_a_quote_is_told_before_its_price() -> None:
     told: list[object] = []
 
     class Taker:
-        def tick(self, symbol: str, last: Ticks, mark: E8, at_ms: int) -> None:
+        def tick(self, symbol: str, last: Ticks, mark: E8, at_ms: int, traded: E8 | None = None) -> None:
             told.append(last)
 
     ticks = [Tick(START, "BTCUSDT", Ticks(100), E8(1)), Tick(START, "BTCUSDT", Ticks(101), E8(1), Ticks(99), Ticks(102))]

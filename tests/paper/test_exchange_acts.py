@@ -259,6 +259,24 @@ def test_an_order_is_found_again_when_a_child_of_its_id_has_ended(side: Side) ->
     assert world.ex.cancel(world.account, BTC, client_id="same").order_id == row.order_id
 
 
+@SIDES
+def test_an_open_id_is_taken_also_by_an_order_of_another_symbol(side: Side) -> None:
+    """A child of another symbol that has the id has come and gone: the order that rests under it is still found, and still in the way."""
+    world = World(side)
+    world.enter()
+    world.price(2_000, symbol=ETH)
+    row = world.limit(side.opening, 2_000 - side.sign * 90, symbol=ETH, client_id="same")
+    world.stop(-2, client_id="same")
+    world.price(world.away(-2))
+    assert [order.symbol for order in world.ex.order_history(world.account) if order.client_id == "same"] == [ETH, BTC]
+    assert world.ex.order(world.account, ETH, client_id="same") == row
+    assert world.ex.order(world.account, BTC, client_id="same").status is OrderStatus.FILLED, "each symbol has its own"
+    with refused(-4116):
+        world.limit(side.opening, world.away(-4), client_id="same")
+    assert world.ex.cancel(world.account, ETH, client_id="same").order_id == row.order_id
+    world.limit(side.opening, world.away(-4), client_id="same")
+
+
 def test_a_change_of_the_margin_mode_is_told() -> None:
     world = World()
     world.ex.set_margin_mode(world.account, BTC, isolated=True)

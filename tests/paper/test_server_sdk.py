@@ -99,6 +99,7 @@ STREAM_MODELS = {
 EVENT_MODELS = {
     "ORDER_TRADE_UPDATE": "OrderTradeUpdate", "TRADE_LITE": "TradeLite", "ALGO_UPDATE": "AlgoUpdate", "ACCOUNT_UPDATE": "AccountUpdate",
     "ACCOUNT_CONFIG_UPDATE": "AccountConfigUpdate", "listenKeyExpired": "ListenKeyExpired",
+    "MARGIN_CALL": "MarginCall",
 }  # fmt: skip
 # Names of the models that belong to coin-margined contracts, to an old trailing order of the regular book, or to other answers of a list.
 FOREIGN = {"baseQty", "marginAsset", "pair", "cumBase", "activatePrice", "priceRate", "code", "msg", "HEDGE", "additional_properties"}

@@ -192,6 +192,7 @@ async def test_every_user_event_is_as_documented(path: str) -> None:
         async with reading(it, path.format(key["listenKey"])) as rows:
             ids = await furnish(it)
             assert ids
+            it.tick("BTCUSDT", "86790")  # between the margin call and the liquidation
             it.tick("BTCUSDT", "80000")
             seen = await rows()
             for _ in range(10):

@@ -137,6 +137,28 @@ async def test_pings_come_and_a_client_without_pongs_is_closed() -> None:
             answering.cancel()
 
 
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_closed_connection_waits_for_the_answer_but_not_for_ever(answers: bool) -> None:
+    """A client that finds the connection gone when it answers the close frame reports 1006, whatever it was told."""
+    async with rig(stream_rules=StreamRules(grace_s=0.4)) as it, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", it.server.port)
+        head = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + "A" * 22 + "==\r\n\r\n"
+        writer.write(f"GET /market/ws/btcusdt@markPrice HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        await readers(it)
+        it.server.hub.close_all(1008, b"why")
+        assert await reader.readexactly(7) == b"\x88\x05" + (1008).to_bytes(2, "big") + b"why"
+        await asyncio.sleep(0.1)
+        assert not reader.at_eof() and reader.exception() is None, "the connection is gone before its client could answer"
+        if answers:
+            writer.write(b"\x88\x82" + bytes(4) + (1008).to_bytes(2, "big"))
+        began = asyncio.get_running_loop().time()
+        while not reader.at_eof() and reader.exception() is None:
+            await asyncio.sleep(0.01)
+        assert (asyncio.get_running_loop().time() - began < 0.2) is answers
+        writer.close()
+
+
 async def test_a_connection_ends_at_its_age() -> None:
     async with rig(stream_rules=StreamRules(life_s=0.2)) as it, it.session.ws_connect(f"{it.base}/ws") as ws:
         assert await closed(ws, 2) == 1001

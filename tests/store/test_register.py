@@ -76,24 +76,9 @@ def test_a_provisional_plan_dies_unless_it_is_confirmed(register: PlanRegister, 
     confirmed = register.confirm(BTC, second.uid)
     assert confirmed == register.confirm(BTC, second.uid) == replace(second, provisional=False, expires_ms=None)
     assert register.active(BTC, 10**9) == confirmed
-
-
-@SIDES
-def test_revisions_only_rise(register: PlanRegister, side: Side) -> None:
-    plan = created(register, side=side)
-    second = replace(plan, revision=2, reason="resized")
-    register.revise(second)
-    register.revise(second)
-    assert register.active(BTC, 0) == second
-    for wrong in (plan, replace(second, reason="other content")):
-        with pytest.raises(StalePlan, match=r"cannot follow revision 2; read the register again and store 3"):
-            register.revise(wrong)
-    with pytest.raises(StalePlan, match="cannot change its side or its episode"):
-        register.revise(replace(second, revision=3, episode=9))
-    assert [item.plan.revision for item in register.history(BTC)] == [1, 2]
-    register.close(BTC, 1, 5, "flat")
+    register.close(BTC, 2, 300, "flat")
     with pytest.raises(StalePlan, match="no plan is open"):
-        register.revise(replace(second, revision=3))
+        register.confirm(BTC, second.uid)
 
 
 def test_a_symbol_is_found_in_every_slot_and_account(register: PlanRegister) -> None:

@@ -15,6 +15,7 @@ from qtkit.core.distance import InBps
 from qtkit.core.model import ONE, Bps, OrderKind, PolicyError, PositionSide, Scope, Side
 from qtkit.core.plan import LegKind
 from qtkit.core.policy import POLICIES, STAGED, ExitPolicy
+from qtkit.ledger import Ledger, lines_of
 from qtkit.paper.faults import Fault, FaultKind, Match, Verb
 from qtkit.paper.liquidity import Liquidity
 from qtkit.paper.meter import sweep
@@ -410,6 +411,28 @@ async def test_no_gate_for_entries_holds_an_exit_back(home: Path, side: Side) ->
 
 
 @both_sides
+@both_modes
+@story
+async def test_missing_risk_data_leaves_no_position_out_and_lifts_no_limit(home: Path, hedge: bool, side: Side) -> None:
+    """18. Missing risk data made the exit engine skip every position, while a cap on their number was not enforced."""
+    world = World(hedge=hedge)
+    async with desk(world, home, adopted=None) as rig:
+        rig.executor.gate = Gate(risk=RiskContext(), max_positions=len(COINS))
+        for symbol, coins in COINS.items():
+            world.stranger(symbol, side, coins)
+        for verb in (Verb.BARS, Verb.BALANCE, Verb.PRICES):
+            world.faults.add(Fault(kind=FaultKind.FAIL_503, match=Match(verb=verb), times=None))
+        await rig.passes(3)
+        assert len(rig.monitor.health.coverage) == len(COINS) and rig.gaps() == {}
+        for symbol in COINS:
+            tidy(world, symbol, side)
+        world.faults.clear()
+        with pytest.raises(PolicyError, match=f"{len(COINS)} positions are open, and at most {len(COINS)} are allowed"):
+            await rig.executor.place_order("ETHUSDT", side.opening.value, 1)
+        judged(world)
+
+
+@both_sides
 @story
 async def test_a_stop_inside_the_costs_is_refused_for_an_entry_and_widened_on_a_position(home: Path, side: Side) -> None:
     """19. Target and stop lay inside fees, funding and spread: more than sixty losses that were built in."""
@@ -442,6 +465,40 @@ async def test_break_even_pays_for_the_fees_of_both_ways(home: Path, side: Side)
         assert world.held(SYMBOL) == 0
         after, notional = world.exchange.wallet(world.account).wallet, 10 * e8(PRICES[SYMBOL])
         assert (after - before) * 10_000 > -4 * notional, "more was lost than the spread and the slippage of the way out"
+
+
+@both_sides
+@pytest.mark.parametrize("verb", [Verb.POSITIONS, Verb.ORDERS, Verb.PLACE], ids=lambda verb: verb.value)
+@story
+async def test_health_is_never_green_while_protection_is_dead(home: Path, verb: Verb, side: Side) -> None:
+    """20. Green health, dead protection: a muted dependency, a service that was up and stuck for ten days."""
+    world = World()
+    async with desk(world, home) as rig:
+
+        def ledger() -> Ledger:
+            health, now_ms = rig.monitor.health, world.now_ms
+            lines = lines_of(health.coverage, rig.applier.book.episodes, health.snapshots, rig.paper.instruments, slips={})
+            return Ledger(
+                account="paper", scope="full", running=True, at_ms=now_ms, last_pass_ms=health.last_pass_ms, tick_ms=2_000,
+                fault=health.fault, unread_ms=now_ms - min((*health.unread.values(), now_ms)), lines=lines,
+            )  # fmt: skip
+
+        await rig.passes(1)
+        world.stranger(SYMBOL, side, 10)
+        if verb is not Verb.PLACE:
+            await rig.passes(3)
+        assert ledger().late() is None
+        world.faults.add(Fault(kind=FaultKind.FAIL_503, match=Match(verb=verb), times=None))
+        running = asyncio.create_task(rig.monitor.run(stop := asyncio.Event()))
+        for _ in range(10):
+            await asyncio.sleep(60)
+            assert ledger().late() or ledger().has_gap, "it says that all is well"
+        world.faults.clear()
+        await asyncio.sleep(60)
+        assert ledger().late() is None and not ledger().has_gap, "what is well again is said as well"
+        stop.set()
+        await running
+        tidy(world, SYMBOL, side)
 
 
 @both_sides

@@ -316,3 +316,19 @@ async def test_what_cannot_be_meant_is_refused_in_one_sentence(tmp_path: Path) -
             with pytest.raises(PolicyError, match=words):
                 await say(rig, wish)
         assert Key("paper", SYMBOL, world.slot(Side.LONG)) in rig.applier.book.episodes
+
+
+@both_sides
+@story
+async def test_pausing_twice_takes_nothing_on_that_came_in_between(tmp_path: Path, side: Side) -> None:
+    world = World()
+    async with desk(world, tmp_path) as rig:
+        await rig.passes(1)
+        await say(rig, Pause(reason="lunch"))
+        world.stranger(SYMBOL, side, 10)
+        await rig.passes(2)
+        since_ms = rig.applier.book.paused_ms
+        said = await say(rig, Pause(reason="still at lunch"))
+        await rig.passes(3)
+        assert world.own() == [] and rig.applier.book.paused_ms == since_ms, "the first pause holds"
+        assert "paused since" in said.text and "already" in said.text

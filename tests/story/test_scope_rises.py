@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from qtkit.core import arithmetic
+from qtkit.core.distance import decimal
 from qtkit.core.model import ONE, PolicyError, Scope, Side
 from qtkit.core.policy import GUARD
 from qtkit.operate import Adopt, Pause, Release, Resume, operate
@@ -148,3 +149,48 @@ async def test_adopting_does_not_go_further_than_the_account(tmp_path: Path, sid
         await operate(rig.monitor, Adopt(symbol=SYMBOL, scope=Scope.GUARD), dry_run=False)
         await rig.passes(2)
         assert world.stops(SYMBOL, side) and world.targets(SYMBOL, side) == []
+
+
+@sides
+@pytest.mark.parametrize("how", ["adopted", "the scope is raised", "resumed"])
+@story
+async def test_it_is_planned_with_the_market_of_that_moment(tmp_path: Path, side: Side, how: str) -> None:
+    """By ATR as any adoption is, also by a desk that was started since: it shows beforehand what it then does."""
+    world = World()
+    async with desk(world, tmp_path / "desk", scope=Scope.WATCH, adopted=GUARD) as rig:
+        world.stranger(SYMBOL, side, "100")
+        await rig.passes(2)
+        if how == "resumed":
+            await operate(rig.monitor, Pause(), dry_run=False)
+    raised = Scope.FULL if how == "the scope is raised" else Scope.GUARD
+    async with desk(world, tmp_path / "desk", scope=raised, adopted=GUARD) as rig:
+        faster(rig, symbols=frozenset() if how == "adopted" else None)
+        wish = {"adopted": Adopt(symbol=SYMBOL, scope=Scope.GUARD), "resumed": Resume()}.get(how)
+        if wish is not None:
+            await rig.passes(2)
+            assert world.own() == []
+            shown = await operate(rig.monitor, wish, dry_run=True)
+            done = await operate(rig.monitor, wish, dry_run=False)
+            assert {(step.leg, step.trigger) for step in shown.steps} == {(step.leg, step.trigger) for step in done.steps} != set()
+        await rig.passes(2)
+        episode = rig.monitor.applier.book.episodes[rig.key(SYMBOL)]
+        assert not [warning for warning in episode.plan.warnings if "ATR is not known" in warning]
+        (stop,) = world.stops(SYMBOL, side)
+        assert stop.trigger == episode.trail.stop * episode.plan.tick
+        if wish is not None:
+            assert {step.trigger for step in shown.steps if step.leg == "s0"} == {decimal(stop.trigger, 8)}
+
+
+@sides
+@story
+async def test_a_plan_that_somebody_ended_is_made_anew_with_the_market_of_that_moment(tmp_path: Path, side: Side) -> None:
+    world = World()
+    async with desk(world, tmp_path / "desk", adopted=GUARD) as rig:
+        world.stranger(SYMBOL, side, "100")
+        await rig.passes(2)
+        first = rig.monitor.applier.book.episodes[rig.key(SYMBOL)].plan
+    async with desk(world, tmp_path / "desk", adopted=GUARD) as rig:
+        assert rig.router.invalidate_plan(SYMBOL)
+        await rig.passes(2)
+        plan = rig.monitor.applier.book.episodes[rig.key(SYMBOL)].plan
+        assert plan.uid != first.uid and not [warning for warning in plan.warnings if "ATR is not known" in warning]

@@ -76,3 +76,18 @@ async def test_an_alarm_is_logged_when_it_begins_and_when_it_ends(tmp_path: Path
             await rig.passes(30)
         rows = [row for row in heard if row["event"] == "alarm"]
         assert [row["log_level"] for row in rows] == ["error", "info"] and "another desk's" in rows[1]["over"]
+
+
+@both_sides
+async def test_a_position_is_a_line_of_the_log_when_it_changes_and_once_a_minute(tmp_path: Path, side: Side) -> None:
+    """One line a pass and position pushed what had happened out of the log within the 48 hours of watching."""
+    world = World()
+    async with desk(world, tmp_path, scope=Scope.WATCH) as rig:
+        world.stranger(SYMBOL, side, 10)
+        with capture_logs() as lines:
+            await rig.passes(90)
+            quiet = [line for line in lines if line["event"] == "cover"]
+            world.stranger(SYMBOL, side, 5)
+            await rig.passes(1)
+        cover = [line for line in lines if line["event"] == "cover"]
+        assert 3 <= len(quiet) <= 5 and len(cover) == len(quiet) + 1 and cover[-1]["lots"] > cover[0]["lots"]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtkit.core.model import PolicyError
-from qtkit.venue.budget import Budget
+from qtkit.venue.budget import Budget, asked
 from qtkit.venue.gateway import Unavailable
 
 
@@ -125,7 +125,6 @@ def test_a_ban_silences_everything_at_once() -> None:
         b.ban(120)
         b.ban(5)  # a shorter one does not end it
         assert b.banned_for == 120
-        assert b.banned_until == clock.now + 120
         for protective in (True, False):
             with pytest.raises(Unavailable, match="another 120 s"):
                 await b.take(0, protective=protective)
@@ -160,7 +159,7 @@ def test_shares_are_percentages(percent: int) -> None:
     ("looks", "protective", "used", "goes"),
     [
         (False, False, 2_150, True), (False, False, 2_160, False),  # the last tenth is for what protects
-        (False, True, 2_160, True), (False, True, 2_395, True), (False, True, 2_396, False),
+        (False, True, 2_160, True), (False, True, 2_299, True), (False, True, 2_300, False),
         (True, True, 2_150, True), (True, True, 2_160, False),  # one that only looks protects nothing: it leaves it, too
     ],
 )  # fmt: skip
@@ -201,3 +200,35 @@ def test_however_many_processes_the_exchange_is_never_asked_beyond_its_limit(cal
 
     run(work())
     assert max(counted.values()) <= 2_400
+
+
+def test_who_asks_takes_no_more_than_is_reserved_and_is_refused_at_once() -> None:
+    b, clock = budget()
+
+    async def look() -> None:
+        with asked():
+            await b.take(50, protective=True)
+            await b.take(30, protective=True)  # what was let in is completed
+
+    async def work() -> None:
+        for _ in range(2):
+            await look()
+        before = clock.now
+        with pytest.raises(Unavailable, match=r"160 of 600 weight.*is kept for protection; ask again in 61 s"):
+            await look()
+        await b.take(440, protective=True)
+        assert clock.now == before and b.used_last_minute == b.limit, "protection has all the rest"
+
+    run(work())
+
+
+def test_who_asks_leaves_the_reserve() -> None:
+    b, clock = budget()
+
+    async def work() -> None:
+        await b.take(400, protective=True)
+        with pytest.raises(Unavailable, match="kept for protection"), asked():
+            await b.take(30, protective=True)
+        assert (b.used_last_minute, clock.now) == (400, 1000.0)
+
+    run(work())

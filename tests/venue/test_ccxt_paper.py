@@ -490,3 +490,36 @@ async def test_reader_survives_a_restart_of_the_exchange() -> None:
         house.tick(PRICE + 7)
         await ear.until(lambda e: isinstance(e, Quote) and e.last == PRICE + 7)
         await ear.until(lambda e: e == Nudge(symbol=None))
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["one after the other", "at once"])
+async def test_two_desks_of_one_address_both_go_by_the_exchanges_count(together: bool) -> None:
+    """Each may take all of the limit, and neither knows the other's requests but by the header: the exchange has no reason to ban them."""
+    async with paper() as (house, first):
+        house.exchange.open_account("other", balance=E8(100_000 * ONE), hedge=False)
+        house.server._rest._keys = {**house.server._rest._keys, "key2": ("secret2", "other")}
+        url = f"http://127.0.0.1:{house.server.port}"
+        second = CcxtGateway("other", base_url=url, api_key="key2", secret="secret2", budget=Budget(100), timeout_s=2.0)
+        try:
+            await second.start()
+            ends: list[str] = []
+
+            async def reads(gateway: CcxtGateway) -> None:
+                try:
+                    for _ in range(40):  # as a pass does, 85 each: more than the address has
+                        await gateway.positions()
+                        await gateway.orders()
+                except Unavailable as error:
+                    ends.append(str(error))
+
+            if together:
+                await asyncio.gather(reads(first), reads(second))
+            else:
+                for gateway in (first, second):
+                    await reads(gateway)
+            budgets = [gateway._session._budget for gateway in (first, second)]
+            assert len(ends) == 2 and all("by the whole address" in end for end in ends), ends
+            assert all(budget.banned_for == 0 and budget.used_by_address > 2_200 for budget in budgets)
+            assert sum(budget.used_last_minute for budget in budgets) <= 2_400, "none was sent that the exchange would refuse"
+        finally:
+            await second.close()

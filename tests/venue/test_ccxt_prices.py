@@ -77,7 +77,7 @@ async def test_a_price_counts_when_last_and_mark_are_known_and_time_never_runs_b
     fed: list[tuple[str, int, int, int]] = []
 
     class Taker:
-        def tick(self, symbol: str, last: Ticks, mark: E8, at_ms: int) -> None:
+        def tick(self, symbol: str, last: Ticks, mark: E8, at_ms: int, traded: E8 | None = None) -> None:
             fed.append((symbol, last, mark, at_ms))
 
     told = [quote("BTCUSDT", 5, None, 10), quote("BTCUSDT", None, 7, 12), quote("ETHUSDT", 1, 1, 12), quote("BTCUSDT", 6, None, 11)]
