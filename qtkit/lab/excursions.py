@@ -80,17 +80,17 @@ def excursions(result: Result, policy: int, *, after: int = 240) -> Excursions:
         raise PolicyError(f"after={after}: at least one bar after the stop has to be looked at")
     took = np.flatnonzero(out.why[:, policy] > 0)
     it, why = result.entries.take(took), out.why[took, policy]
-    stop_bps = np.broadcast_to(result.stop_bps, (len(result.entries), len(result)))[took, policy]
-    risk, price = it.price * stop_bps // WHOLE, out.price[took, policy] * it.sign
+    one_r, price = result.stop_bps[took if len(result.stop_bps) > 1 else 0, policy], out.price[took, policy] * it.sign
     fill = price * bars.tick - it.sign * it.price
     last = out.bar[took, policy].astype(np.int64)
     against, against_bars, best, best_bars = _both(bars, it, last, why >= TIME, fill)
     stopped = (why >= STOP) & (why <= BREAK_EVEN) & (fill < 0)
     columns = {
-        "mae_bps": -against * WHOLE / it.price, "mfe_bps": best * WHOLE / it.price, "mae_r": -against / risk, "mfe_r": best / risk,
+        "mae_bps": -against * WHOLE / it.price, "mfe_bps": best * WHOLE / it.price, "mae_r": -against * WHOLE / it.price / one_r,
+        "mfe_r": best * WHOLE / it.price / one_r,
         "mae_bars": against_bars, "mfe_bars": best_bars,
-        "giveback_r": (best * WHOLE - out.gross[took, policy]) / (WHOLE * risk), "stopped": stopped,
-        **_afterwards(bars, it, last, risk, stopped, after),
+        "giveback_r": (best * WHOLE - out.gross[took, policy]) / it.price / one_r, "stopped": stopped,
+        **_afterwards(bars, it, last, one_r, stopped, after),
     }  # fmt: skip
     return Excursions(trades.with_columns(pl.Series(name, values) for name, values in columns.items()).with_columns(_NULLS))
 
@@ -121,17 +121,18 @@ def _both(bars: Bars, it: Entries, last: Ints, whole: npt.NDArray[np.bool_], fil
 
 
 def _afterwards(
-    bars: Bars, it: Entries, last: Ints, risk: Ints, stopped: npt.NDArray[np.bool_], after: int
+    bars: Bars, it: Entries, last: Ints, one_r: Ints, stopped: npt.NDArray[np.bool_], after: int
 ) -> dict[str, npt.NDArray[np.float64] | Ints]:
     """How far and how soon the price came back in the bars after the exit, for those that were stopped."""
     n, rows = len(it), np.flatnonzero(stopped & (last + 1 < len(bars)))
     far, back, one = np.full(n, np.nan), np.full(n, NEVER, np.int64), np.full(n, NEVER, np.int64)
     some, start = it.take(rows), last[rows] + 1
     side, until = (some.sign < 0).astype(np.int64), np.minimum(start + after, len(bars))
+    r = (one_r + np.zeros(n, np.int64))[rows]
     entry = some.sign * some.price
-    far[rows] = (_highest(bars.scan.favour, side, 1, start, until)[0] * bars.tick - entry) / risk[rows]
-    for found, wanted in ((back, entry), (one, entry + risk[rows])):
-        at = _first(bars.scan.favour, side, -(-wanted // bars.tick), start, until)
+    far[rows] = (_highest(bars.scan.favour, side, 1, start, until)[0] * bars.tick - entry) * WHOLE / some.price / r
+    for found, wanted in ((back, entry * WHOLE), (one, entry * WHOLE + some.price * r)):
+        at = _first(bars.scan.favour, side, -(-wanted // (WHOLE * bars.tick)), start, until)
         found[rows] = np.where(at == NEVER, NEVER, at - start + 1)
     return {"after_r": far, "back_bars": back, "one_r_bars": one}
 

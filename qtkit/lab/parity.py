@@ -18,6 +18,7 @@ from qtkit.lab.replay import level_of
 from qtkit.lab.seen import BARS, MINUTE_MS, PRICES, Retold, View, view_of
 from qtkit.lab.settled import MONEYS, closing_of, dealt_of, money_of, paid_by
 
+HOLE_MS = 60_000  # prices come every second: after a minute without one nobody knows which stop was hit
 PASS_MS = 15_000  # what a pass does comes so late after the minute that called for it
 TIME_STOP = "the time stop of the plan has come"
 PAST_STOP = "the price is through the planned stop"
@@ -46,7 +47,7 @@ class Exit:
     at_ms: int
 
     def __str__(self) -> str:
-        return "held it" if self.bar_ms is None else f"left it by {self.why} at {datetime.fromtimestamp(self.at_ms / 1000, UTC):%H:%M:%S}"
+        return "held it" if self.bar_ms is None else f"left it by {self.why} at {_clock(self.at_ms)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +148,7 @@ def _compared(
     it: Lived, prices: pl.DataFrame, bars: pl.DataFrame, rules: Mapping[str, Instrument], dealt: pl.DataFrame | None, paid: int
 ) -> tuple[_Told, Difference | None]:
     until_ms = it.closed_ms if it.closed_ms is not None else int(prices["at"].max() or 0)  # type: ignore[arg-type]
-    note = it.unfit or _unseen(it, prices, rules)
+    note = it.unfit or _unseen(it, prices, rules, until_ms)
     seen = [] if note else [view_of(it, prices, bars, rules[it.key.symbol], until_ms, exact=exact) for exact in (True, False)]
     views = [view for view in seen if view is not None]
     if not views:
@@ -165,13 +166,23 @@ def _compared(
 KNOWN = ("stop", "trail", "stage", "break-even", "target", "time")
 
 
-def _unseen(it: Lived, prices: pl.DataFrame, rules: Mapping[str, Instrument]) -> str:
+def _unseen(it: Lived, prices: pl.DataFrame, rules: Mapping[str, Instrument], until_ms: int) -> str:
+    """Why what the desk saw of a position is not enough, empty if it is."""
     if it.key.symbol not in rules:
         return "no trading rules of it were seen"
-    first = prices.filter(pl.col("symbol") == it.key.symbol)["at"].min()
-    if first is None or int(first) > it.plan.created_ms + MINUTE_MS:  # type: ignore[arg-type]
+    seen = prices.filter((pl.col("symbol") == it.key.symbol) & (pl.col("at") <= until_ms))["at"]
+    known = seen.filter(seen <= it.plan.created_ms + MINUTE_MS)
+    if known.is_empty():
         return "it was open when the recording began"
-    return ""
+    life = pl.Series([max(int(known[-1]), it.plan.created_ms), *seen.filter(seen > it.plan.created_ms)])
+    hole = life.diff().arg_max()
+    if hole is None or int(life[hole]) - int(life[hole - 1]) <= HOLE_MS:
+        return ""
+    return f"no price of it was seen from {_clock(int(life[hole - 1]))} to {_clock(int(life[hole]))}"
+
+
+def _clock(ms: int) -> str:
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%H:%M:%S}"
 
 
 def _again(view: View, it: Lived, rules: Instrument, *, best_first: bool, asked: int) -> Retold:

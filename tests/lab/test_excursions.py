@@ -38,7 +38,7 @@ def walked(result: Result, row: int, policy: int) -> dict[str, object]:
     bars, it, out = result.bars, result.entries, result.outcomes
     assert out is not None
     sign, entry, first, last = int(it.sign[row]), int(it.price[row]), int(it.bar[row]), int(out.bar[row, policy])
-    why, risk = WHYS[out.why[row, policy]], int(result.risk[row, policy])
+    why, r = WHYS[out.why[row, policy]], int(result.stop_bps[row if len(result.stop_bps) > 1 else 0, policy])
     seen: list[tuple[int, int]] = [(first, 0)]
 
     def met(bar: int, ticks: int) -> None:
@@ -57,13 +57,14 @@ def walked(result: Result, row: int, policy: int) -> dict[str, object]:
     after = range(last + 1, min(last + 1 + AFTER, len(bars))) if stopped else range(0)
     ends = [sign * int((bars.high if sign > 0 else bars.low)[bar]) * bars.tick - sign * entry for bar in after]
     return {
-        "mae_bps": -worst * 10_000 / entry, "mfe_bps": best * 10_000 / entry, "mae_r": -worst / risk, "mfe_r": best / risk,
+        "mae_bps": -worst * 10_000 / entry, "mfe_bps": best * 10_000 / entry, "mae_r": -worst * 10_000 / entry / r,
+        "mfe_r": best * 10_000 / entry / r,
         "mae_bars": next(bar for bar, move in seen if move == worst) - first,
         "mfe_bars": next(bar for bar, move in seen if move == best) - first,
-        "giveback_r": (best * 10_000 - int(out.gross[row, policy])) / (10_000 * risk), "stopped": stopped,
-        "after_r": max(ends) / risk if ends else None,
+        "giveback_r": (best * 10_000 - int(out.gross[row, policy])) / entry / r, "stopped": stopped,
+        "after_r": max(ends) * 10_000 / entry / r if ends else None,
         "back_bars": next((n for n, move in enumerate(ends, 1) if move >= 0), None),
-        "one_r_bars": next((n for n, move in enumerate(ends, 1) if move >= risk), None),
+        "one_r_bars": next((n for n, move in enumerate(ends, 1) if move * 10_000 >= entry * r), None),
     }  # fmt: skip
 
 

@@ -181,6 +181,9 @@ def test_what_cannot_be_compared_says_why(staged: Played) -> None:
     late = day["prices"].filter(pl.col("at") > START_MS + 20 * 60_000)
     notes = lab.parity(day["events"], late, day["bars"], day["rules"]).frame["note"].to_list()
     assert "it was open when the recording began" in notes
+    dark = pl.col("at").is_between(START_MS + 20 * 60_000, START_MS + 23 * 60_000)
+    notes = lab.parity(day["events"], day["prices"].filter(~dark), day["bars"], day["rules"]).frame["note"].to_list()
+    assert any(note.startswith("no price of it was seen from 00:19:") for note in notes) and "" in notes
     assert set(lab.parity(day["events"], day["prices"], day["bars"], {}).frame["note"]) == {"no trading rules of it were seen"}
     with pytest.raises(BarsError, match="column 'mark' has to be Int64"):
         lab.parity(day["events"], day["prices"].drop("mark"), day["bars"], day["rules"])
