@@ -50,7 +50,7 @@ def _top(frame: pl.DataFrame, column: str) -> float:
 
 def _points(frame: pl.DataFrame, x: Layer, y: Layer, *, won: bool) -> Layer:
     some = frame.gather_every(max(1, -(-frame.height // POINTS)))
-    rows = some.select(pl.col(it["field"]).clip(upper_bound=it["scale"]["domain"][1]) for it in (x, y)).to_dicts()
+    rows = some.select(pl.col(it["field"]).clip(upper_bound=it["scale"]["domain"][1]).round(4) for it in (x, y)).to_dicts()
     colour, shape = (ENTRY, "circle") if won else (STOP, "diamond")
     mark = {"type": "point", "shape": shape, "filled": won, "size": 34, "color": colour, "opacity": 0.65, "strokeWidth": 1.2}
     return layer(rows, mark, x=x, y=y)
