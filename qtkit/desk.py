@@ -20,6 +20,7 @@ from qtkit.core.desired import Traits
 from qtkit.core.model import E8, ONE, Key, PolicyError, Scope
 from qtkit.core.planner import ExitPlanner
 from qtkit.executor import EventDrivenExecutor, Sizing
+from qtkit.hints import hints_of
 from qtkit.home import AccountPaths, Paths
 from qtkit.keys import Keys, keys_of, owner_keys, require_own_key
 from qtkit.limits import gate_of
@@ -258,7 +259,8 @@ def _compose(
         risk=held.risk_per_trade_bps, max_notional=E8(int(held.max_notional * ONE)), leverage=held.leverage,
         isolated=held.kind == "live", policy=router.policies.sound(held.policy),
     )  # fmt: skip
-    executor = EventDrivenExecutor(monitor, sizing, gate=replace(gate_of(held), closed=lambda: rights.why))
+    gate = replace(gate_of(held), closed=lambda: rights.why)
+    executor = EventDrivenExecutor(monitor, sizing, gate=gate, hints=hints_of(settings, places.folder.parents[1]))
     desk = Desk(settings, held, places, lease, applier, router, monitor, executor, journal, access, permit, rights)
     monitor.on_pass = desk.passed
     return desk

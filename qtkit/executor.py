@@ -33,6 +33,7 @@ from qtkit.core.names import suggestion
 from qtkit.core.plan import ExitPlan
 from qtkit.core.policy import ExitPolicy
 from qtkit.core.trail import begin
+from qtkit.hints import HintsFile
 from qtkit.ledger import released_until
 from qtkit.market import MINUTE_MS
 from qtkit.monitor import PositionMonitor
@@ -62,10 +63,18 @@ class Sizing:
 class EventDrivenExecutor:
     """Opens positions on signals, each with its plan and its stop. Without arguments it is the running desk's client."""
 
-    def __init__(self, monitor: PositionMonitor | None = None, sizing: Sizing | None = None, *, gate: Gate | None = None) -> None:
+    def __init__(
+        self,
+        monitor: PositionMonitor | None = None,
+        sizing: Sizing | None = None,
+        *,
+        gate: Gate | None = None,
+        hints: HintsFile | None = None,
+    ) -> None:
         self._monitor = monitor
         self.sizing = sizing or Sizing()
         self.gate = gate or Gate()
+        self.hints = hints or HintsFile()
         self._one = asyncio.Lock()  # two entries at once would each be measured against an account without the other
         self._margins: dict[str, tuple[int, Margin]] = {}
 
@@ -175,11 +184,11 @@ class EventDrivenExecutor:
             symbol=instrument.symbol, position_side=slot, side=signal.direction, lots=Lots(1), entry=entry, mark=quote.mark,
             leverage=margin.leverage, isolated=margin.isolated,
         )  # fmt: skip
+        market = await monitor.market(instrument.symbol)
         context = ExitContext(
             account=monitor.desk.account, instrument=instrument, position=one, now_ms=quote.time_ms,
             policy=_policy(monitor.router.policies, signal) or self.sizing.policy, strategy=signal.strategy,
-            hints=signal.hints, risk=self.gate.risk,
-            market=await monitor.market(instrument.symbol),
+            hints=self.hints.of(instrument.symbol, market, signal.hints, quote.time_ms), risk=self.gate.risk, market=market,
         )  # fmt: skip
         if signal.stop:
             context = replace(context, policy=signal.with_stop(monitor.router.planner.policy_of(context)))

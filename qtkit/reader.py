@@ -28,15 +28,18 @@ from qtkit.hindsight import Outcome
 from qtkit.home import Paths, searched
 from qtkit.keys import refuse_in_kernel
 from qtkit.ledger import Ledger, Line, OrderLine, Step
+from qtkit.recorded import Recorded, recorded
 from qtkit.settings import Settings
 from qtkit.show import ledger_html
 from qtkit.store import codec
 from qtkit.store.disk import StoreError
 from qtkit.store.journal import Journal, JournalReader
 from qtkit.store.register import PlanRegister
+from qtkit.store.tape import TapeReader
 
 DESK_WITHIN_S = 8.0
 CHILD_WITHIN_S = 60.0
+DAY_MS = 86_400_000
 TAPE_WITHIN_S = 1_800.0  # two days of many symbols are minutes of telling
 MONEY = pl.Decimal(38, 8)
 TIME = pl.Datetime("ms", "UTC")
@@ -133,6 +136,24 @@ class Reader:
                 if row.at_ms >= from_ms
             ]
         return pl.DataFrame(rows, schema=_JOURNAL, orient="row").with_columns(pl.col("at").cast(TIME))
+
+    def day(self, since: str | datetime) -> Recorded:
+        """What the desk recorded in the 24 hours from ``since`` (UTC unless it says otherwise), as ``lab.parity`` takes it.
+
+        ``events`` are the whole journal's up to then: positions are known by how they began. Raises ``JournalMissing`` or
+        ``FileNotFoundError`` naming the places searched.
+        """
+        from qtkit.core.events import Event
+
+        from_ms = _ms(since)
+        until_ms = from_ms + DAY_MS
+        places = self._paths.of(self.account)
+        types: tuple[type, ...] = Event.__args__
+        reader: JournalReader[Event] = Journal.read(places.journal, types, account=self.account, searched=self._searched)
+        with reader:
+            rows = [row for row in reader.events() if row.at_ms < until_ms]
+        tape = TapeReader(places.tape, searched=self._searched)
+        return recorded(tape.between(from_ms, until_ms), rows, self.account)
 
     def explain(self, symbol: str) -> str:
         """In plain words: where a position's stop is, why its trail has or has not armed, which price moves it next."""

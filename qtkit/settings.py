@@ -32,6 +32,7 @@ __all__ = [
     "BarMode",
     "Emergency",
     "GateLimits",
+    "Hints",
     "PaperKeys",
     "Paths",
     "Profile",
@@ -106,6 +107,20 @@ class Alerts:
             raise PolicyError("alerts.heartbeat_url: must begin with http:// or https://; it is asked with GET and not shown here")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hints:
+    """The file of hints from research that shapes new entries, empty: none; and how old (days) the end of its data may be.
+
+    A path that is not absolute lies in the home.
+    """
+
+    file: str = ""
+    max_age_days: int = 30
+
+    def __post_init__(self) -> None:
+        within("hints.max_age_days", self.max_age_days, 1, 3_650)
+
+
 @dataclass(frozen=True, slots=True)
 class Resolved:
     """One setting, its value and where it came from: `default`, `qtkit.toml:12` or the name of a variable."""
@@ -127,6 +142,7 @@ class Settings:
     endpoint_port: int = 0
     emergency: Emergency = Emergency()
     alerts: Alerts = Alerts()
+    hints: Hints = Hints()
     accounts: Mapping[str, Account] = field(default_factory=lambda: MappingProxyType({"paper": Account()}))
     profiles: Mapping[str, Profile] = field(default_factory=lambda: MappingProxyType({}))
     sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False, repr=False, metadata={"hidden": True})

@@ -4,10 +4,11 @@
 same everywhere, are told apart by the colour-blind (Okabe and Ito, 2008), and never say a thing alone: a label or a shape says it too.
 """
 
-from qtkit.charts.picture import Picture
 from qtkit.charts.price import price_chart
 from qtkit.charts.story import Story
-from qtkit.charts.tables import Table, cover_table, orders_table, positions_table, promises_table, risk_table, steps_table, table
+from qtkit.charts.tables import cover_table, orders_table, positions_table, promises_table, risk_table, steps_table
+from qtkit.picture import Picture
+from qtkit.table import Table, table
 
 __all__ = [
     "Picture",

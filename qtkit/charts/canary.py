@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from qtkit.charts.tables import BAD, GOOD, QUIET, Table, table
 from qtkit.core.model import PolicyError
 from qtkit.home import Paths
 from qtkit.proofs import Answer, Proof
 from qtkit.store import codec
+from qtkit.table import BAD, GOOD, QUIET, Table, table
 
 WITHIN_S = 240.0
 _TONES = {Answer.AGREES: GOOD, Answer.DIFFERS: BAD, Answer.FAILED: BAD, Answer.NOT_ASKED: QUIET}

@@ -1,22 +1,18 @@
 """One position in a picture: price, entry, the path of the stop, targets, fills, and the moments at which the desk was killed."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
-from qtkit.charts.picture import FONT, Picture
 from qtkit.charts.story import PositionStory, thin
 from qtkit.core.model import Side
+from qtkit.picture import CONFIG, ENTRY, FAINT, FLOOR, INK, KILL, PRICE, STOP, TARGET, Label, Picture, apart, padded, span
 
 WIDTH, HEIGHT = 760, 340
 LABEL_GAP = 15  # pixels between two labels at the right edge
 FAR = 0.6  # levels farther from the price than this part of its range are named below the picture instead of drawn
-
-INK, FAINT, GRID = "#333333", "#767676", "#ececec"
-PRICE, ENTRY, STOP, TARGET, FLOOR, KILL = "#555555", "#0072b2", "#d55e00", "#009e73", "#b07800", "#a14f86"
 
 SHAPES = {  # what a fill was -> its colour and shape
     "opened": (ENTRY, "circle"),
@@ -29,22 +25,13 @@ SHAPES = {  # what a fill was -> its colour and shape
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Label:
-    """A level named at the right edge."""
-
-    price: float
-    text: str
-    colour: str
-
-
 def price_chart(it: PositionStory, *, width: int = WIDTH, height: int = HEIGHT) -> Picture:
     """The picture of one position of a story."""
     prices, entry = thin(it.prices.select("time_ms", "last"), "last"), it.signed
     levels = _levels(it)
-    low, high = _range([*prices["last"], *it.stops["level"].drop_nulls(), *entry["entry"], *it.fills["price"]])
+    low, high = span([*prices["last"], *it.stops["level"].drop_nulls(), *entry["entry"], *it.fills["price"]])
     near = [row for row in levels if low - FAR * (high - low) <= row["level"] <= high + FAR * (high - low)]
-    domain = _padded([low, high, *(row["level"] for row in near)])
+    domain = padded([low, high, *(row["level"] for row in near)])
     times = (int(prices["time_ms"].min()), it.end_ms)  # type: ignore[arg-type]
     draw = _Layers(it, domain, times, width, height)
     layers = [
@@ -66,23 +53,9 @@ def price_chart(it: PositionStory, *, width: int = WIDTH, height: int = HEIGHT) 
             "subtitlePadding": 4,
         },
         "layer": [layer for layer in layers if layer],
-        "config": _CONFIG,
+        "config": CONFIG,
     }  # fmt: skip
     return Picture(spec, words)
-
-
-_CONFIG: dict[str, Any] = {
-    "font": FONT,
-    "view": {"stroke": None},
-    "axis": {
-        "labelColor": FAINT, "titleColor": FAINT, "titleFontWeight": "normal", "gridColor": GRID, "domainColor": "#cccccc",
-        "tickColor": "#cccccc", "labelFontSize": 11, "titleFontSize": 11,
-    },
-    "legend": {
-        "labelColor": INK, "labelFontSize": 11, "symbolSize": 70, "orient": "bottom", "direction": "horizontal", "titleOrient": "left",
-        "titleColor": FAINT, "titleFontWeight": "normal", "titleFontSize": 11, "offset": 6,
-    },
-}  # fmt: skip
 
 
 class _Layers:
@@ -184,12 +157,12 @@ class _Layers:
             {"data": data, "mark": text, "encoding": {"x": self.x, "y": {"value": 8}, "text": {"field": "name"}}},
         ]
 
-    def labels(self, labels: Iterable[_Label]) -> list[dict[str, Any]]:
+    def labels(self, labels: Iterable[Label]) -> list[dict[str, Any]]:
         """Names at the right edge, each in its level's colour, pushed apart where they would overlap."""
         low, high = self.domain
         per_pixel = (high - low) / self.height
         found = []
-        for label, price in _apart(sorted(labels, key=lambda label: label.price), LABEL_GAP * per_pixel, low, high):
+        for label, price in apart(sorted(labels, key=lambda label: label.price), LABEL_GAP * per_pixel, low, high):
             mark = {"type": "text", "align": "left", "dx": 6, "fontSize": 11.5, "color": label.colour}
             encoding = {"x": {"value": self.width}, "y": self.y, "text": {"field": "text"}}
             found.append({"data": {"values": [{"price": price, "text": label.text}]}, "mark": mark, "encoding": encoding})
@@ -227,41 +200,17 @@ def _what(signed: pl.DataFrame) -> list[str]:
     return found
 
 
-def _edge(it: PositionStory, signed: pl.DataFrame) -> list[_Label]:
+def _edge(it: PositionStory, signed: pl.DataFrame) -> list[Label]:
     digits = it.digits
     last = float(it.prices["last"][-1])
-    labels = [_Label(float(signed["entry"][-1]), f"entry {signed['entry'][-1]:,.{digits}f}", ENTRY)]
-    labels.append(_Label(last, f"last {last:,.{digits}f}", PRICE))
+    labels = [Label(float(signed["entry"][-1]), f"entry {signed['entry'][-1]:,.{digits}f}", ENTRY)]
+    labels.append(Label(last, f"last {last:,.{digits}f}", PRICE))
     levels = it.stops["level"].drop_nulls()
     if levels.len():
-        labels.append(_Label(float(levels[-1]), f"{'stop' if it.is_open else 'last stop'} {levels[-1]:,.{digits}f}", STOP))
+        labels.append(Label(float(levels[-1]), f"{'stop' if it.is_open else 'last stop'} {levels[-1]:,.{digits}f}", STOP))
     return labels
 
 
-def _names(rows: Iterable[dict[str, Any]], digits: int) -> list[_Label]:
+def _names(rows: Iterable[dict[str, Any]], digits: int) -> list[Label]:
     colours = {"target": TARGET, "floor": FLOOR}
-    return [_Label(row["level"], f"{row['name']} {row['level']:,.{digits}f}", colours[row["leg"]]) for row in rows]
-
-
-def _range(values: Iterable[float]) -> tuple[float, float]:
-    found = list(values)
-    low, high = min(found), max(found)
-    return (low, high) if high > low else (low * 0.999, high * 1.001)
-
-
-def _padded(values: Iterable[float]) -> tuple[float, float]:
-    low, high = _range(values)
-    room = 0.05 * (high - low)
-    return low - room, high + room
-
-
-def _apart(labels: Sequence[_Label], gap: float, low: float, high: float) -> list[tuple[_Label, float]]:
-    """Places for labels in rising order of price, at least ``gap`` apart: pushed up from below, then down from the upper edge."""
-    places: list[float] = []
-    for label in labels:
-        places.append(max(label.price, places[-1] + gap) if places else max(label.price, low))
-    ceiling = high
-    for index in range(len(places) - 1, -1, -1):
-        places[index] = min(places[index], ceiling)
-        ceiling = places[index] - gap
-    return list(zip(labels, places, strict=True))
+    return [Label(row["level"], f"{row['name']} {row['level']:,.{digits}f}", colours[row["leg"]]) for row in rows]

@@ -5,11 +5,10 @@ from typing import Any
 
 import polars as pl
 
-from qtkit.charts.picture import FONT, Picture
-from qtkit.charts.price import ENTRY, FAINT, GRID, INK, STOP
-from qtkit.charts.tables import Table, table
 from qtkit.core.model import ONE
 from qtkit.paper.fitting import HORIZONS_MS, Fit, by_size
+from qtkit.picture import CONFIG, ENTRY, FAINT, INK, STOP, Picture
+from qtkit.table import Table, table
 
 WIDTH, HEIGHT = 350, 250
 PAID = "paid beyond the best price, bp"
@@ -185,15 +184,10 @@ def _panel(title: str, lines: list[str], layers: list[Layer], *, width: int = WI
 
 
 def _picture(panels: list[Layer], words: str, title: str = "") -> Picture:
-    axis = {
-        "labelColor": FAINT, "titleColor": FAINT, "titleFontWeight": "normal", "gridColor": GRID, "domainColor": "#cccccc",
-        "tickColor": "#cccccc", "labelFontSize": 11, "titleFontSize": 11,
-    }  # fmt: skip
-    legend = {"labelColor": INK, "labelFontSize": 11, "symbolSize": 70, "orient": "bottom", "direction": "horizontal", "offset": 6}
     spec: Layer = {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json", "description": words, "padding": 8, "background": "#ffffff",
         "hconcat": panels, "spacing": 40,
-        "config": {"font": FONT, "view": {"stroke": None}, "axis": axis, "legend": legend},
+        "config": CONFIG,
     }  # fmt: skip
     if title:
         spec["title"] = {"text": title, "anchor": "start", "fontSize": 15, "color": INK, "offset": 12}

@@ -1,9 +1,20 @@
 """The lab: which exits would have served, over years of bars, by the arithmetic that runs live."""
 
+from qtkit.lab.bandit import LinUcb
 from qtkit.lab.costs import FREE, Costs
-from qtkit.lab.entries import Entries, every
+from qtkit.lab.counterfactual import Counterfactual, counterfactual
+from qtkit.lab.entries import Entries, as_entries, every
+from qtkit.lab.episodes import episodes, journal_fills
+from qtkit.lab.example import breakouts, example
+from qtkit.lab.excursions import Excursions, edge_ratio, excursions
 from qtkit.lab.exits import before_funding, exit_at_opposite, session_end
+from qtkit.lab.fills import fills
+from qtkit.lab.given import content, given
 from qtkit.lab.grid import Grid, grid
+from qtkit.lab.hints import fit_hints, hints_frame, require_data, write_hints
+from qtkit.lab.parity import Difference, Parity, parity
+from qtkit.lab.portfolio import Portfolio, portfolio
+from qtkit.lab.ranges import with_atr
 from qtkit.lab.replay import Replayed, replay
 from qtkit.lab.result import Result
 from qtkit.lab.series import Bars, load
@@ -13,16 +24,40 @@ __all__ = [
     "FREE",
     "Bars",
     "Costs",
+    "Counterfactual",
+    "Difference",
     "Entries",
+    "Excursions",
     "Grid",
+    "LinUcb",
+    "Parity",
+    "Portfolio",
     "Replayed",
     "Result",
+    "as_entries",
     "before_funding",
+    "breakouts",
+    "content",
+    "counterfactual",
+    "edge_ratio",
+    "episodes",
     "every",
+    "example",
+    "excursions",
     "exit_at_opposite",
+    "fills",
+    "fit_hints",
+    "given",
     "grid",
+    "hints_frame",
+    "journal_fills",
     "load",
+    "parity",
+    "portfolio",
     "replay",
+    "require_data",
     "session_end",
     "sweep",
+    "with_atr",
+    "write_hints",
 ]

@@ -111,12 +111,26 @@ def replay_one(
 ) -> Replayed:  # fmt: skip
     """One entry under one policy."""
     plan = plan_of(bars, entries, row, policy, costs, own_stop=own_stop, leverage=leverage)
-    walk = _Walk(bars, entries, row, plan, costs, best_first=fill == "best")
+    walk = Walk(bars, entries, row, plan, costs, best_first=fill == "best")
     walk.run()
     return walk.told()
 
 
-class _Walk:
+def level_of(plan: ExitPlan, state: TrailState) -> str:
+    """Which level the stop in force is, as a word of ``result.WHYS``: of equal ones the first of initial, stage, trail, break-even."""
+    if state.stop == plan.stop:
+        return "stop"
+    if any(stage.to == state.stop for stage in plan.stages[: state.stage]):
+        return "stage"
+    trail = plan.trail
+    if trail is not None and state.armed:
+        callback = callback_at(plan, trail, state.best)
+        if state.stop == arithmetic.trail_stop(plan.side.sign, state.best, callback, step_of(plan, trail)):
+            return "trail"
+    return "break-even"
+
+
+class Walk:
     """A position on its way. ``left`` is what is still open, bps of the position."""
 
     def __init__(self, bars: Bars, entries: Entries, row: int, plan: ExitPlan, costs: Costs, *, best_first: bool) -> None:
@@ -172,14 +186,14 @@ class _Walk:
     def _sides(self, bar: int, fires: int | None, worst: int, best: int, opened: int | None, reach: int) -> None:
         if fires is not None and opened is not None:
             if arithmetic.stop_hit(self.sign, fires, self.state.stop):
-                self._leave(bar, opened, self.left, self._why(), market=True)
+                self._leave(bar, opened, self.left, level_of(self.plan, self.state), market=True)
                 return
             self._targets(bar, opened, opened)
         if self.best_first:
             self._targets(bar, reach, None)
         if self.left and arithmetic.stop_hit(self.sign, worst, self.state.stop):
             low, high = int(self.bars.low[bar]), int(self.bars.high[bar])
-            self._leave(bar, min(max(self.state.stop, low), high), self.left, self._why(), market=True)
+            self._leave(bar, min(max(self.state.stop, low), high), self.left, level_of(self.plan, self.state), market=True)
         if self.left and not self.best_first:
             self._targets(bar, reach, None)
         if self.left:
@@ -197,23 +211,6 @@ class _Walk:
             price = target.price if limit or opened is None else opened
             self.done += 1
             self._leave(bar, price, int(target.share), "target", market=not limit)
-
-    def _why(self) -> str:
-        """Which of its levels the stop in force is: of equal ones the first of initial, stage, trail, break-even."""
-        plan, stop = self.plan, self.state.stop
-        if stop == plan.stop:
-            return "stop"
-        if any(stage.to == stop for stage in plan.stages[: self.state.stage]):
-            return "stage"
-        if plan.trail is not None and self.state.armed and stop == self._trailed():
-            return "trail"
-        return "break-even"
-
-    def _trailed(self) -> int:
-        trail = self.plan.trail
-        assert trail is not None
-        callback = callback_at(self.plan, trail, self.state.best)
-        return arithmetic.trail_stop(self.sign, self.state.best, callback, step_of(self.plan, trail))
 
     def _leave(self, bar: int, price: int, share: int, why: str, *, market: bool) -> None:
         costs = self.costs

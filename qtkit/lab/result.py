@@ -1,7 +1,7 @@
 """What a sweep found: outcomes by entry and policy, or statistics by policy."""
 
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +9,12 @@ import polars as pl
 
 from qtkit.core.model import ONE, PolicyError
 from qtkit.core.names import suggestion
+from qtkit.lab import cohorts
 from qtkit.lab.arguments import Ints, Outcomes, Sums
 from qtkit.lab.problem import Problem
+
+if TYPE_CHECKING:
+    from qtkit.picture import Picture
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,6 +45,22 @@ class Result:
 
     def __len__(self) -> int:
         return len(self.grid)
+
+    def __repr__(self) -> str:
+        from qtkit.lab import sheets
+
+        return repr(sheets.top(self))
+
+    def _repr_html_(self) -> str:
+        from qtkit.lab import sheets
+
+        return sheets.top(self)._repr_html_()
+
+    def heatmap(self, metric: str = "net_bps", **chosen: Any) -> "Picture":
+        """A column of the table over two axes of the grid; see ``qtkit.lab.plots.heatmap`` for ``x``, ``y`` and ``at``."""
+        from qtkit.lab import plots
+
+        return plots.heatmap(self, metric, **chosen)
 
     # -- arrays
 
@@ -104,19 +124,23 @@ class Result:
 
     def table(self) -> pl.DataFrame:
         """A row a policy: what was varied, how many, net and gross bps, R, bps a day held, wins, days held, and how they ended."""
-        return self._table(self.sums).sort("net_bps", descending=True)
+        return self.table_of(self.sums).sort("net_bps", descending=True)
 
     def by(self, group: str) -> pl.DataFrame:
-        """The table for each ``tag``, ``side``, ``hour`` or ``month`` of the entries."""
-        labels = self._labels(group)
+        """The table for each ``tag``, ``side``, ``hour`` or ``month`` of the entries, or for what was known of the market then: its
+        ``regime``, its ``volatility``, and by the sign of the last ``funding`` who pays."""
+        labels = self.labels(group)
         names, numbers = np.unique(labels, return_inverse=True)
         parts = [
-            self._table(self.sums_of(np.flatnonzero(numbers == number))).select(pl.lit(name).alias(group), pl.all())
+            self.table_of(self.sums_of(np.flatnonzero(numbers == number))).select(pl.lit(name).alias(group), pl.all())
             for number, name in enumerate(names)
         ]
-        return pl.concat(parts)
+        return stacked(parts)
 
-    def _labels(self, group: str) -> npt.NDArray[np.str_]:
+    def labels(self, group: str) -> npt.NDArray[np.str_]:
+        """The cohort of each entry. Raises ``PolicyError`` for a group that is not known, or that the entries do not have."""
+        if group in cohorts.OF_MARKET:
+            return cohorts.OF_MARKET[group](self.bars, self.entries)
         when = pl.Series(self.bars.time_ms[self.entries.bar]).cast(pl.Datetime("ms", "UTC"))
         known = {
             "side": pl.Series(np.where(self.entries.sign > 0, "long", "short")),
@@ -126,10 +150,11 @@ class Result:
         if self.entries.tag is not None:
             known["tag"] = self.entries.tag.cast(pl.String).fill_null("")
         if group not in known:
-            raise PolicyError(f"entries cannot be grouped by '{group}': {suggestion(group, known)}")
+            raise PolicyError(f"entries cannot be grouped by '{group}': {suggestion(group, (*known, *cohorts.OF_MARKET))}")
         return np.asarray(known[group].to_numpy(), np.str_)
 
-    def _table(self, sums: Sums) -> pl.DataFrame:
+    def table_of(self, sums: Sums) -> pl.DataFrame:
+        """Statistics as a table, a row a policy in the order of the grid."""
         count = np.maximum(sums.entries, 1)
         mean, gross = sums.points / count / 100, sums.gross / count / 100
         spread = np.sqrt(np.maximum(sums.squares / count / 10_000 - mean**2, 0))
@@ -151,7 +176,7 @@ class Result:
 
     def cube(self, metric: str = "net_bps") -> Floats:
         """A column of the table laid out along the axes of the grid."""
-        table = self._table(self.sums)
+        table = self.table_of(self.sums)
         if metric not in table.columns:
             raise PolicyError(f"the table has no '{metric}': {suggestion(metric, table.columns)}")
         return np.asarray(table[metric].to_numpy(), float).reshape(self.grid.shape)
@@ -193,6 +218,11 @@ class Result:
             raise PolicyError(f"equity is not counted in '{unit}': {suggestion(unit, UNITS.values())}")
         ordered = self.trades(policy).sort("exit_time", maintain_order=True)
         return ordered.select(pl.col("exit_time").alias("time"), pl.col(unit).cum_sum().alias(unit))
+
+
+def stacked(tables: list[pl.DataFrame]) -> pl.DataFrame:
+    """Tables below one another; a reason for which nothing ended in one of them has 0 % there."""
+    return pl.concat(tables, how="diagonal").with_columns(pl.col("^.* %$").fill_null(0.0))
 
 
 def _points(money: Ints, price: Ints) -> Ints:

@@ -12,8 +12,9 @@ No network, no server, no keys, nothing to wait for: an hour passes in about a s
 ``ledger``, ``preview`` and ``explain`` answer as those of ``qtkit.open`` do for a running desk.
 """
 
+from qtkit.sandbox.day import paper_day
 from qtkit.sandbox.market import START_MS, Market
 from qtkit.sandbox.play import short_play
 from qtkit.sandbox.sandbox import Sandbox
 
-__all__ = ["START_MS", "Market", "Sandbox", "short_play"]
+__all__ = ["START_MS", "Market", "Sandbox", "paper_day", "short_play"]

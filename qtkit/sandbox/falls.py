@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from qtkit.charts.tables import BAD, GOOD, Table, table
 from qtkit.core.model import ONE, OrderKind, PolicyError, Side
 from qtkit.demo.record import whose
 from qtkit.paper.barpath import BarPath
@@ -21,6 +20,7 @@ from qtkit.paper.tape import INSTRUMENTS, Tape
 from qtkit.paper.window import WindowChoice, replay_tape
 from qtkit.sandbox.market import START_MS, Market
 from qtkit.sandbox.sandbox import Sandbox
+from qtkit.table import BAD, GOOD, Table, table
 
 NOTIONAL = 20_000  # USDT of each position
 PER_MINUTE = 30  # prices of a bar: one a pass; a bar of a fifth needs more, or each step of its path is a gap

@@ -7,17 +7,20 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path as Folder
 from tempfile import TemporaryDirectory
 from typing import Self
 
+import polars as pl
 import structlog
 
+from qtkit import lab
 from qtkit.apply import Applier
 from qtkit.charts.story import Story
 from qtkit.core.decide import Desk
 from qtkit.core.events import EpisodeOpened, Event
-from qtkit.core.model import Scope, Side
+from qtkit.core.model import ONE, Scope, Side
 from qtkit.core.plan import ExitPlan
 from qtkit.core.policy import ExitPolicy, named
 from qtkit.desk import EVENT_TYPES, VENUE, traits_of
@@ -26,10 +29,13 @@ from qtkit.monitor import PositionMonitor
 from qtkit.paper.gateway import PaperGateway
 from qtkit.paper.meter import Promise
 from qtkit.paper.tape import Tape, Tick
+from qtkit.recorded import Recorded, recorded
 from qtkit.router import ExitRouter, Planning
 from qtkit.sandbox.market import BALANCE, SECOND_MS, Market, Path
-from qtkit.store.journal import Journal, Row
+from qtkit.store.journal import Journal, JournalReader, Row
 from qtkit.store.register import PlanRegister
+from qtkit.store.tape import Tape as Seen
+from qtkit.store.tape import TapeReader
 from qtkit.trailing import Follows, TrailingStopManager
 
 TAG = "box0"
@@ -44,8 +50,10 @@ class Sandbox:
     ``market`` is the exchange side; ``story()`` gives all that happened there as frames.
     """
 
-    def __init__(self, market: Market, files: TemporaryDirectory[str], policy: ExitPolicy | None, scope: Scope) -> None:
-        self.market, self.home = market, Folder(files.name)
+    def __init__(
+        self, market: Market, files: TemporaryDirectory[str], policy: ExitPolicy | None, scope: Scope, *, closed_bars: bool = False
+    ) -> None:
+        self.market, self.home, self._closed_bars = market, Folder(files.name), closed_bars
         self._files = files  # removed by close, or at the latest with this object
         self._policy, self._scope = policy, scope
         self._desk: _Desk | None = None
@@ -67,15 +75,18 @@ class Sandbox:
         scope: Scope = Scope.FULL,
         hedge: bool = False,
         tape: Tape | None = None,
+        closed_bars: bool = False,
     ) -> Self:
         """A desk on an empty account with 100,000 USDT, at 2025-11-21 00:00 UTC. ``starts`` are the first prices by symbol; a
         ``tape`` gives prices, history and time instead, for ``replay``.
 
-        ``policy`` names that of adopted positions (None: chosen by the market's regime). Raises ``PolicyError`` for unknown names.
+        ``policy`` names that of adopted positions (None: chosen by the market's regime); trails follow every price, or with
+        ``closed_bars`` those alone. Raises ``PolicyError`` for unknown names.
         """
         market = Market(starts, seed=seed, hedge=hedge, prefix=PREFIX, tape=tape)
         chosen = None if policy is None else named(policy)
-        sandbox = cls(market, TemporaryDirectory(prefix="qtkit-sandbox-", ignore_cleanup_errors=True), chosen, scope)
+        files = TemporaryDirectory(prefix="qtkit-sandbox-", ignore_cleanup_errors=True)
+        sandbox = cls(market, files, chosen, scope, closed_bars=closed_bars)
         sandbox._quiet()
         await sandbox.start()
         return sandbox
@@ -141,7 +152,7 @@ class Sandbox:
     async def start(self) -> None:
         """A desk is started, from the journal and the register of the one before."""
         if self._desk is None:
-            self._desk = await _Desk.begin(self.market, self.home, self._policy, self._scope)
+            self._desk = await _Desk.begin(self.market, self.home, self._policy, self._scope, self._closed_bars)
             if kills := self.market.recorder.kills:
                 kills[-1]["until_ms"] = self.market.now_ms
 
@@ -201,6 +212,25 @@ class Sandbox:
         """
         return self.market.meter.verdict(adoption_wall_ms=2 * TICK_S * SECOND_MS)
 
+    async def day(self) -> Recorded:
+        """All that the desk has written down of what it saw and did, as ``lab.parity`` takes it. The desk is ended for it."""
+        await self._end()
+        reader: JournalReader[Event] = Journal.read(self.home / "journal.sqlite", EVENT_TYPES, account=self.market.account.name)
+        with reader as journal:
+            rows = tuple(journal.events())
+        return recorded(TapeReader(self.home / "tape").between(0, self.market.now_ms + 1), rows, self.market.account.name)
+
+    def fills(self) -> pl.DataFrame:
+        """The account's own fills, as ``lab.fills`` makes them of any exchange's."""
+        rows = [
+            {
+                "time": it.time_ms, "symbol": it.symbol, "position_side": it.position_side.value, "side": it.side.value,
+                "price": Decimal(it.price) / ONE, "size": Decimal(it.quantity) / ONE, "fee": Decimal(it.commission) / ONE,
+            }
+            for it in self.market.account.trades
+        ]  # fmt: skip
+        return lab.fills(pl.DataFrame(rows))
+
     def story(self) -> Story:
         """All that happened so far, for pictures and tables."""
         recorder = self.market.recorder
@@ -215,7 +245,7 @@ class _Desk:
         self._listener = asyncio.create_task(self._listen())
 
     @classmethod
-    async def begin(cls, market: Market, home: Folder, policy: ExitPolicy | None, scope: Scope) -> Self:
+    async def begin(cls, market: Market, home: Folder, policy: ExitPolicy | None, scope: Scope, closed_bars: bool) -> Self:
         gateway = PaperGateway(market.exchange, market.account.name)
         journal: Journal[Event] = Journal.open(home / "journal.sqlite", EVENT_TYPES, account=market.account.name)
         register = PlanRegister(home / "register.sqlite")
@@ -226,7 +256,8 @@ class _Desk:
             grace_ms=5 * TICK_S * SECOND_MS, flat_after_ms=2 * TICK_S * SECOND_MS,
         )  # fmt: skip
         router = ExitRouter(register, account=market.account.name, planning=Planning(adopted=policy))
-        monitor = PositionMonitor(settings, applier, router, tick_s=TICK_S, follows=Follows(closed_bars=False))
+        follows, seen = Follows(closed_bars=closed_bars), Seen(home / "tape")
+        monitor = PositionMonitor(settings, applier, router, tick_s=TICK_S, follows=follows, tape=seen)
         return cls(gateway, journal, register, monitor)
 
     async def end(self) -> None:
@@ -234,6 +265,8 @@ class _Desk:
         with suppress(asyncio.CancelledError):
             await self._listener
         await self.gateway.close()
+        if self.monitor.tape is not None:
+            self.monitor.tape.close()
         self.journal.close()
         self.register.disconnect()
 

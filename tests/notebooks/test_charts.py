@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qtkit.charts import Story, cover_table, orders_table, positions_table, price_chart, promises_table, risk_table, steps_table, table
-from qtkit.charts.price import _apart, _Label
 from qtkit.charts.story import COLUMNS, thin
 from qtkit.core.model import PolicyError, Side
 from qtkit.ledger import Ledger, Line, Step
+from qtkit.picture import Label, apart
 from qtkit.risk import FindingLine
 from qtkit.sandbox import short_play
 
@@ -121,7 +121,7 @@ def test_a_position_that_was_never_covered_is_a_flaw(side: Side) -> None:
 
 
 @BOTH
-def test_what_is_realised_and_what_the_stop_would_give_are_told_apart(side: Side) -> None:
+def test_what_is_realised_and_what_the_stop_would_give_are_toldapart(side: Side) -> None:
     it = opened(side)
     it.fill(12, 1, 4, opens=False, who="desk", leg="target").level(20, 2)
     one = it.story.of("XRPUSDT")
@@ -247,8 +247,8 @@ def test_thinning_keeps_the_ends_and_the_extremes(prices: list[float], most: int
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=8))
 def test_labels_never_overlap_and_keep_their_order(prices: list[float]) -> None:
-    labels = sorted((_Label(price, "", "") for price in prices), key=lambda label: label.price)
-    places = [place for _, place in _apart(labels, 5, 0, 100)]
+    labels = sorted((Label(price, "", "") for price in prices), key=lambda label: label.price)
+    places = [place for _, place in apart(labels, 5, 0, 100)]
     assert all(after - before >= 5 - 1e-9 for before, after in pairwise(places))
     assert 0 <= places[0] and places[-1] <= 100
 
@@ -276,7 +276,7 @@ def test_naked_is_said_aloud_and_since_when() -> None:
     assert told.startswith("2 positions, 1 naked")
 
 
-def test_money_at_risk_is_told_with_what_is_wrong_and_foreign_cover_apart() -> None:
+def test_money_at_risk_is_told_with_what_is_wrong_and_foreign_coverapart() -> None:
     naked = FindingLine(wrong="naked", foreign=False, short="0", order="", says="naked: nothing closes any of it")
     safe = line(
         covered="100", gap="0", stop="2.3", at_risk="10.4", lost="-3.1", slip="4", slip_median="1", slip_fills=12, to_liquidation="21.4",
@@ -289,7 +289,7 @@ def test_money_at_risk_is_told_with_what_is_wrong_and_foreign_cover_apart() -> N
     assert (told[1]["to liquidation"], told[1]["foreign stops"]) == ("21.4 %", "60 % to 2.4, 12.00")
 
 
-def test_the_two_sides_of_a_hedge_are_told_apart() -> None:
+def test_the_two_sides_of_a_hedge_are_toldapart() -> None:
     told = cover_table(ledger(line(position_side="LONG", side="LONG"), line(position_side="SHORT"))).frame
     assert list(told["position"]) == ["XRPUSDT:LONG", "XRPUSDT:SHORT"]
 

@@ -26,7 +26,7 @@ from qtkit.venue.gateway import Unavailable
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DEFINITIONS = sorted((ROOT / "pipelines").glob("*.toml"))
-KEPT = {"tour"}  # fixed data: outputs are kept and compared
+KEPT = {"tour", "exit_sweep", "excursions", "parity", "policy_card", "walk_forward"}  # fixed data: outputs are kept and compared
 ASKS_OUTSIDE = r"""(src|href)=["']?(https?:)?//|import\(|@import|url\(["']?(https?:)?//"""
 
 by_name = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)

@@ -3,8 +3,10 @@
 import pytest
 import structlog
 
+from qtkit import lab
 from qtkit.core.model import PolicyError, Side
-from qtkit.sandbox import Sandbox
+from qtkit.lab import sheets
+from qtkit.sandbox import Sandbox, paper_day
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +93,12 @@ async def test_an_unknown_symbol_is_refused_with_the_nearest() -> None:
         await Sandbox.open({"AVAXUSD": "14"})
     with pytest.raises(PolicyError, match="there is no exit policy 'stagd'"):
         await Sandbox.open(START, policy="stagd")
+
+
+async def test_a_day_can_be_told_again_by_the_reference() -> None:
+    day, fills = await paper_day(seed=3, minutes=30)
+    told = lab.parity(**day, trades=fills)
+    assert told.frame.height >= 3 and told.differences == (), told.sentence
+    assert set(told.frame["note"]) == {""} and fills.height >= 3
+    assert sheets.parity(told).frame["the desk"].to_list() == sheets.parity(told).frame["the reference"].to_list()
+    assert day["bars"].height and day["prices"].height

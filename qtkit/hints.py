@@ -1,0 +1,49 @@
+"""The hints file of a home: what research found (``qtkit.lab.fit_hints``), for the plans of new entries.
+
+It shapes entries and nothing else: a file that is damaged, stale or of another version refuses an entry with its reason, and what is open
+stays protected all the same.
+"""
+
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from qtkit.core.context import MarketData, RLHints
+from qtkit.core.hints import HintTable
+from qtkit.core.model import PolicyError
+from qtkit.settings import Settings
+from qtkit.store import codec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HintsFile:
+    """Where the hints lie, None: there are none; and how old (days) the end of their data may be. Read anew at each entry."""
+
+    path: Path | None = None
+    max_age_days: int = 30
+
+    def table(self, now_ms: int) -> HintTable | None:
+        """The hints, None where none are set. Raises ``PolicyError`` naming the file if they are not to be used now."""
+        if self.path is None:
+            return None
+        try:
+            table = codec.loads(HintTable, self.path.read_bytes())
+            table.require_fit(now_ms=now_ms, kit=version("qtkit"), max_age_days=self.max_age_days)
+        except OSError as error:
+            raise PolicyError(f"hints {self.path}: {error.strerror}; give the right file in hints.file, or leave that out") from None
+        except (codec.CorruptRecord, PolicyError) as error:
+            raise PolicyError(f"hints {self.path}: {error}, or leave hints.file out of qtkit.toml") from None
+        return table
+
+    def of(self, symbol: str, market: MarketData, told: RLHints, now_ms: int) -> RLHints:
+        """The hints for an entry. Of the confidence that its signal has and that of research the lower one counts."""
+        table = self.table(now_ms)
+        found = RLHints() if table is None else table.of(symbol, market)
+        sure = [it.confidence for it in (found, told) if it.confidence is not None]
+        return replace(found, confidence=min(sure, default=None))
+
+
+def hints_of(settings: Settings, home: Path) -> HintsFile:
+    """The hints file that is set; a path that is not absolute lies in the home."""
+    told = settings.hints
+    return HintsFile(path=home / told.file if told.file else None, max_age_days=told.max_age_days)

@@ -1,0 +1,236 @@
+"""The same policies on several symbols: what they brought by day, how deep they fell, how often symbols were stopped together."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from qtkit.bars import BarsError
+from qtkit.core.model import PolicyError
+from qtkit.core.names import suggestion
+from qtkit.core.policy import ExitPolicy
+from qtkit.lab.arguments import Ints, Sums
+from qtkit.lab.costs import Costs, costs_of
+from qtkit.lab.entries import Entries
+from qtkit.lab.grid import Grid, as_grid
+from qtkit.lab.kernels import BREAK_EVEN, STOP
+from qtkit.lab.result import DAY_MS, Floats, Result, stacked
+from qtkit.lab.series import Bars
+from qtkit.lab.sweep import sweep
+
+Of = Mapping[str, "pl.DataFrame | Entries | str"]
+
+
+class Portfolio:
+    """The answer of a sweep over symbols: ``results`` by symbol, and what they make together, policy by policy.
+
+    The capital is split evenly among the symbols and a position takes the share of its symbol; or with ``size="risk"`` every position
+    risks ``risk_bps`` of the whole capital between its entry and its policy's initial stop. A position counts on the day (UTC) that it
+    was left: what it lost or won on the way, in days before, is not marked.
+    """
+
+    def __init__(self, results: Mapping[str, Result], *, size: str, risk_bps: float) -> None:
+        self.results, self.size, self.risk_bps = dict(results), size, risk_bps
+        self.grid = next(iter(self.results.values())).grid
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    @cached_property
+    def days(self) -> Ints:
+        """The days from the first bar of any symbol to the last, counted since 1970."""
+        first = min(int(it.bars.time_ms[0]) for it in self.results.values())
+        last = max(int(it.bars.time_ms[-1]) for it in self.results.values())
+        return np.arange(first // DAY_MS, last // DAY_MS + 1)
+
+    @cached_property
+    def daily_bps(self) -> Floats:
+        """Net bps of the capital, [days, policies]."""
+        return np.asarray(np.sum([self._by_day(it, self._earned(it)) for it in self.results.values()], axis=0))
+
+    @cached_property
+    def stopped(self) -> npt.NDArray[np.bool_]:
+        """Whether a symbol left a position by a stop at a loss, [days, symbols, policies]."""
+        return np.stack([self._by_day(it, _stopped(it)) > 0 for it in self.results.values()], axis=1)
+
+    @cached_property
+    def traded(self) -> npt.NDArray[np.bool_]:
+        """Whether a symbol has bars, [days, symbols]."""
+        return np.stack([np.isin(self.days, it.bars.time_ms // DAY_MS) for it in self.results.values()], axis=1)
+
+    def _earned(self, it: Result) -> Floats:
+        earned = it.r * self.risk_bps if self.size == "risk" else it.net_bps / len(self.results)
+        return np.nan_to_num(earned, nan=0.0)
+
+    def _by_day(self, it: Result, values: Floats) -> Floats:
+        """Sums by the day of the exit; what was passed over has nothing to add."""
+        assert it.outcomes is not None  # portfolio keeps them
+        day = it.bars.time_ms[np.maximum(it.outcomes.bar, 0)] // DAY_MS - self.days[0]
+        cell = day * len(self) + np.arange(len(self))
+        sums = np.bincount(cell.ravel(), values.ravel(), len(self.days) * len(self))
+        return sums.astype(np.float64).reshape(len(self.days), len(self))
+
+    # -- what is told
+
+    def daily(self, policy: int) -> pl.DataFrame:
+        """One policy day by day: ``net_bps`` of the capital, what it comes to, how far that is below its best, how many symbols stopped."""
+        self._check(policy)
+        net = self.daily_bps[:, policy]
+        total = np.cumsum(net)
+        return pl.DataFrame(
+            {
+                "day": pl.Series(self.days, dtype=pl.Int32).cast(pl.Date),
+                "net_bps": net,
+                "total_bps": total,
+                "drawdown_bps": np.maximum(np.maximum.accumulate(total), 0) - total,
+                "stopped": self.stopped[:, :, policy].sum(1),
+            }
+        )
+
+    def table(self, *, joint: int = 2) -> pl.DataFrame:
+        """A row a policy, the best first: entries, net bps a day, worst day, greatest drawdown, joint stop-outs, effective entries.
+
+        ``joint_stops`` are the days on which at least ``joint`` symbols were stopped, ``joint_expected`` how many there would be if the
+        symbols were stopped as often, each independently of the others. ``effective`` counts overlapping entries of a symbol for as much
+        as they have for themselves (average uniqueness: López de Prado, *Advances in Financial Machine Learning*, 2018, ch. 4);
+        ``effective_at_least`` takes all symbols for one. How many independent entries there really were lies between the two.
+        """
+        if not 1 <= joint <= len(self.results):
+            raise PolicyError(f"joint={joint}: stop-outs of 1 to {len(self.results)} symbols can be joint here")
+        total = np.cumsum(self.daily_bps, axis=0)
+        drawdown = np.maximum(np.maximum.accumulate(total, axis=0), 0) - total
+        worst = self.daily_bps.argmin(0)
+        own, together = self._effective()
+        columns = {
+            "entries": self.sums.entries, "net_bps_per_day": self.daily_bps.mean(0), "worst_day_bps": self.daily_bps.min(0),
+            "worst_day": pl.Series(self.days[worst], dtype=pl.Int32).cast(pl.Date), "drawdown_bps": drawdown.max(0),
+            "joint_stops": (self.stopped.sum(1) >= joint).sum(0), "joint_expected": self._expected(joint), "effective": own,
+            "effective_at_least": together,
+        }  # fmt: skip
+        told = self.grid.frame().with_columns(pl.Series(name, values) for name, values in columns.items())
+        return told.sort("net_bps_per_day", descending=True, maintain_order=True)
+
+    def by(self, group: str) -> pl.DataFrame:
+        """The table of ``Result`` for each ``symbol``, or for what ``Result.by`` groups by, over all symbols."""
+        found: dict[str, list[Sums]] = {}
+        for symbol, it in self.results.items():
+            labels = np.full(len(it.entries), symbol) if group == "symbol" else it.labels(group)
+            for name in np.unique(labels):
+                found.setdefault(str(name), []).append(it.sums_of(np.flatnonzero(labels == name)))
+        one = next(iter(self.results.values()))
+        parts = [one.table_of(_added(sums)).select(pl.lit(name).alias(group), pl.all()) for name, sums in sorted(found.items())]
+        return stacked(parts)
+
+    @cached_property
+    def sums(self) -> Sums:
+        """The statistics of all symbols together."""
+        return _added([it.sums for it in self.results.values()])
+
+    def trades(self, policy: int) -> pl.DataFrame:
+        """The trades of one policy with their symbol, by the time of the entry."""
+        parts = [it.trades(policy).select(pl.lit(symbol).alias("symbol"), pl.all()) for symbol, it in self.results.items()]
+        return pl.concat(parts, how="diagonal").sort("time", "symbol")
+
+    def _check(self, policy: int) -> None:
+        if not 0 <= policy < len(self):
+            raise PolicyError(f"there are {len(self)} policies, numbered from 0; got {policy}")
+
+    def _expected(self, joint: int) -> Floats:
+        """Days on which at least ``joint`` symbols would be stopped if each were by itself: a Poisson-binomial count, day by day."""
+        traded = self.traded[:, :, None]
+        often = self.stopped.sum(0) / np.maximum(traded.sum(0), 1)
+        some = np.zeros((len(self.days), joint, len(self)))  # the chance that exactly 0, 1, .. below ``joint`` are stopped
+        some[:, 0] = 1
+        for number in range(len(self.results)):
+            chance = (traded[:, number] * often[number])[:, None]
+            some = some * (1 - chance) + np.concatenate([np.zeros_like(some[:, :1]), some[:, :-1] * chance], axis=1)
+        return np.asarray((1 - some.sum(1)).sum(0))
+
+    def _effective(self) -> tuple[Floats, Floats]:
+        own, together = np.zeros(len(self)), np.zeros(len(self))
+        for policy in range(len(self)):
+            spans = [_spans(it, policy) for it in self.results.values()]
+            own[policy] = sum(uniqueness(start, end).sum() for start, end in spans)
+            together[policy] = uniqueness(*(np.concatenate(ends) for ends in zip(*spans, strict=True))).sum()
+        return own, together
+
+
+def portfolio(
+    bars: Mapping[str, Bars],
+    entries: "pl.DataFrame | Of | str",
+    grid: "Grid | ExitPolicy | list[ExitPolicy]",
+    *,
+    costs: Costs | str | None = "account",
+    fill: Literal["worst", "best"] = "worst",
+    one_at_a_time: bool = True,
+    size: Literal["equal", "risk"] = "equal",
+    risk_bps: float = 25,
+) -> Portfolio:
+    """Sweep the same policies over several symbols, by default one position a symbol at a time.
+
+    ``entries`` are a frame with a column ``symbol``, or what ``sweep`` takes by symbol, or ``"every bar"``. Raises ``BarsError`` for a
+    symbol without bars, bars of different length, and what ``sweep`` refuses, naming the symbol.
+    """
+    if size not in ("equal", "risk"):
+        raise PolicyError(f"size is 'equal' (the capital split evenly) or 'risk', got {size!r}")
+    if len({it.step_ms for it in bars.values()}) != 1:
+        raise BarsError(f"bars of one length are needed for all symbols, got {sorted({it.step_ms for it in bars.values()})} ms")
+    asked, paid = as_grid(grid), costs_of(costs)
+    results = {}
+    for symbol, part in _by_symbol(bars, entries):
+        try:
+            results[symbol] = sweep(bars[symbol], part, asked, costs=paid, fill=fill, one_at_a_time=one_at_a_time, keep="outcomes")
+        except (BarsError, PolicyError) as error:
+            raise type(error)(f"{symbol}: {error}") from None
+    return Portfolio(results, size=size, risk_bps=risk_bps)
+
+
+def _by_symbol(bars: Mapping[str, Bars], entries: "pl.DataFrame | Of | str") -> Iterator[tuple[str, "pl.DataFrame | Entries | str"]]:
+    if isinstance(entries, str):
+        yield from ((symbol, entries) for symbol in bars)
+        return
+    if isinstance(entries, pl.DataFrame):
+        if "symbol" not in entries.columns:
+            raise BarsError("entries of several symbols need a column 'symbol'")
+        entries = {str(name): part.drop("symbol") for (name,), part in entries.group_by("symbol", maintain_order=True)}
+    if not entries:
+        raise BarsError("entries: there is none; give at least one row with symbol, time and side")
+    for symbol, part in entries.items():
+        if symbol not in bars:
+            raise BarsError(f"entries name {symbol}, of which there are no bars: {suggestion(symbol, bars)}")
+        yield symbol, part
+
+
+def _stopped(it: Result) -> Floats:
+    assert it.outcomes is not None
+    why = it.outcomes.why
+    return ((why >= STOP) & (why <= BREAK_EVEN) & (it.net < 0)).astype(np.float64)
+
+
+def _added(parts: list[Sums]) -> Sums:
+    how = {"best": np.max, "worst": np.min}
+    return Sums(**{name: how.get(name, np.sum)([getattr(part, name) for part in parts], axis=0) for name in Sums._fields})
+
+
+def _spans(it: Result, policy: int) -> tuple[Ints, Ints]:
+    """From when to when each position was open (ms); one that was left in the bar it was entered in, a bar long."""
+    assert it.outcomes is not None
+    took = it.outcomes.why[:, policy] > 0
+    start = it.bars.time_ms[it.entries.bar[took]]
+    end = it.bars.time_ms[it.outcomes.bar[took, policy]]
+    return start, np.maximum(end, start + it.bars.step_ms)
+
+
+def uniqueness(start: Ints, end: Ints) -> Floats:
+    """For each span of time the part that it has for itself: the mean over it of one by the number of spans open."""
+    if len(start) == 0:
+        return np.zeros(0)
+    edges = np.unique(np.concatenate([start, end]))
+    first, last = np.searchsorted(edges, start), np.searchsorted(edges, end)
+    change = np.bincount(first, minlength=len(edges)) - np.bincount(last, minlength=len(edges))
+    shares = np.diff(edges) / np.maximum(np.cumsum(change)[:-1], 1)
+    before = np.r_[0.0, np.cumsum(shares)]
+    return np.asarray((before[last] - before[first]) / (end - start))
