@@ -20,11 +20,13 @@ from qtkit.core.model import Bps, PolicyError, Position, PositionSide, Side
 from qtkit.core.plan import ExitPlan
 from qtkit.core.planner import ExitPlanner
 from qtkit.core.policy import CHOP, HYBRID, RANGE, SCALED_TP, STAGED, TRAILING_TP, ExitPolicy, Regime, TargetRule, TightenRule, TrailRule
+from qtkit.desk import opened
 from qtkit.hints import HintsFile, hints_of
 from qtkit.lab.bandit import BUCKETS, REGIMES
 from qtkit.lab.hints import data_hash, hinted
 from qtkit.lab.replay import _instrument, plan_of
-from qtkit.settings import Settings
+from qtkit.paper.gateway import PaperGateway
+from qtkit.settings import Hints, PaperKeys, Paths, Settings
 from tests.lab.rig import some_entries, walk
 from tests.story.rig import START_MS, World, desk, story
 
@@ -259,6 +261,17 @@ def test_with_stale_hints_no_entry_is_made_and_the_reason_is_told(tmp_path: Path
     said: list[object] = []
     entered(tmp_path / "home", HintsFile(path=tmp_path / "hints.json"), said)
     assert "their data end 60 days ago" in str(said[0]) and said[1] is None
+
+
+@story
+async def test_a_desk_takes_the_file_of_its_settings() -> None:
+    home = Paths.here()
+    PaperKeys.create(home.paper_keys())
+    world = World()
+    settings = replace(Settings(), hints=Hints(file="hints.json", max_age_days=7))
+    gateway = PaperGateway(world.exchange, "paper", world.faults)
+    async with opened(settings, gateway=gateway, clock_ms=lambda: world.now_ms) as it:
+        assert it.executor.hints == HintsFile(path=home.home / "hints.json", max_age_days=7)
 
 
 def test_frames_of_an_empty_table() -> None:
