@@ -112,7 +112,7 @@ def test_every_position_of_a_paper_day_is_left_alike(policy: ExitPolicy, tmp_pat
 
 
 def test_own_entries_and_positions_closed_by_hand_are_told_too(tmp_path: Path) -> None:
-    it = told(Played(tmp_path, STAGED, own=True, by_hand=0.05), 50)
+    it = told(Played(tmp_path, STAGED, own=True, by_hand=0.08), 30)
     assert it.differences == (), it.sentence
     assert "hand" in it.frame["why"].to_list() and it.first is None
     known = it.frame.filter(pl.col("net").is_not_null())
