@@ -184,14 +184,15 @@ class EventDrivenExecutor:
             symbol=instrument.symbol, position_side=slot, side=signal.direction, lots=Lots(1), entry=entry, mark=quote.mark,
             leverage=margin.leverage, isolated=margin.isolated,
         )  # fmt: skip
-        market = await monitor.market(instrument.symbol)
         context = ExitContext(
             account=monitor.desk.account, instrument=instrument, position=one, now_ms=quote.time_ms,
             policy=_policy(monitor.router.policies, signal) or self.sizing.policy, strategy=signal.strategy,
-            hints=self.hints.of(instrument.symbol, market, signal.hints, quote.time_ms), risk=self.gate.risk, market=market,
+            hints=signal.hints, risk=self.gate.risk, market=await monitor.market(instrument.symbol),
         )  # fmt: skip
         if signal.stop:
             context = replace(context, policy=signal.with_stop(monitor.router.planner.policy_of(context)))
+        else:  # a stop that was asked for is not research's to move
+            context = replace(context, hints=self.hints.of(context, monitor.router.planner.policy_of(context)))
         draft = monitor.router.draft(context, for_entry=True)
         lots = self._size(signal, instrument, draft, balance, margin.leverage)
         context = replace(context, position=replace(one, lots=lots))

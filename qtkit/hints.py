@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from qtkit.core.context import MarketData, RLHints
+from qtkit.core.context import ExitContext, RLHints
 from qtkit.core.hints import HintTable
 from qtkit.core.model import PolicyError
+from qtkit.core.policy import ExitPolicy
 from qtkit.settings import Settings
 from qtkit.store import codec
 
@@ -35,10 +36,15 @@ class HintsFile:
             raise PolicyError(f"hints {self.path}: {error}, or leave hints.file out of qtkit.toml") from None
         return table
 
-    def of(self, symbol: str, market: MarketData, told: RLHints, now_ms: int) -> RLHints:
-        """The hints for an entry. Of the confidence that its signal has and that of research the lower one counts."""
-        table = self.table(now_ms)
-        found = RLHints() if table is None else table.of(symbol, market)
+    def of(self, context: ExitContext, policy: ExitPolicy) -> RLHints:
+        """The hints for an entry by this policy; those of its signal where research found none, or found them on another policy.
+
+        Of the confidence that the signal has and that of research the lower one counts. Raises as ``table`` does.
+        """
+        table, told = self.table(context.now_ms), context.hints
+        if table is None or table.policy != policy.name:
+            return told
+        found = table.of(context.position.symbol, context.market)
         sure = [it.confidence for it in (found, told) if it.confidence is not None]
         return replace(found, confidence=min(sure, default=None))
 

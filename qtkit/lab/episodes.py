@@ -42,6 +42,7 @@ class _Building:
     mixed: bool = False
 
     def deal(self, at: datetime, price: int, size: int, fee: int | None, *, opens: bool) -> None:
+        """One fill that is all of it opening or all of it closing."""
         self.fees = None if self.fees is None or fee is None else self.fees + fee
         if opens:
             self.mixed = self.mixed or self.closing > 0
@@ -51,6 +52,7 @@ class _Building:
             self.held, self.value_out, self.closing = self.held - size, self.value_out + price * size, self.closing + 1
 
     def row(self, closed: datetime | None) -> tuple[object, ...]:
+        """The episode as ``EPISODES`` has it, closed then or, with None, still open."""
         side = "long" if self.sign > 0 else "short"
         gross = None if closed is None else self.sign * (self.value_out - self.value_in) // ONE
         fees = self.fees if closed is not None else None

@@ -30,7 +30,8 @@ def fills(source: "Path | str | pl.DataFrame | Sequence[Raw]") -> pl.DataFrame:
     """Fills in the order of time, columns as ``FILLS``.
 
     ``source`` is a CSV or parquet file, a frame, or what ccxt's ``fetch_my_trades`` gave. A file or frame has time (ISO or ms, UTC),
-    symbol, side, price, size, and where it knows them fee, position_side and tag. A fee in another coin than the quote is not known: null,
+    symbol, side, price, size (coins), and where it knows them fee, position_side and tag; ccxt's amounts are taken as coins, as they are
+    on Binance. A fee in another coin than the quote is not known: null,
     never a guess. Raises ``BarsError`` that names row and rule.
     """
     if isinstance(source, str | Path):

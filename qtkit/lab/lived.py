@@ -20,7 +20,8 @@ from qtkit.core.model import E8, Key, Lots, Order
 from qtkit.core.plan import ExitPlan
 from qtkit.core.trail import TrailState
 
-BY_BARS = ("bar closed", "bars missed")
+LATE = "bars missed"  # folded with the price then in hand: it was asked for, or began before the plan
+BY_BARS = ("bar closed", LATE)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from qtkit.core.model import Instrument, Side
 from qtkit.core.trail import fold
 from qtkit.lab.costs import Costs
 from qtkit.lab.entries import Entries, at_close
-from qtkit.lab.lived import Lived
+from qtkit.lab.lived import LATE, Lived
 from qtkit.lab.replay import Walk
 from qtkit.lab.series import Bars
 
@@ -49,42 +49,38 @@ def view_of(it: Lived, prices: pl.DataFrame, bars: pl.DataFrame, rules: Instrume
     plan, long = it.plan, it.plan.side is Side.LONG
     since_ms, tick = plan.created_ms, rules.tick
     first = since_ms // MINUTE_MS * MINUTE_MS
-    mine = prices.filter((pl.col("symbol") == plan.key.symbol) & pl.col("at").is_between(since_ms, until_ms, closed="right"))
+    known = prices.filter((pl.col("symbol") == plan.key.symbol) & (pl.col("at") <= until_ms)).select(list(PRICES))
+    mine = known.filter(pl.col("at") > since_ms)
     if mine.is_empty():
         return None
     cut = -(-pl.col("mark") // tick) if exact and long else pl.col("mark") // tick
-    marks = mine.with_columns(mark=cut).with_columns(pl.col("mark", "last").forward_fill().backward_fill())
+    took = _taken(it, bars, first)
+    moments = (*range(first + MINUTE_MS, until_ms, MINUTE_MS), until_ms)
+    in_hand = {at + MINUTE_MS: close * tick for at, close in took.filter("late").select("at", "close").iter_rows()}
+    held: list[tuple[int, str, int | None, int | None]] = [(since_ms, plan.key.symbol, plan.start * tick, plan.start)]
+    held += [(at, plan.key.symbol, in_hand.get(at), None) for at in moments]
+    # at the beginning of a minute the price then in force, the last one before, counts: a stop that moves there is held against it
+    told = pl.concat([pl.DataFrame(held, schema=PRICES, orient="row"), mine]).sort("at", maintain_order=True)
+    marks = told.with_columns(mark=cut).with_columns(pl.col("mark", "last").forward_fill())
     minutes = marks.group_by(minute=pl.col("at") // MINUTE_MS * MINUTE_MS, maintain_order=True).agg(
         *(getattr(pl.col(name), how)().alias(f"{name}_{end}") for name in ("mark", "last") for end, how in zip(ENDS, HOWS, strict=True))
     )
-    minutes = minutes.sort("minute").with_columns(_begun(name) for name in ("mark_open", "last_open")).with_columns(_reaching())
-    took = bars.filter((pl.col("symbol") == plan.key.symbol) & (pl.col("at") >= first)).unique("at", keep="last", maintain_order=True)
     seen = minutes.join(
-        took.select("at", "high", "low", "close", "missed"), left_on="minute", right_on="at", how="left", maintain_order="left"
+        took.select("at", "high", "low", "close", "late"), left_on="minute", right_on="at", how="left", maintain_order="left"
     )
     return _as_bars(it, seen, tick, first)
 
 
-def _begun(name: str) -> pl.Expr:
-    """A minute begins at the price then in force, the last one before: a stop that moves at its beginning is held against that one."""
-    return pl.col(name.replace("open", "close")).shift(1).fill_null(pl.col(name)).alias(name)
-
-
-def _reaching() -> list[pl.Expr]:
-    return [
-        how(f"{name}_open", f"{name}_{end}").alias(f"{name}_{end}")
-        for name in ("mark", "last")
-        for how, end in ((pl.max_horizontal, "high"), (pl.min_horizontal, "low"))
-    ]
+def _taken(it: Lived, bars: pl.DataFrame, first: int) -> pl.DataFrame:
+    """The bars as the position's trail took them. One may be on the tape twice, as it came and as it was asked for by another trail."""
+    late = [state.at_ms - MINUTE_MS for state, reason in it.states if reason == LATE]
+    mine = bars.filter((pl.col("symbol") == it.key.symbol) & (pl.col("at") >= first)).with_columns(late=pl.col("at").is_in(late))
+    return mine.sort(pl.col("missed") == pl.col("late"), maintain_order=True).unique("at", keep="last", maintain_order=True)
 
 
 def _as_bars(it: Lived, seen: pl.DataFrame, tick: int, first: int) -> View:
     best = "high" if it.plan.side is Side.LONG else "low"
-    late = {
-        number: (row["high"], row["low"], row["close"])
-        for number, row in enumerate(seen.iter_rows(named=True), 1)
-        if row["missed"] is not None and (row["missed"] or row["minute"] < it.plan.created_ms)
-    }
+    late = {number: (row["high"], row["low"], row["close"]) for number, row in enumerate(seen.iter_rows(named=True), 1) if row["late"]}
     marks = {name: seen[f"mark_{name}"] for name in ENDS}
     marks[best] = seen.select(pl.coalesce(best, f"mark_{best}")).to_series()
     bars = _bars(it, seen, tick, first, {name: seen[f"last_{name}"] for name in ENDS})

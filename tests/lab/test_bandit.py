@@ -62,20 +62,21 @@ def test_nonsense_is_refused(arguments: tuple[int, int, float, float]) -> None:
 
 
 def test_no_choice_knows_what_came_after_it() -> None:
+    """Whatever prices do after an entry, what was chosen up to it stays."""
     bars = walk(6, 900)
     entries = some_entries(bars, 7, 120)
     grid = lab.grid(stop_bps=(150, 300), trail_bps=(None, 150), max_bars=60)
-    cut = int(entries.bar[80])
-    rng = np.random.default_rng(3)
-    later = {name: getattr(bars, name).copy() for name in ("open", "high", "low", "close")}
-    for name, values in later.items():
-        values[cut + 1 :] += rng.integers(50, 60) if name == "high" else 50
-    other = replace(bars, **later)
-    picks = []
-    for series in (bars, other):
-        made = replace(entries, price=series.close[entries.bar] * series.tick)
-        result = lab.sweep(series, made, grid)
-        labels = np.array(["TREND"] * 60 + ["RANGE"] * 60), np.array(["low", "high"] * 60)
-        picks.append(train(result, np.arange(120), contexts(*labels))[1])
-    assert picks[0][:81].tolist() == picks[1][:81].tolist()
-    assert picks[0].tolist() != picks[1].tolist()
+    seen = contexts(np.array(["TREND"] * 60 + ["RANGE"] * 60), np.array(["low", "high"] * 60))
+    chosen = train(lab.sweep(bars, entries, grid), np.arange(120), seen)[1]
+    changed = 0
+    for row in range(10, 110, 5):
+        cut = int(entries.bar[row])
+        turned = {name: getattr(bars, name).copy() for name in ("open", "high", "low", "close")}
+        for name, other in (("open", "open"), ("high", "low"), ("low", "high"), ("close", "close")):
+            turned[name][cut + 1 :] = 2 * bars.close[cut] - getattr(bars, other)[cut + 1 :]
+        mirror = replace(bars, **turned)
+        made = replace(entries, price=mirror.close[entries.bar] * mirror.tick)
+        again = train(lab.sweep(mirror, made, grid), np.arange(120), seen)[1]
+        assert again[: row + 1].tolist() == chosen[: row + 1].tolist()
+        changed += again.tolist() != chosen.tolist()
+    assert changed > 10

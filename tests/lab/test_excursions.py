@@ -95,6 +95,14 @@ def test_a_position_that_was_stopped_and_came_back(side: str) -> None:
     assert excursions(result, 0).by("tag")["tag"].to_list() == ["a"]
 
 
+def test_of_the_bar_in_which_it_was_entered_and_left_the_fill_alone_counts() -> None:
+    """The bar closed in favour of the position, after it had been stopped: nobody who was out had that."""
+    bars = of((0, 150, -300, 120), (120, 130, 110, 120), (120, 130, 110, 120))
+    entries = pl.DataFrame({"bar": [0], "side": ["long"], "price": [float(bars.price(10_000))]})
+    row = excursions(sweep(bars, entries, grid(stop_bps=200), costs=None), 0).frame.to_dicts()[0]
+    assert (row["why"], row["mae_bps"], row["mfe_bps"], row["mae_bars"], row["mfe_bars"]) == ("stop", 200, 0, 0, 0)
+
+
 def test_windows_of_any_length_are_looked_at_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     bars = walk(3, 600)
     result = sweep(bars, some_entries(bars, 4, 60), grid(stop_bps=(200, 900), trail_bps=200), costs=None)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -16,15 +17,18 @@ from qtkit.bars import BarsError
 from qtkit.core.context import ExitContext, MarketData, RLHints
 from qtkit.core.distance import InAtr, InBps, InR
 from qtkit.core.hints import DAY_MS, HintRow, HintTable, digest_of
-from qtkit.core.model import Bps, PolicyError, Position, PositionSide, Side
+from qtkit.core.model import E8, Bps, Lots, PolicyError, Position, PositionSide, Side
 from qtkit.core.plan import ExitPlan
 from qtkit.core.planner import ExitPlanner
 from qtkit.core.policy import CHOP, HYBRID, RANGE, SCALED_TP, STAGED, TRAILING_TP, ExitPolicy, Regime, TargetRule, TightenRule, TrailRule
+from qtkit.desk import opened
 from qtkit.hints import HintsFile, hints_of
 from qtkit.lab.bandit import BUCKETS, REGIMES
 from qtkit.lab.hints import data_hash, hinted
 from qtkit.lab.replay import _instrument, plan_of
-from qtkit.settings import Settings
+from qtkit.paper.gateway import PaperGateway
+from qtkit.settings import Hints, PaperKeys, Paths, Settings
+from qtkit.signals import Signal
 from tests.lab.rig import some_entries, walk
 from tests.story.rig import START_MS, World, desk, story
 
@@ -169,18 +173,31 @@ def test_the_bars_of_a_table_are_known_by_their_hash() -> None:
 # -- the file
 
 
+def entry(market: MarketData, symbol: str = "BTCUSDT", confidence: int | None = None) -> ExitContext:
+    bars = replace(walk(1, 50), symbol=symbol)
+    price = E8(int(bars.close[0]) * bars.tick)
+    return ExitContext(
+        account="lab", instrument=_instrument(bars, lab.Costs()), now_ms=NOW, market=market,
+        hints=RLHints(confidence=None if confidence is None else Bps(confidence)),
+        position=Position(symbol=symbol, position_side=PositionSide.BOTH, side=Side.LONG, lots=Lots(1), entry=price, mark=price),
+    )  # fmt: skip
+
+
 def test_a_written_table_is_read_as_it_was(tmp_path: Path) -> None:
     made = table(row(), row(regime="CHOP", tp=None))
     lab.write_hints(made, tmp_path / "hints.json")
     file = HintsFile(path=tmp_path / "hints.json")
     assert file.table(NOW) == made
     normal = MarketData(volatility=Bps(200), trend=Bps(4_000))
-    assert file.of("BTCUSDT", normal, RLHints(), NOW) == RLHints(sl=Bps(150), tp=Bps(400), trail=Bps(90), confidence=Bps(8_000))
-    assert file.of("BTCUSDT", normal, RLHints(confidence=Bps(6_000)), NOW).confidence == 6_000
-    assert file.of("BTCUSDT", MarketData(), RLHints(confidence=Bps(6_000)), NOW) == RLHints(confidence=Bps(6_000))
-    assert file.of("ETHUSDT", normal, RLHints(), NOW) == RLHints()
-    assert file.of("BTCUSDT", replace(normal, regime=Regime.CHOP), RLHints(), NOW).tp is None
-    assert HintsFile().of("BTCUSDT", normal, RLHints(), NOW) == RLHints()
+    found = RLHints(sl=Bps(150), tp=Bps(400), trail=Bps(90), confidence=Bps(8_000))
+    assert file.of(entry(normal), BASE) == found
+    assert file.of(entry(normal, confidence=6_000), BASE) == replace(found, confidence=Bps(6_000))
+    assert file.of(entry(normal, confidence=9_000), BASE) == found
+    assert file.of(entry(MarketData(), confidence=6_000), BASE) == RLHints(confidence=Bps(6_000))
+    assert file.of(entry(normal, symbol="ETHUSDT"), BASE) == RLHints()
+    assert file.of(entry(replace(normal, regime=Regime.CHOP)), BASE).tp is None
+    assert file.of(entry(normal), STAGED) == RLHints()  # they were fitted on another policy
+    assert HintsFile().of(entry(normal, confidence=6_000), BASE) == RLHints(confidence=Bps(6_000))
 
 
 @pytest.mark.parametrize(
@@ -227,13 +244,13 @@ def test_the_file_is_set_in_qtkit_toml(tmp_path: Path) -> None:
 
 
 @story
-async def entered(folder: Path, hints: HintsFile, said: list[object]) -> None:
+async def entered(folder: Path, hints: HintsFile, said: list[object], stop: str | None = None) -> None:
     async with desk(World(), folder) as rig:
         rig.executor.hints = hints
         rig.executor.sizing = replace(rig.executor.sizing, policy=BASE)
         await rig.passes(2)
         try:
-            said.append(await rig.executor.place_order("BTCUSDT", "BUY", "0.01"))
+            said.append(await rig.executor.execute(Signal(symbol="BTCUSDT", side="BUY", quantity=Decimal("0.01"), stop=stop)))
         except PolicyError as error:
             said.append(str(error))
         said.append(rig.router.get_active_plan("BTCUSDT"))
@@ -246,9 +263,11 @@ def test_an_entry_is_planned_by_the_hints(tmp_path: Path) -> None:
     entered(tmp_path / "with", HintsFile(path=tmp_path / "hints.json"), with_hints)
     without: list[object] = []
     entered(tmp_path / "without", HintsFile(), without)
-    hinted_plan, plain = with_hints[-1], without[-1]
-    assert isinstance(hinted_plan, ExitPlan) and isinstance(plain, ExitPlan)
-    assert [round((it.entry - it.stop * it.tick) * 10_000 / it.entry) for it in (hinted_plan, plain)] == [150, 200]
+    asked: list[object] = []
+    entered(tmp_path / "asked", HintsFile(path=tmp_path / "hints.json"), asked, "3%")
+    hinted_plan, plain, told = with_hints[-1], without[-1], asked[-1]
+    assert isinstance(hinted_plan, ExitPlan) and isinstance(plain, ExitPlan) and isinstance(told, ExitPlan)
+    assert [round((it.entry - it.stop * it.tick) * 10_000 / it.entry) for it in (hinted_plan, plain, told)] == [150, 200, 300]
     assert hinted_plan.trail is not None and hinted_plan.trail.callback == 90
     assert (hinted_plan.confidence, plain.confidence) == (8_000, None)
     assert "shaped by the model's hints" in hinted_plan.reason
@@ -259,6 +278,17 @@ def test_with_stale_hints_no_entry_is_made_and_the_reason_is_told(tmp_path: Path
     said: list[object] = []
     entered(tmp_path / "home", HintsFile(path=tmp_path / "hints.json"), said)
     assert "their data end 60 days ago" in str(said[0]) and said[1] is None
+
+
+@story
+async def test_a_desk_takes_the_file_of_its_settings() -> None:
+    home = Paths.here()
+    PaperKeys.create(home.paper_keys())
+    world = World()
+    settings = replace(Settings(), hints=Hints(file="hints.json", max_age_days=7))
+    gateway = PaperGateway(world.exchange, "paper", world.faults)
+    async with opened(settings, gateway=gateway, clock_ms=lambda: world.now_ms) as it:
+        assert it.executor.hints == HintsFile(path=home.home / "hints.json", max_age_days=7)
 
 
 def test_frames_of_an_empty_table() -> None:

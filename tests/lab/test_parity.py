@@ -12,8 +12,8 @@ import pytest
 import qtkit
 from qtkit import lab
 from qtkit.bars import BarsError
-from qtkit.core.events import Event, Ratcheted
-from qtkit.core.model import ONE, Ticks
+from qtkit.core.events import EpisodeOpened, Event, Ratcheted
+from qtkit.core.model import E8, ONE, Side, Ticks
 from qtkit.core.policy import RANGE, SCALED_TP, STAGED, TRAILING_TP, ExitPolicy
 from qtkit.desk import EVENT_TYPES
 from qtkit.home import Paths
@@ -107,11 +107,12 @@ def test_every_position_of_a_paper_day_is_left_alike(policy: ExitPolicy, tmp_pat
     assert left["net"].null_count() == 0
     for row in left.iter_rows(named=True):
         assert row["net"] - row["reference_net"] == row["slippage"] + row["fee"] + row["funding"]
+        assert abs(row["fee"]) < 1, "fees of both sides are of nearly the same prices"
     assert "every decision is the same" in repr(it)
 
 
 def test_own_entries_and_positions_closed_by_hand_are_told_too(tmp_path: Path) -> None:
-    it = told(Played(tmp_path, STAGED, own=True, by_hand=0.05), 50)
+    it = told(Played(tmp_path, STAGED, own=True, by_hand=0.08), 30)
     assert it.differences == (), it.sentence
     assert "hand" in it.frame["why"].to_list() and it.first is None
     known = it.frame.filter(pl.col("net").is_not_null())
@@ -155,6 +156,46 @@ def test_another_exit_is_found(staged: Played) -> None:
     fall = pl.when(pl.col("at") >= at_ms).then(pl.col("mark") // 2).otherwise(pl.col("mark")).alias("mark")
     it = lab.parity(day["events"], day["prices"].with_columns(fall), day["bars"], day["rules"])
     assert it.first is not None and it.first.desk == "held it" and "the reference left it by" in str(it.first)
+
+
+def test_what_the_entry_cost_is_slippage(staged: Played) -> None:
+    day, trades = staged.day(), staged.trades()
+    before = lab.parity(**day, trades=trades).frame
+    events = tuple(
+        (at_ms, replace(event, entry=E8(event.entry + ONE // 1_000)) if isinstance(event, EpisodeOpened) else event)
+        for at_ms, event in day["events"]
+    )
+    after = lab.parity(events, day["prices"], day["bars"], day["rules"], trades=trades).frame
+    assert after["slippage"].to_list() != before["slippage"].to_list()
+    for row, was in zip(after.iter_rows(named=True), before.iter_rows(named=True), strict=True):
+        if row["net"] is not None:
+            worse = (1 if row["side"] == "LONG" else -1) * Decimal("0.001") * Decimal(SIZES[row["key"].rpartition("/")[2]])
+            assert row["net"] - was["net"] == row["slippage"] - was["slippage"] == -worse
+
+
+@story
+async def spike(played: Played) -> None:
+    """A minute that rose by 3 % before a position was opened in it, and had fallen back by then."""
+    base = Decimal(BEGIN["SOLUSDT"])
+    tape = Tape(played.folder / "tape")
+    async with desk(played.world, played.folder, bars=True, adopted=STAGED, tape=tape) as rig:
+        path = [(5, 1), (10, 3), (10, 0)] + [(10, -0.2)] * 20 + [(10, -1)] * 6 + [(10, -8)] * 12
+        for number, (seconds, percent) in enumerate(path):
+            played.world.now_ms += (seconds - 2) * 1_000
+            played.world.price("SOLUSDT", round(base * (100 + Decimal(str(percent))) / 100, 2))
+            if number == 2:
+                played.world.stranger("SOLUSDT", Side.LONG, "50")
+            await rig.passes(2, ms=1_000)
+    tape.close()
+
+
+def test_prices_from_before_a_position_move_its_stop_and_sell_it_never(tmp_path: Path) -> None:
+    played = Played(tmp_path, STAGED)
+    spike(played)
+    it = lab.parity(**played.day(), trades=played.trades())
+    (row,) = it.frame.to_dicts()
+    assert it.differences == (), it.sentence
+    assert row["why"] == row["reference_why"] and row["exit_bar"].minute > 3
 
 
 def test_without_fills_the_decisions_are_compared_and_no_money_is_told(staged: Played) -> None:
