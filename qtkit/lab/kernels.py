@@ -336,9 +336,9 @@ def end_bases(grid, ends, ended):
 
 
 def sooner(ends, row, best):
-    """The one of two ends that comes first; in one bar the tighter level, of equal ones the second."""
-    first = ends.bar[row] < ends.bar[best] or (ends.bar[row] == ends.bar[best] and ends.level[row] > ends.level[best])
-    return row if first else best
+    """The one of two ends that comes first; in one bar the tighter level, of equal ones the second. Without a branch: nothing to guess."""
+    tighter = (ends.bar[row] == ends.bar[best]) & (ends.level[row] > ends.level[best])
+    return row if (ends.bar[row] < ends.bar[best]) | tighter else best
 
 
 # -- outcomes
@@ -348,14 +348,12 @@ def sweep(scan, watch, funding, entries, grid, distances, costs, tick, best_firs
     """All policies of the grid on the entries from ``first`` up to ``until``; writes ``out`` by entry and policy, or adds to ``sums``.
 
     ``scan`` fills, ``watch`` fires stops and is trailed. With ``busy`` (a bar a policy, else empty) an entry before the exit of the one
-    before it is passed over. ``tables`` hold the trails armed in any bar. ``qtkit.lab.arguments`` has the shape of the rest.
+    before it is passed over. ``tables`` hold the trails armed in any bar. ``qtkit.lab.arguments`` has the shape of the rest. The two
+    below are for grids of stops and trails alone: what a compiler can see at once is quick.
     """
     stops = len(grid.why)
-    ends, targets, acts = found(stops + entries.lasts.shape[1] + 1), found(len(grid.level)), found(len(grid.act))
-    ends.bar[len(ends.bar) - 1], ends.why[:stops] = NEVER, grid.why
-    curve, ended = np.empty((len(grid.curve), 2), np.int64), np.empty(len(grid.base), np.uint32)
-    crossed = len(grid.cross) > 0 and len(out.bar) == 0 and len(busy) == 0 and distances.shape[0] == 1
-    cross = cross_of(len(grid.stop) if crossed else 0, len(grid.trail) if crossed else 0)
+    ends, acts, curve = room_for(grid, entries)
+    targets, ended = found(len(grid.level)), np.empty(len(grid.base), np.uint32)
     for row in range(first, until):
         far = distances[row if distances.shape[0] > 1 else 0]
         it = entry_of(entries, row, scan, watch, tick, best_first)
@@ -366,16 +364,47 @@ def sweep(scan, watch, funding, entries, grid, distances, costs, tick, best_firs
         find_later(grid, far, it, watch, tick, costs.taker, targets, ends)
         fill_stops(stops, it, scan, watch, funding, costs, tick, ends)
         fill_times(stops, entries, it, scan, funding, costs, tick, ends)
-        if crossed:
-            settle_crossed(grid, it, costs, ends, cross)
-            continue
         end_bases(grid, ends, ended)
-        if len(grid.rung) or len(busy) or len(out.bar) == 0:
-            settle(grid, far if distances.shape[0] > 1 else far[:0], it, costs, best_first, busy, targets, ends, ended, out, sums)
-        else:
-            settle_whole(grid, it, costs, ends, ended, out)
-    if crossed:
-        add_crossed(grid, cross, sums)
+        settle(grid, far if distances.shape[0] > 1 else far[:0], it, costs, best_first, busy, targets, ends, ended, out, sums)
+
+
+def sweep_whole(scan, watch, funding, entries, grid, distances, costs, tick, best_first, busy, tables, first, until, out, sums):
+    """``sweep`` into ``out`` where no policy has targets or stages: a position ends in one piece."""
+    stops = len(grid.why)
+    ends, acts, curve = room_for(grid, entries)
+    for row in range(first, until):
+        far = distances[row if distances.shape[0] > 1 else 0]
+        it = entry_of(entries, row, scan, watch, tick, best_first)
+        find_stops(grid, far, entries.stop[row], it, watch, tick, ends)
+        find_activations(grid, far, it, watch, tick, acts)
+        find_trails(grid, far, it, watch, tick, acts, curve, tables, ends)
+        fill_stops(stops, it, scan, watch, funding, costs, tick, ends)
+        fill_times(stops, entries, it, scan, funding, costs, tick, ends)
+        settle_whole(grid, it, costs, ends, out)
+
+
+def sweep_crossed(scan, watch, funding, entries, grid, distances, costs, tick, best_first, busy, tables, first, until, out, sums):
+    """``sweep`` into ``sums`` where the policies are a product of stops and trails (``grid.cross``)."""
+    stops = len(grid.why)
+    ends, acts, curve = room_for(grid, entries)
+    cross = cross_of(len(grid.stop), len(grid.trail))
+    for row in range(first, until):
+        it = entry_of(entries, row, scan, watch, tick, best_first)
+        find_stops(grid, distances[0], entries.stop[row], it, watch, tick, ends)
+        find_activations(grid, distances[0], it, watch, tick, acts)
+        find_trails(grid, distances[0], it, watch, tick, acts, curve, tables, ends)
+        fill_stops(stops, it, scan, watch, funding, costs, tick, ends)
+        fill_times(stops, entries, it, scan, funding, costs, tick, ends)
+        settle_crossed(grid, it, costs, ends, cross)
+    add_crossed(grid, cross, sums)
+
+
+def room_for(grid, entries):
+    """Room for the ends of a position, the activations of its trails and the steps of their curves."""
+    stops = len(grid.why)
+    ends = found(stops + entries.lasts.shape[1] + 1)
+    ends.bar[len(ends.bar) - 1], ends.why[:stops] = NEVER, grid.why
+    return ends, found(len(grid.act)), np.empty((len(grid.curve), 2), np.int64)
 
 
 def entry_of(entries, row, scan, watch, tick, best_first):
@@ -395,17 +424,17 @@ def entry_of(entries, row, scan, watch, tick, best_first):
     return Entry(row, side, sign, price, bar, inside, begin, bar + 1, end, own_low, own_high, own_reach)
 
 
-def settle_whole(grid, it, costs, ends, ended, out):
-    """``settle`` where no policy has targets: a position ends in one piece."""
+def settle_whole(grid, it, costs, ends, out):
+    """``settle`` where a position ends in one piece."""
     bars, prices, whys, gross = out.bar[it.row], out.price[it.row], out.why[it.row], out.gross[it.row]
+    costly = len(out.fees) > 0
+    paid_in = arithmetic.fee_e8(it.price, costs.taker)
     for p in range(len(grid.policy)):
-        row = ended[grid.policy[p, 0]]
+        b = grid.policy[p, 0]
+        row = sooner(ends, grid.base[b, 3], sooner(ends, grid.base[b, 0], grid.base[b, 4]))
         bars[p], prices[p], whys[p], gross[p] = ends.bar[row], it.sign * ends.fill[row], ends.why[row], WHOLE * ends.gross[row]
-    if len(out.fees):
-        fees, funded, paid_in = out.fees[it.row], out.paid[it.row], arithmetic.fee_e8(it.price, costs.taker)
-        for p in range(len(grid.policy)):
-            row = ended[grid.policy[p, 0]]
-            fees[p], funded[p] = WHOLE * (paid_in + ends.fee[row]), WHOLE * ends.paid[row]
+        if costly:
+            out.fees[it.row, p], out.paid[it.row, p] = WHOLE * (paid_in + ends.fee[row]), WHOLE * ends.paid[row]
 
 
 def settle(grid, far, it, costs, best_first, busy, targets, ends, ended, out, sums):
@@ -423,7 +452,7 @@ def settle(grid, far, it, costs, best_first, busy, targets, ends, ended, out, su
         for r in range(grid.ladder[ladder, 0], grid.ladder[ladder, 1]):
             v, share = grid.rung[r], grid.share[r]
             at = targets.bar[v]
-            if at > bar or (at == bar and stopped and (ends.sure[end] or not (best_first or targets.sure[v]))):
+            if (at > bar) | ((at == bar) & stopped & ((ends.sure[end] == 1) | ((targets.sure[v] == 0) & (not best_first)))):
                 break
             left -= share
             total += share * targets.gross[v]

@@ -148,7 +148,7 @@ def _in_blocks(
 ) -> list[Sums]:
     """Run the kernel over all entries, by as many threads as asked for; one position at a time is one thread's work."""
     fast = available()
-    run = compiled().sweep if fast else plain.sweep
+    run = getattr(compiled(), _loop(problem, alone, sinks()[0])) if fast else plain.sweep
     total, workers = len(problem.entries), 1 if alone else threads or os.cpu_count() or 1
     workers = max(1, min(workers, -(-total // BLOCK)))
     bars, watched = problem.bars, problem.bars.watched
@@ -169,6 +169,16 @@ def _in_blocks(
         done(until - first)
         found.append(sums)
     return found
+
+
+def _loop(problem: Problem, alone: bool, out: Outcomes) -> str:
+    """Which of the kernel's loops serves a grid."""
+    lines = problem.lines
+    if alone or len(lines.rung) or len(lines.stage):
+        return "sweep"
+    if len(out.bar):
+        return "sweep_whole"
+    return "sweep_crossed" if len(lines.cross) and len(problem.distances) == 1 else "sweep"
 
 
 def _edges(total: int, workers: int, block: int) -> list[int]:
