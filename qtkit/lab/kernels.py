@@ -441,34 +441,41 @@ def settle(grid, far, it, costs, best_first, busy, targets, ends, ended, out, su
     """Every policy of one entry: its targets until a stop or its time ends it."""
     paid_in = WHOLE * arithmetic.fee_e8(it.price, costs.taker)
     kept, costly, alone = len(out.bar) > 0, len(out.fees) > 0, len(busy) > 0
+    at_row, counted = it.row if kept else 0, costly or not kept
     for p in range(len(grid.policy)):
         if alone and it.bar < busy[p]:
             continue
         b, ladder = grid.policy[p, 0], grid.policy[p, 1]
         end = sooner(ends, grid.ladder[ladder, 2], ended[b])
         bar, fill, why = ends.bar[end], ends.fill[end], ends.why[end]
-        stopped = why < TIME
-        total, fees, funded, left = np.int64(0), paid_in, np.int64(0), WHOLE
+        # A target of the last bar is filled by what comes before its end: a time stop, or a stop that the open was not through.
+        sure = (ends.sure[end] == 1) & (why < TIME)
+        last, taken, left, total = bar, 0, WHOLE, np.int64(0)
         for r in range(grid.ladder[ladder, 0], grid.ladder[ladder, 1]):
-            v, share = grid.rung[r], grid.share[r]
-            at = targets.bar[v]
-            if (at > bar) | ((at == bar) & stopped & ((ends.sure[end] == 1) | ((targets.sure[v] == 0) & (not best_first)))):
+            v = grid.rung[r]
+            first = (why >= TIME) | ((not sure) & (best_first | (targets.sure[v] == 1)))
+            if targets.bar[v] >= last + first:
                 break
-            left -= share
-            total += share * targets.gross[v]
-            fees += share * targets.fee[v]
-            funded += share * targets.paid[v]
-            if left == 0:
-                bar, fill, why = at, targets.fill[v], np.int64(TARGET)
+            left -= grid.share[r]
+            total += grid.share[r] * targets.gross[v]
+            taken += 1
+        if left == 0:
+            v = grid.rung[np.int64(grid.ladder[ladder, 0]) + taken - 1]
+            bar, fill, why = targets.bar[v], targets.fill[v], np.int64(TARGET)
         total += left * ends.gross[end]
-        fees += left * ends.fee[end]
-        funded += left * ends.paid[end]
         if alone:
             busy[p] = bar
+        fees, funded = np.int64(0), np.int64(0)
+        if counted:
+            fees, funded = paid_in + left * ends.fee[end], left * ends.paid[end]
+            for number in range(taken):
+                r = np.int64(grid.ladder[ladder, 0]) + number
+                fees += grid.share[r] * targets.fee[grid.rung[r]]
+                funded += grid.share[r] * targets.paid[grid.rung[r]]
         if kept:
-            out.bar[it.row, p], out.price[it.row, p], out.why[it.row, p], out.gross[it.row, p] = bar, it.sign * fill, why, total
+            out.bar[at_row, p], out.price[at_row, p], out.why[at_row, p], out.gross[at_row, p] = bar, it.sign * fill, why, total
             if costly:
-                out.fees[it.row, p], out.paid[it.row, p] = fees, funded
+                out.fees[at_row, p], out.paid[at_row, p] = fees, funded
         else:
             tally(sums, p, it, bar, why, total, total - fees - funded, far[grid.stop[grid.base[b, 0]]] if len(far) else 0)
 
