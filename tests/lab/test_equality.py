@@ -135,7 +135,7 @@ def test_an_edited_rule_is_another_kernel(tmp_path: Path, monkeypatch: pytest.Mo
     edited.write_text(source.replace(rule, "return sign * ((sign * price_e8 * (BPS - sign * distance_bps)) // (BPS * tick_e8))"))
     monkeypatch.setattr(kernels.arithmetic, "__file__", str(edited))
     other = compiling.compiled.__wrapped__()
-    monkeypatch.setattr(compiled(), "sweep", other.sweep)
+    monkeypatch.setattr(compiled(), "sweep_whole", other.sweep_whole)
     after = lab.sweep(bars, entries, grid)
     assert before.outcomes is not None and after.outcomes is not None
     assert (before.outcomes.price != after.outcomes.price).any()
