@@ -30,7 +30,7 @@ SYMBOLS = ["ADAUSDT", "AVAXUSDT", "BTCUSDT", "DOTUSDT", "SOLUSDT"]
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a home whose desk has watched the incident's positions for some passes."""
     folder = tmp_path_factory.mktemp("watched")
-    with exchange(folder, "--incident") as env:
+    with exchange(folder, "--incident", "--speed", "0.1") as env:  # a price that moves might reach a target
         env = {**env, "QTKIT_ACCOUNTS__PAPER__SCOPE": "watch"}
         log, home = folder / "desk.log", Path(env["QTKIT_HOME"])
         with process("desk", "--tick", "0.5", env=env, log=log):
