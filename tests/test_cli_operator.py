@@ -28,7 +28,7 @@ def stop(run: Run) -> Decimal:
 
 
 def test_an_operators_hour(run: Run, tmp_path: Path) -> None:
-    with exchange(tmp_path, "--incident") as env, desk(env):
+    with exchange(tmp_path, "--incident") as env, desk(env := {**env, "QTKIT_BUDGET_SHARE_BPS": "10000"}):  # an hour in seconds
         for _ in range(100):
             if run("check", env=env)[0] == 0:
                 break

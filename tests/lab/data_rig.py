@@ -66,7 +66,9 @@ MADE_VOLUME = {"BTCUSDT": 0.004, "SOLUSDT": 4.0}
 def frame(bars: Iterable[Bar], symbol: str) -> pl.DataFrame:
     """Bars as they should be on disk."""
     tick = TICK[symbol]
-    rows = [(bar.time_ms, *((price * tick) / ONE for price in (bar.open, bar.high, bar.low, bar.close)), MADE_VOLUME[symbol]) for bar in bars]
+    rows = [
+        (bar.time_ms, *((price * tick) / ONE for price in (bar.open, bar.high, bar.low, bar.close)), MADE_VOLUME[symbol]) for bar in bars
+    ]
     names = {"time": pl.Int64, **dict.fromkeys(("open", "high", "low", "close", "volume"), pl.Float64)}
     return pl.DataFrame(rows, schema=names, orient="row").with_columns(pl.col("time").cast(pl.Datetime("ms", "UTC")))
 
