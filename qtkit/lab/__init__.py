@@ -1,6 +1,7 @@
 """The lab: which exits would have served, over years of bars, by the arithmetic that runs live."""
 
 from qtkit.lab.bandit import LinUcb
+from qtkit.lab.bands import bands
 from qtkit.lab.costs import FREE, Costs
 from qtkit.lab.counterfactual import Counterfactual, counterfactual
 from qtkit.lab.entries import Entries, as_entries, every
@@ -12,17 +13,20 @@ from qtkit.lab.fills import fills
 from qtkit.lab.given import content, given
 from qtkit.lab.grid import Grid, grid
 from qtkit.lab.hints import fit_hints, hints_frame, require_data, write_hints
+from qtkit.lab.lookahead import Lookahead, first_lookahead
 from qtkit.lab.parity import Difference, Parity, parity
 from qtkit.lab.portfolio import Portfolio, portfolio
 from qtkit.lab.ranges import with_atr
 from qtkit.lab.replay import Replayed, replay
 from qtkit.lab.result import Result
 from qtkit.lab.series import Bars, load
+from qtkit.lab.significance import Comparison, compare, deflated_sharpe, reality_check
 from qtkit.lab.sweep import sweep
 
 __all__ = [
     "FREE",
     "Bars",
+    "Comparison",
     "Costs",
     "Counterfactual",
     "Difference",
@@ -30,15 +34,19 @@ __all__ = [
     "Excursions",
     "Grid",
     "LinUcb",
+    "Lookahead",
     "Parity",
     "Portfolio",
     "Replayed",
     "Result",
     "as_entries",
+    "bands",
     "before_funding",
     "breakouts",
+    "compare",
     "content",
     "counterfactual",
+    "deflated_sharpe",
     "edge_ratio",
     "episodes",
     "every",
@@ -46,6 +54,7 @@ __all__ = [
     "excursions",
     "exit_at_opposite",
     "fills",
+    "first_lookahead",
     "fit_hints",
     "given",
     "grid",
@@ -54,6 +63,7 @@ __all__ = [
     "load",
     "parity",
     "portfolio",
+    "reality_check",
     "replay",
     "require_data",
     "session_end",
