@@ -249,7 +249,7 @@ def test_the_code_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "data" / "bars" / "BTCUSDT"
     folder.mkdir(parents=True)
-    lab.example(7, 20).frame().with_columns(volume=pl.lit(1.0)).write_parquet(folder / "2024-01.parquet")
+    lab.example(7, 60).frame().with_columns(volume=pl.lit(1.0)).write_parquet(folder / "2024-01.parquet")
     names: dict[str, Any] = {}
     exec(code, names)
     assert names["bars"].symbol == "BTCUSDT" and len(names["result"]) == 42
