@@ -22,6 +22,7 @@ from qtkit.lab.result import Result
 from qtkit.lab.series import Bars, load
 from qtkit.lab.significance import Comparison, compare, deflated_sharpe, reality_check
 from qtkit.lab.sweep import sweep
+from qtkit.lab.walkforward import WalkForward, walk_forward
 
 __all__ = [
     "FREE",
@@ -39,6 +40,7 @@ __all__ = [
     "Portfolio",
     "Replayed",
     "Result",
+    "WalkForward",
     "as_entries",
     "bands",
     "before_funding",
@@ -68,6 +70,7 @@ __all__ = [
     "require_data",
     "session_end",
     "sweep",
+    "walk_forward",
     "with_atr",
     "write_hints",
 ]
