@@ -38,13 +38,19 @@ def first_lookahead(bars: Bars, make: Callable[[Bars], pl.DataFrame], *, cuts: i
         part = bars.slice(0, int(count))
         until = part.frame()["time"][-1]
         was, became = (_rows(frame.filter(pl.col("time") <= until)) for frame in (make(part), whole))
-        changed = sorted(time for time in was.keys() | became.keys() if was.get(time) != became.get(time))
+        changed = [key for key in was.keys() | became.keys() if was.get(key) != became.get(key)]
         if changed:
-            first = changed[0]
-            found.append(Lookahead(time=first, cut=until, was=was.get(first), became=became.get(first)))
+            first = min(changed)
+            found.append(Lookahead(time=first[0], cut=until, was=was.get(first), became=became.get(first)))
     return min(found, key=lambda it: it.time, default=None)
 
 
-def _rows(frame: pl.DataFrame) -> dict[datetime, dict[str, object]]:
-    """The entries by their time and side, as one row each."""
-    return {row["time"]: row for row in frame.sort("time").iter_rows(named=True)}
+def _rows(frame: pl.DataFrame) -> dict[tuple[datetime, str, int], dict[str, object]]:
+    """The entries by their time, their side, and which of those of one time and side they are."""
+    rows: dict[tuple[datetime, str, int], dict[str, object]] = {}
+    for row in frame.sort("time", maintain_order=True).iter_rows(named=True):
+        side, number = str(row.get("side")), 0
+        while (row["time"], side, number) in rows:
+            number += 1
+        rows[row["time"], side, number] = row
+    return rows
