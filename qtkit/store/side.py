@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from qtkit.store.disk import state_folder, sync_folder
@@ -53,17 +54,15 @@ class SideFile:
     def append(self, entries: Sequence[Entry]) -> Path:
         """Writes and syncs all entries to the first place that takes them. Raises the last ``OSError`` if none does."""
         text = "".join("\n" + json.dumps([entry.row_id, entry.at_ms, entry.kind, entry.body]) + "\n" for entry in entries)
-        tries = (self.places[0], self.places[0], self.places[1])
-        for number, place in enumerate(tries):
+        beside, elsewhere = self.places
+        for _ in range(2):  # the second time without the reserve
             try:
-                _append(place, text.encode())
+                _append(beside, text.encode())
+                return beside
             except OSError:
-                if number == len(tries) - 1:
-                    raise
                 self._give_up_reserve()
-            else:
-                return place
-        raise AssertionError("unreachable: the last try returns or raises")
+        _append(elsewhere, text.encode())
+        return elsewhere
 
     def keep_reserve(self) -> None:
         """Holds some disk space, to be given up when the disk is full. Without it only the second place is left then."""
@@ -95,10 +94,8 @@ class SideFile:
 
 def free_name(path: Path, word: str) -> Path:
     """The first free name ``path.word-N``."""
-    number = 1
-    while path.with_name(f"{path.name}.{word}-{number}").exists():
-        number += 1
-    return path.with_name(f"{path.name}.{word}-{number}")
+    names = (path.with_name(f"{path.name}.{word}-{number}") for number in count(1))
+    return next(name for name in names if not name.exists())
 
 
 def _append(place: Path, data: bytes) -> None:
