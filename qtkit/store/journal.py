@@ -13,6 +13,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -172,23 +173,18 @@ class Journal(JournalReader[E]):
         Raises a ``JournalError``: locked by another writer, damaged, read-only, full, or of another account.
         """
         path = Path(path)
-        with translated(_error(path), path):
+        with translated(_error(path), path), ExitStack() as undo:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = _lock(path)
-            try:
-                connection = connect(path, "rwc", BUSY_MS)
-                try:
-                    _prepare(path, connection, account)
-                    journal = cls(path, connection, event_types, lock)
-                    journal._check_schema(account)
-                    journal._merge()
-                    journal._side.keep_reserve()
-                except BaseException:  # whatever it was, what was opened is let go
-                    connection.close()
-                    raise
-            except BaseException:  # whatever it was, what was opened is let go
-                os.close(lock)
-                raise
+            undo.callback(os.close, lock)
+            connection = connect(path, "rwc", BUSY_MS)
+            undo.callback(connection.close)
+            _prepare(path, connection, account)
+            journal = cls(path, connection, event_types, lock)
+            journal._check_schema(account)
+            journal._merge()
+            journal._side.keep_reserve()
+            undo.pop_all()  # all went well: what was opened stays open
         journal._offered = journal.last_seq
         return journal
 
@@ -201,17 +197,15 @@ class Journal(JournalReader[E]):
         Rows in a side file are not seen until the writer merged them. Raises a ``JournalError``.
         """
         path = Path(path)
-        with translated(_error(path), path):
+        with translated(_error(path), path), ExitStack() as undo:
             check_there("journal", path, searched, JournalMissing)
             connection = connect(path, "ro", BUSY_MS)
+            undo.callback(connection.close)
             reader = JournalReader(path, connection, event_types)
-            try:
-                connection.execute("PRAGMA query_only = ON")
-                reader._check_schema(account)
-            except BaseException:  # whatever it was, what was opened is let go
-                connection.close()
-                raise
-            return reader
+            connection.execute("PRAGMA query_only = ON")
+            reader._check_schema(account)
+            undo.pop_all()
+        return reader
 
     def append(self, events: Sequence[E], at_ms: int) -> int:
         """Writes all events in one synced commit, or none; returns the last sequence number.

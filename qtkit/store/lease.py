@@ -13,6 +13,7 @@ import re
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -128,22 +129,20 @@ class Lease:
         ``gap_ms`` is the longest time between two checks after which this process still trusts what it knows.
         """
         path = _path(account)
-        with translated(_error(path), path):
+        with translated(_error(path), path), ExitStack() as undo:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             handle = _take(path, account, name or account)
-            try:
-                before = _read(handle)
-                epoch = 1 + max(above, before.epoch if before is not None else 0)
-                since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-                owner = Holder(
-                    account=account, name=name or account, pid=os.getpid(), since=since, epoch=epoch, home=str(home),
-                    endpoint=endpoint or "",
-                )  # fmt: skip
-                _write(handle, owner)
-                sync_folder(path.parent)
-            except BaseException:  # whatever it was, what was opened is let go
-                os.close(handle)
-                raise
+            undo.callback(os.close, handle)
+            before = _read(handle)
+            epoch = 1 + max(above, before.epoch if before is not None else 0)
+            since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+            owner = Holder(
+                account=account, name=name or account, pid=os.getpid(), since=since, epoch=epoch, home=str(home),
+                endpoint=endpoint or "",
+            )  # fmt: skip
+            _write(handle, owner)
+            sync_folder(path.parent)
+            undo.pop_all()  # all went well: the lock is kept
         return cls(path, handle, owner, gap_ms, clock_ms)
 
     @property

@@ -7,7 +7,7 @@ with several writers before 3.51.3) and every change is one immediate transactio
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -173,7 +173,8 @@ class PlanRegister:
         self._mutex = Lock()
         self._db = connection
         self._inode = os.stat(path).st_ino
-        try:
+        with ExitStack() as undo:
+            undo.callback(connection.close)
             connection.row_factory = sqlite3.Row
             # EXTRA also syncs the folder: a commit cannot be undone by a rollback journal that a power loss brings back.
             connection.execute("PRAGMA synchronous = EXTRA")
@@ -184,9 +185,7 @@ class PlanRegister:
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found != SCHEMA:
                 raise _error(path)(Fault.MISMATCH, f"its schema is {found}, this version reads {SCHEMA}")
-        except BaseException:  # whatever it was, what was opened is let go
-            connection.close()
-            raise
+            undo.pop_all()
 
     @contextmanager
     def _query(self) -> Iterator[None]:
