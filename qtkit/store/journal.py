@@ -218,7 +218,7 @@ class Journal(JournalReader[E]):
             with translated(self._note, self.path):
                 self._check_usable()
                 if self._aside:
-                    self._merge_locked()
+                    self._merge()
                 with transaction(self._db):
                     self._db.executemany(_INSERT, [(e.row_id, e.at_ms, e.kind, e.body) for e in entries])
                 last = self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
@@ -260,30 +260,19 @@ class Journal(JournalReader[E]):
         return _error(self.path)(fault, detail)
 
     def _merge(self) -> None:
-        with self._mutex:
-            self._merge_locked()
-
-    def _merge_locked(self) -> None:
         """Side rows first, then new ones: order is kept. Rows that the journal already has are passed over."""
-        good, bad = [], 0
-        for entry in self._side.read():
-            if self._readable(entry):
-                good.append((entry.row_id, entry.at_ms, entry.kind, entry.body))
-            else:
-                bad += 1
+        entries = list(self._side.read())
+        good = [(e.row_id, e.at_ms, e.kind, e.body) for e in entries if self._readable(e)]
         if good:
             with transaction(self._db):
                 self._db.executemany(f"{_INSERT} ON CONFLICT (row_id) DO NOTHING", good)
-        self._side.retire(keep=bad > 0)
+        self._side.retire(keep=len(good) < len(entries))
         self._aside = False
 
     def _readable(self, entry: Entry) -> bool:
-        known = self._types.get(entry.kind)
-        if known is None:
-            return False
         try:
-            codec.loads(known, entry.body)
-        except codec.CorruptRecord:
+            self._event(0, entry.kind, entry.body)
+        except JournalError:
             return False
         return True
 
