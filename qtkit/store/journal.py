@@ -247,7 +247,14 @@ class Journal(JournalReader[E]):
             self._lock = -1
 
     def _entries(self, events: Sequence[E], at_ms: int) -> list[Entry]:
-        return _entries(self._types, events, at_ms, lambda index: str(self._offered + index))
+        done = []
+        for ordinal, event in enumerate(events, start=self._offered):
+            kind = type(event).__name__
+            if self._types.get(kind) is not type(event):
+                raise codec.CorruptRecord(f"{kind} is no event of this journal, known are {', '.join(self._types)}")
+            body = codec.dumps(type(event), event)
+            done.append(Entry(row_id=row_id(str(ordinal), at_ms, kind, body), at_ms=at_ms, kind=kind, body=body))
+        return done
 
     def _check_usable(self) -> None:
         if self._broken:
@@ -277,21 +284,6 @@ class Journal(JournalReader[E]):
         return True
 
 
-class SideJournal(Generic[E]):
-    """What is left when the journal cannot even be opened: rows go to its side file and are merged when it opens again."""
-
-    def __init__(self, path: Path | str, event_types: Sequence[type[E]]) -> None:
-        self._side = SideFile(Path(path))
-        self._types = _by_name(event_types)
-
-    def append_fallback(self, events: Sequence[E], at_ms: int) -> Path:
-        """As ``Journal.append_fallback``."""
-        place = self._side.places[0]
-        with translated(_error(place), place):
-            offset = self._side.size()
-            return self._side.append(_entries(self._types, events, at_ms, lambda index: f"side{offset}.{index}"))
-
-
 def _error(path: Path) -> Callable[[Fault, str], JournalError]:
     return lambda fault, detail: _ERRORS[fault](fault, sentence(fault, "journal", path, detail, _RECOVERY))
 
@@ -301,17 +293,6 @@ def _by_name(event_types: Sequence[type[E]]) -> dict[str, type[E]]:
     if len(names) < len(event_types):
         raise TypeError("two event types have the same class name; the journal tells them apart by it")
     return names
-
-
-def _entries(types: dict[str, type[E]], events: Sequence[E], at_ms: int, ordinal: Callable[[int], str]) -> list[Entry]:
-    done = []
-    for index, event in enumerate(events):
-        kind = type(event).__name__
-        if types.get(kind) is not type(event):
-            raise codec.CorruptRecord(f"{kind} is no event of this journal, known are {', '.join(types)}")
-        body = codec.dumps(type(event), event)
-        done.append(Entry(row_id=row_id(ordinal(index), at_ms, kind, body), at_ms=at_ms, kind=kind, body=body))
-    return done
 
 
 def _lock(path: Path) -> int:

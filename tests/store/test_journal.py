@@ -17,6 +17,7 @@ from qtkit.core.book import Book, fold
 from qtkit.core.events import EpisodeClosed, EpisodeOpened, Event, GapChanged
 from qtkit.core.model import E8, Lots, Side
 from qtkit.core.trail import begin
+from qtkit.store import codec
 from qtkit.store import journal as journal_module
 from qtkit.store.codec import CorruptRecord
 from qtkit.store.disk import Fault
@@ -30,8 +31,8 @@ from qtkit.store.journal import (
     JournalMismatch,
     JournalMissing,
     JournalReadOnly,
-    SideJournal,
 )
+from qtkit.store.side import Entry, SideFile, row_id
 from tests.store.conftest import fill
 from tests.store.making import BTC, child, exit_plan, intent, intents, killed, said
 
@@ -54,6 +55,15 @@ def path(tmp_path: Path) -> Path:
 
 def side_of(path: Path) -> Path:
     return path.with_name(path.name + ".side.jsonl")
+
+
+def aside(path: Path, events: list[Event], at_ms: int) -> Path:
+    """What a journal that nobody can open has in its side file."""
+    rows = [(type(event).__name__, codec.dumps(type(event), event)) for event in events]
+    entries = [
+        Entry(row_id=row_id(f"{at_ms}.{n}", at_ms, kind, body), at_ms=at_ms, kind=kind, body=body) for n, (kind, body) in enumerate(rows)
+    ]
+    return SideFile(path).append(entries)
 
 
 def test_rows_come_back_in_order_and_from_any_point(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,10 +261,10 @@ def test_a_row_that_reached_journal_and_side_file_is_kept_once(path: Path) -> No
 
 
 def test_torn_and_foreign_lines_are_passed_over_and_kept(path: Path) -> None:
-    SideJournal(path, EVENTS).append_fallback(intents(1, 2), 1)
+    aside(path, intents(1, 2), 1)
     with side_of(path).open("ab") as file:
         file.write(b'["torn", 1, "IntentMa')
-    SideJournal(path, EVENTS).append_fallback([intent(3)], 2)
+    aside(path, [intent(3)], 2)
     with side_of(path).open("ab") as file:
         file.write(json.dumps(["x", 1, "Nonsense", "{}"]).encode() + b"\n")
     with opened(path) as journal:
@@ -273,7 +283,7 @@ def test_a_damaged_journal_is_left_and_the_desk_goes_on_with_a_new_one(path: Pat
         opened(path)
     assert caught.value.fault is Fault.CORRUPT
     assert path.read_bytes() == damaged
-    SideJournal(path, EVENTS).append_fallback([intent(1)], 5)
+    aside(path, [intent(1)], 5)
     for part in path.parent.glob("journal.db*"):  # by hand, with its log
         if not part.name.endswith(".jsonl"):
             part.rename(part.with_name(f"{part.name}.damaged"))
@@ -370,7 +380,7 @@ def test_on_a_read_only_disk_the_state_folder_takes_the_intents(
     read_only(small_disk)
     with pytest.raises(JournalReadOnly, match="cannot be written"):
         opened(path)
-    place = SideJournal(path, EVENTS).append_fallback([intent(1)], 1)
+    place = aside(path, [intent(1)], 1)
     assert place.is_relative_to(tmp_path / "state" / "qtkit" / "side")
 
 
@@ -411,10 +421,10 @@ def test_a_read_only_file_or_folder_says_so_and_can_be_read(path: Path) -> None:
 
 def test_if_no_place_takes_a_row_it_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/dev/null")
-    side_of(path).parent.mkdir(parents=True)
-    side_of(path).symlink_to("/dev/full")
-    with pytest.raises(JournalError) as caught:
-        SideJournal(path, EVENTS).append_fallback([intent(1)], 1)
+    with opened(path) as journal:
+        side_of(path).symlink_to("/dev/full")
+        with pytest.raises(JournalError) as caught:
+            journal.append_fallback([intent(1)], 1)
     assert str(side_of(path)) in str(caught.value)
 
 
