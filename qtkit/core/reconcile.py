@@ -76,7 +76,7 @@ def reconcile(now: Situation, wanted: Sequence[Wanted]) -> tuple[Ranked, ...]:
     else:
         room = _room(now, wanted) if now.traits.conditional_reserves else None
         actions += [Ranked(rank=0, action=place) for want in _fitting(stops, room) if (place := place_leg(now, want)) is not None]
-    actions += _cancels(now, surplus, missing)
+    actions += _cancels(now, surplus)
     if now.stable and not any(leg.status is _MISSING for leg in now.episode.legs.values()):
         reached = [_taken(now, want) for want in targets]
         actions += [Ranked(rank=4, action=place) for want in reached if (place := place_leg(now, want)) is not None]
@@ -172,7 +172,7 @@ def _cancel(now: Situation, order: Order) -> Cancel:
     return Cancel(key=now.episode.key, order=order, reason="replaced" if order.kind in STOPS else "not wanted any more")
 
 
-def _cancels(now: Situation, surplus: Sequence[Order], missing: Sequence[Wanted]) -> list[Ranked]:
+def _cancels(now: Situation, surplus: Sequence[Order]) -> list[Ranked]:
     """Surplus orders that may go now. Nothing is cancelled on an unstable reading."""
     if not now.stable:
         return []
