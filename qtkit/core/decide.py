@@ -241,15 +241,25 @@ class _Run:
         self.happened(passed_events(episode, position, yielding(episode, position, foreign)))
         self._keep_tight(key, position, instrument, own)
         episode = self.book.episodes[key]
-        passed = self._stop_passed(snapshot, episode, position, instrument)
-        working = self._working_level(episode, position, instrument, own) if passed else episode.trail.stop
+        now = Situation(
+            episode=episode,
+            position=position,
+            instrument=instrument,
+            own=own,
+            stable=snapshot.stable and snapshot.current,
+            now_ms=self.now_ms,
+            grace_ms=self.desk.grace_ms,
+            tag=self.desk.tag,
+            traits=self.desk.traits,
+        )
+        passed = self._stop_passed(snapshot, now)
+        working = self._working_level(now) if passed else episode.trail.stop
         if snapshot.stable:
-            self._software_stop(snapshot, episode, position, instrument, own, passed=passed)
+            self._software_stop(snapshot, now, passed=passed)
         scope = self.scope(episode)
         legs = wanted(episode, position, instrument, scope=scope, traits=self.desk.traits, working=working, foreign=foreign)
         if scope is not Scope.WATCH:
-            read = snapshot.stable and snapshot.current
-            self.ranked += reconcile(self._situation(episode, position, instrument, own, stable=read), legs)
+            self.ranked += reconcile(now, legs)
         self._ask(episode, [name for name, leg in episode.legs.items() if self._unexplained(leg)])
         self._ledger(snapshot, key, position, instrument, own, foreign)
 
@@ -263,21 +273,6 @@ class _Run:
         episode = self.book.episodes[key]
         if not episode.watched and self.scope(episode) is Scope.WATCH:
             self.happened([Watched(key=key, at_ms=snapshot.at_ms)])
-
-    def _situation(
-        self, episode: Episode, position: Position, instrument: Instrument, own: tuple[Order, ...], *, stable: bool
-    ) -> Situation:
-        return Situation(
-            episode=episode,
-            position=position,
-            instrument=instrument,
-            own=own,
-            stable=stable,
-            now_ms=self.now_ms,
-            grace_ms=self.desk.grace_ms,
-            tag=self.desk.tag,
-            traits=self.desk.traits,
-        )
 
     def _keep_tight(self, key: Key, position: Position, instrument: Instrument, own: tuple[Order, ...]) -> None:
         """The stop is never looser than what already rests (a lost store), nor than liquidation allows."""
@@ -294,48 +289,46 @@ class _Run:
             self.happened([Ratcheted(key=key, trail=trail, reason="a tighter stop rests" if level == resting else "liquidation")])
 
     @staticmethod
-    def _stop_passed(snapshot: Snapshot, episode: Episode, position: Position, instrument: Instrument) -> bool:
+    def _stop_passed(snapshot: Snapshot, now: Situation) -> bool:
         """True if the mark lies beyond the stop, on evidence: a stop that a later price moved is not held against an older mark."""
-        newer = snapshot.time_ms >= episode.trail.at_ms
-        return newer and arithmetic.stop_hit_e8(episode.side.sign, position.mark, episode.trail.stop, instrument.tick)
+        trail, sign = now.episode.trail, now.episode.side.sign
+        return snapshot.time_ms >= trail.at_ms and arithmetic.stop_hit_e8(sign, now.position.mark, trail.stop, now.instrument.tick)
 
     @staticmethod
-    def _working_level(episode: Episode, position: Position, instrument: Instrument, own: tuple[Order, ...]) -> Ticks | None:
+    def _working_level(now: Situation) -> Ticks | None:
         """Where the working stop can rest once the mark has passed its level: where it rests now, or just behind the mark."""
-        resting = covering_level([o for o in own if o.kind in STOPS and not o.close_position and o.status.working], position)
+        resting = covering_level([o for o in now.own if o.kind in STOPS and not o.close_position and o.status.working], now.position)
         if resting is not None:
             return resting
-        near = Ticks(arithmetic.stop_level(episode.side.sign, position.mark, NEAR, instrument.tick))
-        return near if arithmetic.reached(episode.side.sign, near, episode.plan.floor) else None
+        sign = now.episode.side.sign
+        near = Ticks(arithmetic.stop_level(sign, now.position.mark, NEAR, now.instrument.tick))
+        return near if arithmetic.reached(sign, near, now.episode.plan.floor) else None
 
-    def _software_stop(
-        self, snapshot: Snapshot, episode: Episode, position: Position, instrument: Instrument, own: tuple[Order, ...], *, passed: bool
-    ) -> None:
+    def _software_stop(self, snapshot: Snapshot, now: Situation, *, passed: bool) -> None:
         """Close at the market what its stop should have closed, or what cannot be protected. An adopted position only once covered."""
-        reason = None if episode.watched else self._reason_to_close(snapshot, episode, position, instrument, own, passed=passed)
+        episode = now.episode
+        reason = None if episode.watched else self._reason_to_close(snapshot, now, passed=passed)
         if reason is None:
             return
         self.alarms.append(f"{episode.key}: {reason}")
         if self.scope(episode) is not Scope.FULL:
             return
-        lots = Lots(min(position.lots, instrument.market_max_lots))
-        want = Wanted(leg="x0", order=closing_market(position, lots))
-        place = place_leg(self._situation(episode, position, instrument, own, stable=snapshot.stable), want, reason)
+        lots = Lots(min(now.position.lots, now.instrument.market_max_lots))
+        place = place_leg(now, Wanted(leg="x0", order=closing_market(now.position, lots)), reason)
         if place is not None:
             if reason.startswith("emergency"):
                 self.happened([EmergencyMade(key=episode.key, at_ms=self.now_ms, reason=reason)])
             self.ranked.append(Ranked(rank=1, action=place))
 
-    def _reason_to_close(
-        self, snapshot: Snapshot, episode: Episode, position: Position, instrument: Instrument, own: tuple[Order, ...], *, passed: bool
-    ) -> str | None:
+    def _reason_to_close(self, snapshot: Snapshot, now: Situation, *, passed: bool) -> str | None:
+        episode = now.episode
         if episode.plan.deadline_ms is not None and snapshot.time_ms >= episode.plan.deadline_ms:
             return "the time stop of the plan has come"
         sign, level = episode.side.sign, episode.trail.stop
         gap_ms = 0 if episode.gap_since_ms is None else self.now_ms - episode.gap_since_ms
         covered_once = episode.covered_since_ms is not None
         if passed and (episode.own or covered_once):
-            at_level = any(o.kind in STOPS and o.trigger is not None and arithmetic.reached(sign, o.trigger, level) for o in own)
+            at_level = any(o.kind in STOPS and o.trigger is not None and arithmetic.reached(sign, o.trigger, level) for o in now.own)
             if not at_level or gap_ms >= self.desk.patience_ms:
                 return "the price is through the planned stop"
         recent = [at for at in self.book.emergencies if self.now_ms - at < DAY_MS]
@@ -348,7 +341,7 @@ class _Run:
             return None
         if not covered_once:
             return "emergency: our own entry could not be protected in time"
-        if position.liquidation is not None and self._in_last_fifth(episode, position, instrument):
+        if self._in_last_fifth(now):
             return "emergency: without cover in the last fifth before liquidation"
         return None
 
@@ -361,12 +354,12 @@ class _Run:
         return len(refused) > 1
 
     @staticmethod
-    def _in_last_fifth(episode: Episode, position: Position, instrument: Instrument) -> bool:
-        if position.liquidation is None:
+    def _in_last_fifth(now: Situation) -> bool:
+        sign, tick, liquidation = now.episode.side.sign, now.instrument.tick, now.position.liquidation
+        if liquidation is None:
             return False
-        start = episode.plan.start * instrument.tick
-        line = arithmetic.level_between(episode.side.sign, start, position.liquidation, LAST_FIFTH, instrument.tick)
-        return arithmetic.stop_hit_e8(episode.side.sign, position.mark, line, instrument.tick)
+        line = arithmetic.level_between(sign, now.episode.plan.start * tick, liquidation, LAST_FIFTH, tick)
+        return arithmetic.stop_hit_e8(sign, now.position.mark, line, tick)
 
     @staticmethod
     def _unexplained(leg: Leg) -> bool:
