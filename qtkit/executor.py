@@ -143,7 +143,7 @@ class EventDrivenExecutor:
         uncovered = [str(line.key) for line in monitor.health.coverage if line.gap > 0]
         if uncovered:
             raise PolicyError(f"no entry while a position is not covered: {', '.join(uncovered)}")
-        free = monitor.desk.traits.max_conditional - monitor.open_conditional
+        free = monitor.desk.traits.max_conditional - monitor.observer.open_conditional
         if free < 8:
             raise PolicyError(f"no entry: only {free} conditional orders are left on the account, and a plan needs up to 8")
         self.gate.check(signal, open_positions=len(book.episodes))

@@ -233,11 +233,6 @@ class PositionMonitor:
         self.health.snapshots = {**self.health.snapshots, **{snapshot.symbol: snapshot for snapshot in snapshots}}
         return snapshots
 
-    @property
-    def open_conditional(self) -> int:
-        """Conditional orders that rest on the account, of anybody, by the newest readings."""
-        return self.observer.open_conditional
-
     async def protect(self, key: Key) -> None:
         """Pass until the position is covered and read back, or the desk's patience is over; the loop goes on with it then."""
         deadline = asyncio.get_running_loop().time() + self.desk.patience_ms / 1000
