@@ -1,6 +1,5 @@
 """The exit router: the durable register of exit plans, one per position episode, shared by all processes."""
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,6 +7,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from qtkit.apply import wall_ms
 from qtkit.core import arithmetic
 from qtkit.core.context import ExitContext, MarketData, RiskContext, RLHints
 from qtkit.core.ids import plan_uid
@@ -126,12 +126,12 @@ class ExitRouter:
             account=self.account,
             instrument=instrument,
             position=held,
-            now_ms=now_ms(),
+            now_ms=wall_ms(),
             policy=self.policies.of(held.symbol),
             hints=hints_from_dict(rl_hints),
             risk=risk_from_dict(risk_context),
             provisional=True,
-            expires_ms=now_ms() + PROVISIONAL_MS,
+            expires_ms=wall_ms() + PROVISIONAL_MS,
         )
         told = None if market_data is None else market_from_dict(market_data)
         active = self.register.active(key, context.now_ms)
@@ -147,7 +147,7 @@ class ExitRouter:
     def get_active_plan(self, symbol: str, position_side: PositionSide | str | None = None, account: str | None = None) -> ExitPlan | None:
         """The active plan of a symbol, or None. In hedge mode name the side when both are open, else ``PolicyError``."""
         slot = None if position_side is None else PositionSide(position_side)
-        plans = self.register.active_for(symbol, slot, account or self.account, now_ms=now_ms())
+        plans = self.register.active_for(symbol, slot, account or self.account, now_ms=wall_ms())
         if len(plans) > 1:
             raise PolicyError(f"{symbol} has a long and a short plan; say which: position_side='LONG' or 'SHORT'")
         return plans[0] if plans else None
@@ -155,7 +155,7 @@ class ExitRouter:
     def invalidate_plan(self, symbol: str, position_side: PositionSide | str | None = None, account: str | None = None) -> bool:
         """End the active plan: an open position gets a new one in the next pass, its resting stop stays and never loosens."""
         plan = self.get_active_plan(symbol, position_side, account)
-        return plan is not None and self.register.close(plan.key, plan.episode, now_ms(), "invalidated")
+        return plan is not None and self.register.close(plan.key, plan.episode, wall_ms(), "invalidated")
 
     def plan_for(
         self, key: Key, position: Position, instrument: Instrument, *, market: MarketData, time_ms: int, over: str | None = None
@@ -262,17 +262,18 @@ class ExitRouter:
 
     def plan_entry(self, context: ExitContext) -> ExitPlan:
         """The plan of a position about to be opened, kept. Raises ``PolicyError`` if the policy would be unsafe for it."""
-        before = self.register.active(context.key, context.now_ms)
-        if before is not None:
-            self.register.close(context.key, before.episode, context.now_ms, "an entry was planned anew")
+        self._end_active(context, "an entry was planned anew")
         return self._planned(context, provisional=True, for_entry=True)
 
     def plan_anew(self, context: ExitContext) -> ExitPlan:
         """End the active plan of an open position and keep the one of this context."""
+        self._end_active(context, "planned anew by the operator")
+        return self._planned(context, provisional=False)
+
+    def _end_active(self, context: ExitContext, reason: str) -> None:
         before = self.register.active(context.key, context.now_ms)
         if before is not None:
-            self.register.close(context.key, before.episode, context.now_ms, "planned anew by the operator")
-        return self._planned(context, provisional=False)
+            self.register.close(context.key, before.episode, context.now_ms, reason)
 
     def _planned(self, context: ExitContext, *, provisional: bool, for_entry: bool = False) -> ExitPlan:
         first = self.draft(context, for_entry=for_entry)
@@ -300,11 +301,6 @@ def _fits(plan: ExitPlan, position: Position, instrument: Instrument) -> bool:
     """True if a plan made from somebody's word fits the position that is there: its entry, and a stop that can rest."""
     near = arithmetic.distance_bps(position.entry, plan.entry) <= SAME_ENTRY
     return near and not arithmetic.stop_hit_e8(position.side.sign, position.mark, plan.stop, instrument.tick)
-
-
-def now_ms() -> int:
-    """Wall-clock time in ms."""
-    return time.time_ns() // 1_000_000
 
 
 def _symbol(position: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from qtkit.account import Account
+from qtkit.apply import wall_ms as now_ms
 from qtkit.core.desired import Traits
 from qtkit.core.model import E8, ONE, OrderKind, PositionSide, Scope, Side, Ticks
 from qtkit.home import PaperKeys, Paths
@@ -19,7 +20,6 @@ from qtkit.paper.faults import Faults
 from qtkit.paper.rows import NewOrder
 from qtkit.paper.rules import Rules
 from qtkit.paper.server import PaperServer
-from qtkit.router import now_ms
 from qtkit.settings import Settings
 
 NAMES = ("floor_beside_stop", "conditional_reserves", "stop_while_flat")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from qtkit import arming, proofs
+from qtkit.apply import wall_ms as now_ms
 from qtkit.canary import Wish, canary
 from qtkit.checklist import Clock
 from qtkit.core.ids import parse_client_order_id
@@ -23,7 +24,6 @@ from qtkit.paper.faults import Fault, FaultKind, Faults, Match, Verb
 from qtkit.paper.rules import Rules
 from qtkit.probes import LEGS, STOP
 from qtkit.proofs import Answer, Proof
-from qtkit.router import now_ms
 from qtkit.runs import Exit, run_notebook, run_pipeline
 from qtkit.store.lease import Lease
 from tests.canary_rig import NAMES, PRICES, House, e8, house, traits_of

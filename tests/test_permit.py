@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from qtkit import arming, permit, proofs
+from qtkit.apply import wall_ms as now_ms
 from qtkit.arming import Shown
 from qtkit.canary import Wish, canary
 from qtkit.checklist import Clock
@@ -23,7 +24,6 @@ from qtkit.home import Secret
 from qtkit.operate import Adopt, Pause, Release, SetStop
 from qtkit.paper import server
 from qtkit.paper.actor import acting
-from qtkit.router import now_ms
 from qtkit.settings import Alerts
 from tests.canary_rig import House, house
 from tests.loopback import Target, listening

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from qtkit import proofs
+from qtkit.apply import wall_ms as now_ms
 from qtkit.canary import Wish, canary
 from qtkit.core.model import PolicyError, Side
 from qtkit.desk import opened
 from qtkit.home import PaperKeys
 from qtkit.paper.signing import WHOLE
-from qtkit.router import now_ms
 from qtkit.venue.gateway import GatewayError
 from tests.canary_rig import House, house
 from tests.test_canary import LIVE, passes

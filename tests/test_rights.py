@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from qtkit import proofs
+from qtkit.apply import wall_ms as now_ms
 from qtkit.canary import Wish, canary
 from qtkit.core.model import PolicyError, Scope
 from qtkit.desk import Desk, opened
@@ -17,7 +18,6 @@ from qtkit.endpoint import cover_of
 from qtkit.herald import Herald
 from qtkit.limits import FIRST_NOTIONAL
 from qtkit.paper.signing import WHOLE
-from qtkit.router import now_ms
 from qtkit.signals import Signal
 from qtkit.venue.gateway import KeyRights, Unavailable
 from tests.canary_rig import House, house

@@ -235,10 +235,10 @@ async def _plan(symbol: str, side: str, account: str) -> "tuple[ExitPlan, Episod
 
 
 def _kept(router: "ExitRouter", symbol: str, side: str) -> "ExitPlan | None":
+    from qtkit.apply import wall_ms
     from qtkit.core.model import PolicyError
-    from qtkit.router import now_ms
 
-    plans = [p for p in router.register.active_for(symbol, None, router.account, now_ms=now_ms()) if side in ("", p.side.name)]
+    plans = [p for p in router.register.active_for(symbol, None, router.account, now_ms=wall_ms()) if side in ("", p.side.name)]
     if len(plans) > 1:
         raise PolicyError(f"{symbol} has a long and a short plan; say which: --side long or --side short")
     return plans[0] if plans else None

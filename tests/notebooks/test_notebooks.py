@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from qtkit.apply import wall_ms as now_ms
 from qtkit.core.model import E8, ONE
 from qtkit.desk import opened
 from qtkit.endpoint import served
@@ -18,7 +19,6 @@ from qtkit.paper.clock import Pump
 from qtkit.paper.exchange import Exchange
 from qtkit.paper.server import PaperServer
 from qtkit.paper.synthetic import synthetic_tape
-from qtkit.router import now_ms
 from qtkit.runs import Exit, parameters_of, pipeline, run_notebook, run_pipeline
 from qtkit.settings import PaperKeys, Paths
 from qtkit.venue.gateway import Unavailable
