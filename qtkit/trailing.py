@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 
 import structlog
@@ -16,12 +15,12 @@ from qtkit.apply import Applier
 from qtkit.core import arithmetic
 from qtkit.core.book import Book, Episode
 from qtkit.core.context import to_trailing_config
+from qtkit.core.describe import describe_trail, phrases
 from qtkit.core.events import Event, Ratcheted
 from qtkit.core.model import E8, Bar, Key, PolicyError, PositionSide, TriggerBy
 from qtkit.core.names import suggestion
-from qtkit.core.plan import ExitPlan
-from qtkit.core.trail import TrailState, callback_at, fold
-from qtkit.core.watch import FAR, PriceWatch, next_price
+from qtkit.core.trail import fold
+from qtkit.core.watch import PriceWatch
 from qtkit.router import ExitRouter
 from qtkit.store.seen import BarMissed, BarSeen
 from qtkit.store.tape import Tape
@@ -266,44 +265,4 @@ class TrailingStopManager:
         if not found:
             known = {key.symbol for key in self.episodes()}
             raise PolicyError(f"{symbol} has no open position here: {suggestion(symbol, known) if known else 'nothing is open'}")
-        return "\n".join(told(episode) for episode in found)
-
-
-def told(episode: Episode) -> str:
-    """One position's trail in plain words."""
-    plan, state = episode.plan, episode.trail
-    name = f"{plan.key.symbol} {plan.side.name.lower()}"
-    stop = (
-        f"{name}: stop at {_price(plan, state.stop)}, planned at {_price(plan, plan.stop)}, entry {_price(plan, plan.entry // plan.tick)}."
-    )
-    if plan.trail is None:
-        moves = f"Plan {plan.strategy_id} ({plan.profile or 'no profile'}) does not trail by choice of policy."
-    elif state.armed:
-        callback = callback_at(plan, plan.trail, state.best) / 100
-        moves = f"The trail is armed: {callback:g} % behind the best price {_price(plan, state.best)}."
-    else:
-        left = abs(plan.trail.activation - state.best) * 100 / state.best
-        begins, best = _price(plan, plan.trail.activation), _price(plan, state.best)
-        moves = f"The trail is not armed: it begins at {begins}, {left:.2f} % beyond the best price {best}."
-    step = next_price(plan, plan.side.sign, state.best, state.stop, state.stage, state.armed)
-    after = "No further price moves the stop." if abs(step) >= FAR else f"The stop moves next at {_price(plan, step)}."
-    passed = f"Stages passed: {state.stage} of {len(plan.stages)}." if plan.stages else ""
-    return " ".join(part for part in (stop, moves, passed, after) if part)
-
-
-def _price(plan: ExitPlan, ticks: int) -> str:
-    return f"{Decimal(ticks * plan.tick) / 100_000_000:f}"
-
-
-def phrases(before: TrailState, after: TrailState, plan: ExitPlan, price: int) -> list[str]:
-    """The log lines that people know from the original, for what has just happened to a trail."""
-    profit = plan.side.sign * (price * plan.tick - plan.entry) * 100 / plan.entry
-    lines = []
-    for stage in plan.stages[before.stage : after.stage]:
-        goal = "BREAKEVEN" if stage.to == plan.break_even else _price(plan, stage.to)
-        lines.append(f"{plan.key.symbol}: {profit:+.2f}% profit -> Moving SL to {goal}")
-    if after.armed and not before.armed and plan.trail is not None:
-        lines.append(f"{plan.key.symbol}: {profit:+.2f}% profit -> ACTIVATING TRAILING STOP ({plan.trail.callback / 100:g}% trail)")
-    if plan.break_even_after is not None and after.stop == plan.break_even != before.stop and after.stage == before.stage:
-        lines.append(f"{plan.key.symbol}: {profit:+.2f}% profit -> Moving SL to BREAKEVEN")
-    return lines
+        return "\n".join(describe_trail(episode) for episode in found)

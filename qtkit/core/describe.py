@@ -1,4 +1,4 @@
-"""Plans and policies in plain words: every level with its distance, its size and, of a plan, the money it means."""
+"""Plans, policies and trails in plain words: every level with its distance, its size and, of a plan, the money it means."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,8 @@ from qtkit.core.ladder import split
 from qtkit.core.model import E8, ONE, TriggerBy
 from qtkit.core.plan import WHOLE, ExitPlan
 from qtkit.core.policy import ExitPolicy
+from qtkit.core.trail import TrailState, callback_at
+from qtkit.core.watch import FAR, next_price
 
 
 def _money(plan: ExitPlan, ticks: int, lots: int) -> str:
@@ -121,3 +123,43 @@ def _apart(policy: ExitPolicy) -> tuple[str, ...]:
     hours = "" if policy.max_hold_ms is None else f"closed after {decimal(policy.max_hold_ms * 1_000 // 3_600, 6)} h; "
     by = "mark" if policy.trigger_by is TriggerBy.MARK else "last"
     return (f"  {hours}stops trigger by the {by} price and stay {decimal(policy.liquidation_buffer, 2)} % away from liquidation",)
+
+
+def describe_trail(episode: Episode) -> str:
+    """One position's trail in plain words."""
+    plan, state = episode.plan, episode.trail
+    name = f"{plan.key.symbol} {plan.side.name.lower()}"
+    stop = (
+        f"{name}: stop at {_price(plan, state.stop)}, planned at {_price(plan, plan.stop)}, entry {_price(plan, plan.entry // plan.tick)}."
+    )
+    if plan.trail is None:
+        moves = f"Plan {plan.strategy_id} ({plan.profile or 'no profile'}) does not trail by choice of policy."
+    elif state.armed:
+        callback = callback_at(plan, plan.trail, state.best) / 100
+        moves = f"The trail is armed: {callback:g} % behind the best price {_price(plan, state.best)}."
+    else:
+        left = abs(plan.trail.activation - state.best) * 100 / state.best
+        begins, best = _price(plan, plan.trail.activation), _price(plan, state.best)
+        moves = f"The trail is not armed: it begins at {begins}, {left:.2f} % beyond the best price {best}."
+    step = next_price(plan, plan.side.sign, state.best, state.stop, state.stage, state.armed)
+    after = "No further price moves the stop." if abs(step) >= FAR else f"The stop moves next at {_price(plan, step)}."
+    passed = f"Stages passed: {state.stage} of {len(plan.stages)}." if plan.stages else ""
+    return " ".join(part for part in (stop, moves, passed, after) if part)
+
+
+def _price(plan: ExitPlan, ticks: int) -> str:
+    return decimal(ticks * plan.tick, 8)
+
+
+def phrases(before: TrailState, after: TrailState, plan: ExitPlan, price: int) -> list[str]:
+    """The log lines that people know from the original, for what has just happened to a trail."""
+    profit = plan.side.sign * (price * plan.tick - plan.entry) * 100 / plan.entry
+    lines = []
+    for stage in plan.stages[before.stage : after.stage]:
+        goal = "BREAKEVEN" if stage.to == plan.break_even else _price(plan, stage.to)
+        lines.append(f"{plan.key.symbol}: {profit:+.2f}% profit -> Moving SL to {goal}")
+    if after.armed and not before.armed and plan.trail is not None:
+        lines.append(f"{plan.key.symbol}: {profit:+.2f}% profit -> ACTIVATING TRAILING STOP ({plan.trail.callback / 100:g}% trail)")
+    if plan.break_even_after is not None and after.stop == plan.break_even != before.stop and after.stage == before.stage:
+        lines.append(f"{plan.key.symbol}: {profit:+.2f}% profit -> Moving SL to BREAKEVEN")
+    return lines
