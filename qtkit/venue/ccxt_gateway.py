@@ -373,7 +373,7 @@ class CcxtGateway:
         """Prices, closed bars and nudges, until the gateway is closed. Sockets live as long as the iteration."""
         if self._session.closed:
             return
-        streams = Streams(_StreamWire(self), keep_alive_s=self._keep_alive_s, quiet_s=self._quiet_s)
+        streams = Streams(self, keep_alive_s=self._keep_alive_s, quiet_s=self._quiet_s)
         streams.watch(*self._watched)
         self._streams.append(streams)
         streams.start()
@@ -384,31 +384,25 @@ class CcxtGateway:
             self._streams.remove(streams)
             await streams.stop()
 
-
-class _StreamWire:
-    """The side of a gateway that its streams use."""
-
-    def __init__(self, gateway: CcxtGateway) -> None:
-        self._gateway = gateway
-
-    @property
-    def instruments(self) -> Mapping[str, Instrument]:
-        return self._gateway.instruments
+    # --- what the streams need ---
 
     async def listen_key(self) -> str:
-        answer = await self._gateway._session.read(calls.NEW_KEY, {}, protective=True)
+        """A new key of the user stream."""
+        answer = await self._session.read(calls.NEW_KEY, {}, protective=True)
         key = answer.get("listenKey") if isinstance(answer, dict) else None
         if not key:
             raise Unavailable("the exchange gave no listen key")
         return str(key)
 
     async def keep_alive(self) -> None:
-        await self._gateway._session.read(calls.KEEP_KEY, {}, protective=True)
+        """Renew the key of the user stream."""
+        await self._session.read(calls.KEEP_KEY, {}, protective=True)
 
     async def open_socket(self, key: str | None, on_message: Callable[[Any], None]) -> CcxtSocket:
-        client = self._gateway._client
-        if self._gateway._session.closed:
-            raise Unavailable(f"{self._gateway!r} is closed")
+        """An open websocket: of the account whose listen key is given, else of the prices."""
+        client = self._client
+        if self._session.closed:
+            raise Unavailable(f"{self!r} is closed")
         url = f"{client.get_ws_url('linear', 'market')}/0" if key is None else client.get_private_ws_url("linear", key)
         socket = CcxtSocket(client, url, on_message)
         try:
@@ -417,9 +411,6 @@ class _StreamWire:
             await socket.close()
             raise
         return socket
-
-    async def bars(self, symbol: str, *, limit: int, by: TriggerBy, since_ms: int) -> tuple[Bar, ...]:
-        return await self._gateway.bars(symbol, limit=limit, by=by, since_ms=since_ms)
 
 
 def _rows(answer: Any, what: str) -> list[wire.Row]:
