@@ -32,11 +32,9 @@ class Facts(Protocol):
 
     async def instrument(self, symbol: str) -> Instrument:
         """Trading rules. Raises ``PolicyError`` for an unknown symbol, naming the nearest."""
-        ...
 
     async def market(self, symbol: str) -> MarketData:
         """Volatility, trend, ATR and regime from bars; unknown where they are too few."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

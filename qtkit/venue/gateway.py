@@ -122,82 +122,63 @@ class Gateway(Protocol):
 
     async def start(self) -> None:
         """Load the instruments and the position mode; must be called first."""
-        ...
 
     async def close(self) -> None:
         """Release sockets. Resting orders stay."""
-        ...
 
     @property
     def instruments(self) -> Mapping[str, Instrument]:
         """Trading rules by symbol (exchange's own id, e.g. ``BTCUSDT``)."""
-        ...
 
     @property
     def hedge(self) -> bool:
         """True in hedge mode."""
-        ...
 
     async def positions(self) -> tuple[Position, ...]:
         """All open positions of the account."""
-        ...
 
     async def orders(self, symbol: str | None = None) -> tuple[Order, ...]:
         """All open orders, regular and conditional, of a symbol or of the whole account."""
-        ...
 
     async def place(self, order: Order) -> Ack:
         """Send an order. Raises ``Refused``, ``Unknown`` or ``Unavailable`` (surely not sent)."""
-        ...
 
     async def cancel(self, order: Order) -> None:
         """Cancel by client id, in the book where the order rests. Raises as ``place``."""
-        ...
 
     async def lookup(self, symbol: str, client_id: str, *, conditional: bool) -> Order | None:
         """What the exchange says of one of our ids: the order in its present state, or None if it does not know it.
 
         For a triggered conditional order ``status`` and ``filled`` are those of its child."""
-        ...
 
     async def balance(self) -> Balance:
         """Equity and free margin."""
-        ...
 
     async def account_code(self) -> str:
         """The exchange's own name of the account, the same whichever of its keys asks; empty where it does not tell."""
-        ...
 
     async def rights(self) -> KeyRights:
         """What the key of this gateway may do. All unknown where the exchange does not tell."""
-        ...
 
     async def clock_off_ms(self) -> int:
         """By how much this computer's clock is surely off the exchange's; 0 where the exchange does not tell."""
-        ...
 
     async def margin(self, symbol: str) -> Margin:
         """Margin mode and leverage of a symbol, held or not."""
-        ...
 
     async def prices(self, symbol: str) -> Quote:
         """Mark and last price now."""
-        ...
 
     async def bars(self, symbol: str, *, limit: int, by: TriggerBy, minutes: int = 1, since_ms: int | None = None) -> tuple[Bar, ...]:
         """Newest bars of the last or mark price, oldest first, the running bar last (``closed`` False).
 
         Prices off the tick are rounded to the nearest tick."""
-        ...
 
     async def set_leverage(self, symbol: str, leverage: int) -> None:
         """Set the leverage for new positions of a symbol."""
-        ...
 
     def watch(self, symbols: frozenset[str], *, by: TriggerBy) -> None:
         """Say which symbols' prices and bars ``events`` should carry from now on."""
-        ...
 
     def events(self) -> AsyncIterator[Event]:
         """Prices, closed bars and nudges; endless; reconnects by itself and then yields ``Nudge(symbol=None)``."""
-        ...
