@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Any, Self
 
 from qtkit.core.model import Key, PositionSide, Side
@@ -97,7 +96,7 @@ class PlanRegister:
                 raise StalePlan(Fault.MISMATCH, f"a plan was asked for {key} {side.name} episode {episode}, the one made is of {made}")
             plan = replace(plan, provisional=provisional)
             self._db.execute("INSERT INTO episodes VALUES (?, ?, ?, ?, ?, NULL, NULL)", (*_slot(key), episode, plan.uid))
-            self._store(plan)
+            self._db.execute("INSERT INTO plans VALUES (?, ?, ?)", (plan.uid, plan.revision, codec.dumps(ExitPlan, plan)))
             return plan, True
 
     def active(self, key: Key, now_ms: int) -> ExitPlan | None:
@@ -136,7 +135,11 @@ class PlanRegister:
         The revision stays, because order ids hang on it. Raises ``StalePlan`` if ``uid`` is not the slot's open plan.
         """
         with self._change():
-            plan = self._open_plan(key, uid)
+            row = self._open_episode(key)
+            if row is None or row["uid"] != uid:
+                now = "no plan is open" if row is None else f"the open plan is {row['uid']}"
+                raise StalePlan(Fault.MISMATCH, f"{key}: {uid} is not the open plan of this slot, {now}; read the register again")
+            plan = self._decode(row["body"])
             confirmed = replace(plan, provisional=False, expires_ms=None)
             body = codec.dumps(ExitPlan, confirmed)
             self._db.execute("UPDATE plans SET body = ? WHERE uid = ? AND revision = ?", (body, uid, plan.revision))
@@ -149,10 +152,7 @@ class PlanRegister:
 
     def history(self, key: Key) -> tuple[Registered, ...]:
         """Every revision of every episode of a slot, oldest first."""
-        query = (
-            "SELECT body, closed_ms, reason FROM episodes JOIN plans USING (uid)"
-            " WHERE account = ? AND symbol = ? AND position_side = ? ORDER BY episode, revision"
-        )
+        query = f"SELECT body, closed_ms, reason FROM episodes JOIN plans USING (uid) WHERE {_SLOT} ORDER BY episode, revision"
         with self._query():
             rows = self._rows(query, _slot(key))
             return tuple(Registered(plan=self._decode(row["body"]), closed_ms=row["closed_ms"], reason=row["reason"]) for row in rows)
@@ -165,7 +165,7 @@ class PlanRegister:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.disconnect()
 
     def _begin(self, path: Path, connection: sqlite3.Connection, *, writes: bool) -> None:
@@ -207,19 +207,9 @@ class PlanRegister:
         rows = self._rows(query, _slot(key))
         return rows[0] if rows else None
 
-    def _open_plan(self, key: Key, uid: str) -> ExitPlan:
-        row = self._open_episode(key)
-        if row is None or row["uid"] != uid:
-            now = "no plan is open" if row is None else f"the open plan is {row['uid']}"
-            raise StalePlan(Fault.MISMATCH, f"{key}: {uid} is not the open plan of this slot, {now}; read the register again")
-        return self._decode(row["body"])
-
     def _close(self, key: Key, episode: int, at_ms: int, reason: str) -> bool:
         query = f"UPDATE episodes SET closed_ms = ?, reason = ? WHERE closed_ms IS NULL AND {_SLOT} AND episode = ?"
         return self._db.execute(query, (at_ms, reason, *_slot(key), episode)).rowcount == 1
-
-    def _store(self, plan: ExitPlan) -> None:
-        self._db.execute("INSERT INTO plans VALUES (?, ?, ?)", (plan.uid, plan.revision, codec.dumps(ExitPlan, plan)))
 
     def _decode(self, body: str) -> ExitPlan:
         try:
