@@ -79,13 +79,6 @@ class Decision:
     alarms: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Orders:
-    own: tuple[Order, ...]
-    foreign: tuple[Order, ...]
-    other_desks: tuple[Order, ...]
-
-
 def decide(
     book: Book,
     snapshots: Iterable[Snapshot],
@@ -154,7 +147,8 @@ class _Run:
         """How far the desk may go with a position, as things stand in this run."""
         return self.desk.scope_with(self.book, episode, self.now_ms)
 
-    def split(self, orders: Iterable[Order]) -> _Orders:
+    def split(self, orders: Iterable[Order]) -> tuple[tuple[Order, ...], tuple[Order, ...]]:
+        """Our own orders, and those that are not; another desk's are not, and block what would be sent."""
         own, foreign, others = [], [], []
         for order in orders:
             parsed = parse_client_order_id(order.client_id)
@@ -165,7 +159,7 @@ class _Run:
             else:
                 others.append(order)
         self.blocked |= bool(others)
-        return _Orders(tuple(own), tuple(foreign), tuple(others))
+        return tuple(own), (*foreign, *others)
 
     def symbol_apart(self, snapshot: Snapshot) -> None:
         """Decide on a symbol so that a fault of ours in it leaves the others as they would be without it, and is told."""
@@ -185,18 +179,19 @@ class _Run:
         self.keys[snapshot.symbol] = list(self.book.episodes)
 
     def symbol(self, snapshot: Snapshot) -> None:
-        orders, before = self.split(snapshot.orders), len(self.ranked)
+        ours, theirs = self.split(snapshot.orders)
+        before = len(self.ranked)
         held = {Key(self.desk.account, p.symbol, p.position_side): p for p in snapshot.positions}
         for key in sorted({*held, *self.book.episodes}):
-            own = tuple(o for o in orders.own if o.position_side is key.position_side)
+            own = tuple(o for o in ours if o.position_side is key.position_side)
             position = held.get(key)
             if position is None:
                 self._without_position(snapshot, self.book.episodes[key], own)
             else:
-                foreign = tuple(o for o in (*orders.foreign, *orders.other_desks) if o.position_side is key.position_side)
+                foreign = tuple(o for o in theirs if o.position_side is key.position_side)
                 self._with_position(snapshot, key, position, own, foreign)
-        self._orphans(snapshot, orders.own)
-        self._hands_off(snapshot.symbol, orders.own, before)
+        self._orphans(snapshot, ours)
+        self._hands_off(snapshot.symbol, ours, before)
 
     def _hands_off(self, symbol: str, own: tuple[Order, ...], before: int) -> None:
         """Where the desk may only watch, nothing of what was decided is sent; what the operator wants taken away is cancelled."""
