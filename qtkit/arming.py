@@ -9,11 +9,11 @@ from qtkit.account import Account
 from qtkit.apply import wall_ms
 from qtkit.checklist import Clock
 from qtkit.core.model import PolicyError, Scope
-from qtkit.desk import account_of, gateway_of
+from qtkit.desk import gateway_of
 from qtkit.home import Paths
 from qtkit.keys import Keys, keys_of, require_own_key
 from qtkit.limits import require_first_limits, require_isolated
-from qtkit.settings import Settings
+from qtkit.settings import Settings, account_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

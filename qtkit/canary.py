@@ -17,12 +17,12 @@ from qtkit.apply import wall_ms
 from qtkit.checklist import Checklist, Clock
 from qtkit.core.model import ONE, Instrument, PolicyError, PositionSide, Scope, Side
 from qtkit.core.names import suggestion
-from qtkit.desk import account_of, gateway_of, identity, waits_of
+from qtkit.desk import gateway_of, identity, waits_of
 from qtkit.home import Paths
 from qtkit.keys import Keys, keys_of, require_own_key
 from qtkit.probes import STOP, Hands, NotListed, is_ours, take_away
 from qtkit.proofs import Answer, Observation, Proof, fingerprint, host_of, traits_used, with_earlier, write_proof
-from qtkit.settings import Settings
+from qtkit.settings import Settings, account_of
 from qtkit.sole import sole_owner
 from qtkit.store.lease import Lease, LeaseHeld, LeaseLost
 from qtkit.venue.capabilities import capabilities

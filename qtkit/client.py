@@ -14,14 +14,14 @@ from qtkit.core.events import Event
 from qtkit.core.model import Instrument, PolicyError, TriggerBy
 from qtkit.core.names import of_account, suggestion
 from qtkit.core.plan import ExitPlan
-from qtkit.desk import EVENT_TYPES, Desk, account_of, gateway_of, identity, opened, read_heartbeat
+from qtkit.desk import EVENT_TYPES, Desk, gateway_of, identity, opened, read_heartbeat
 from qtkit.home import Paths, searched
 from qtkit.keys import keys_of, owner_keys
 from qtkit.market import MINUTE_MS, market_data
 from qtkit.operate import Pause, Release, Said, SetStop, Wish, operate, sends
 from qtkit.policies import Policies
 from qtkit.policy_use import PolicyWish, UsePolicy, carried_out, noted
-from qtkit.settings import Account, Settings, meant
+from qtkit.settings import Account, Settings, account_of, meant
 from qtkit.signals import Execution, Signal
 from qtkit.store import codec
 from qtkit.store.journal import Journal, JournalMissing, JournalReader

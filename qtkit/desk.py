@@ -28,7 +28,7 @@ from qtkit.monitor import Health, PositionMonitor, ledger_line
 from qtkit.permit import Permit
 from qtkit.policies import Policies
 from qtkit.router import ExitRouter, Planning
-from qtkit.settings import BarMode, Settings
+from qtkit.settings import BarMode, Settings, account_of
 from qtkit.sole import sole_owner
 from qtkit.store.journal import Journal
 from qtkit.store.lease import Lease, LeaseLost
@@ -44,16 +44,6 @@ log = structlog.get_logger("qtkit.desk")
 VENUE = "binanceusdm"
 LONGEST_WAIT_MS = 15_000
 EVENT_TYPES: tuple[type, ...] = events.Event.__args__
-
-
-def account_of(settings: Settings, name: str) -> Account:
-    """The account of that name, or the one that is meant without a name. Raises ``PolicyError`` naming the nearest."""
-    from qtkit.core.names import default_account, suggestion
-
-    name = name or default_account(settings.accounts)
-    if name not in settings.accounts:
-        raise PolicyError(f"there is no account '{name}': {suggestion(name, settings.accounts)}")
-    return settings.accounts[name]
 
 
 def gateway_of(account: Account, keys: Keys, settings: Settings, *, writes: bool | None = None) -> Gateway:

@@ -11,14 +11,14 @@ from qtkit.core.decide import Decision
 from qtkit.core.events import Event
 from qtkit.core.model import Action, Key
 from qtkit.core.plan import ExitPlan
-from qtkit.desk import account_of, decisions_of, followed_by, gateway_of, identity, read_heartbeat, router_of
+from qtkit.desk import decisions_of, followed_by, gateway_of, identity, read_heartbeat, router_of
 from qtkit.home import Paths, searched
 from qtkit.keys import keys_of, owner_keys
 from qtkit.ledger import Ledger, Step, lines_of, orders_of, said_of, steps_of
 from qtkit.monitor import PositionMonitor
 from qtkit.permit import notes_of
 from qtkit.proofs import traits_for
-from qtkit.settings import Account, Settings
+from qtkit.settings import Account, Settings, account_of
 from qtkit.store.journal import JournalMissing
 from qtkit.store.lease import holder
 from qtkit.store.register import PlanRegister

@@ -41,6 +41,7 @@ __all__ = [
     "Secret",
     "Series",
     "Settings",
+    "account_of",
     "home",
     "meant",
     "searched",
@@ -201,6 +202,14 @@ NAMED_TABLES: Mapping[str, type] = MappingProxyType({"accounts": Account, "profi
 def meant(account: str) -> str:
     """The account of that name, or where none is named the one that the settings of this home mean. Raises ``PolicyError``."""
     return account or default_account(Settings.load().accounts)
+
+
+def account_of(settings: Settings, name: str) -> Account:
+    """The account of that name, or the one that is meant without a name. Raises ``PolicyError`` naming the nearest."""
+    name = name or default_account(settings.accounts)
+    if name not in settings.accounts:
+        raise PolicyError(f"there is no account '{name}': {suggestion(name, settings.accounts)}")
+    return settings.accounts[name]
 
 
 def _file_of(place: Path) -> Path | None:

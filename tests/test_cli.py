@@ -12,9 +12,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from qtkit.desk import EVENT_TYPES, account_of, identity
+from qtkit.desk import EVENT_TYPES, identity
 from qtkit.home import PaperKeys, Paths
-from qtkit.settings import Settings
+from qtkit.settings import Settings, account_of
 from qtkit.store.journal import Journal
 from qtkit.store.lease import Lease
 from qtkit.venue.gateway import Unavailable

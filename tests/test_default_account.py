@@ -12,12 +12,12 @@ from qtkit.cli import main
 from qtkit.client import access, read_book, running, say, send_signal
 from qtkit.core.model import PolicyError
 from qtkit.core.names import default_account, of_account
-from qtkit.desk import account_of, opened
+from qtkit.desk import opened
 from qtkit.doctor import examine
 from qtkit.home import PaperKeys, Paths
 from qtkit.keys import keys_of
 from qtkit.operate import Resume
-from qtkit.settings import Settings, meant
+from qtkit.settings import Settings, account_of, meant
 from qtkit.signals import Signal
 from qtkit.store.journal import JournalMissing
 from tests.cli_rig import Run, environ, exchange

@@ -21,7 +21,7 @@ import pytest
 
 from qtkit import cli
 from qtkit.core.model import ONE, Side
-from qtkit.desk import EVENT_TYPES, Desk, account_of, identity, opened
+from qtkit.desk import EVENT_TYPES, Desk, identity, opened
 from qtkit.doctor import Examination, Finding, Limits, State, examine, places, software
 from qtkit.doctor.finding import age, size
 from qtkit.endpoint import served
@@ -29,7 +29,7 @@ from qtkit.home import PaperKeys, Paths
 from qtkit.keys import keys_of
 from qtkit.paper.server import PaperServer
 from qtkit.proofs import write_proof
-from qtkit.settings import Settings
+from qtkit.settings import Settings, account_of
 from qtkit.store.journal import Journal
 from qtkit.store.lease import Lease, lease_folder
 from qtkit.store.register import PlanRegister

@@ -41,8 +41,7 @@ def canary(
     from qtkit.canary import Wish, may_ask
     from qtkit.core.model import PolicyError, Side
     from qtkit.core.names import suggestion
-    from qtkit.desk import account_of
-    from qtkit.settings import Paths, Settings
+    from qtkit.settings import Paths, Settings, account_of
 
     logs.quiet()
     if side.upper() not in Side.__members__:
@@ -64,7 +63,7 @@ def canary(
 async def _run(settings: "Settings", account: str, wish: "Wish") -> "Proof":
     """The canary. Ctrl-C and SIGTERM end it as any failure does: what it placed is taken away first."""
     from qtkit.canary import canary
-    from qtkit.desk import account_of
+    from qtkit.settings import account_of
 
     clock = await clock_of(account_of(settings, account))
     task = asyncio.ensure_future(canary(settings, account, wish, clock=clock))
@@ -130,9 +129,8 @@ def disarm(account: ACCOUNT = "") -> None:
     Examples: `qtkit disarm --account main`
     """
     from qtkit.access import told
-    from qtkit.desk import account_of
     from qtkit.proofs import disarm as take_back
-    from qtkit.settings import Paths, Settings
+    from qtkit.settings import Paths, Settings, account_of
 
     paths = Paths.here()
     held = account_of(Settings.load(paths.home), account)

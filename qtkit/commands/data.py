@@ -63,8 +63,7 @@ def _source(exchange: str, account: str) -> tuple[str, str | None]:
 
     if not account:
         return exchange or "binanceusdm", None
-    from qtkit.desk import account_of
-    from qtkit.settings import Settings
+    from qtkit.settings import Settings, account_of
 
     held = account_of(Settings.load(), account)
     if exchange and exchange != held.venue:

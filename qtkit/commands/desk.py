@@ -41,10 +41,9 @@ def _arm(account: str, text: str, yes: bool) -> str:
     from qtkit import arming
     from qtkit.commands.canary import clock_of
     from qtkit.core.names import of_account
-    from qtkit.desk import account_of
     from qtkit.ledger import utc
     from qtkit.proofs import hours_of
-    from qtkit.settings import Paths, Settings
+    from qtkit.settings import Paths, Settings, account_of
 
     hours, settings = hours_of(text), Settings.load(Paths.here().home)
     clock = asyncio.run(clock_of(account_of(settings, account)))
@@ -93,11 +92,11 @@ async def _run(account: str, tick: float | None, json_logs: bool) -> None:
     import structlog
 
     from qtkit import logs
-    from qtkit.desk import account_of, opened
+    from qtkit.desk import opened
     from qtkit.endpoint import served
     from qtkit.herald import Herald
     from qtkit.limits import carried
-    from qtkit.settings import Paths, Settings
+    from qtkit.settings import Paths, Settings, account_of
 
     paths = Paths.here()
     settings = Settings.load(paths.home)

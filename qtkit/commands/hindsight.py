@@ -52,10 +52,10 @@ async def looked_back(symbol: str, account: str, since: str) -> "Hindsight":
     from qtkit.core.events import Event
     from qtkit.core.model import PolicyError
     from qtkit.core.names import suggestion
-    from qtkit.desk import EVENT_TYPES, account_of, followed_by
+    from qtkit.desk import EVENT_TYPES, followed_by
     from qtkit.home import searched
     from qtkit.retold import look_back
-    from qtkit.settings import Paths, Settings
+    from qtkit.settings import Paths, Settings, account_of
     from qtkit.store.journal import Journal, JournalReader
     from qtkit.store.tape import TapeReader
 

@@ -117,10 +117,9 @@ async def ledger_now(account: str) -> "Ledger":
     """The ledger of the running desk, or what an onlooker sees."""
     from qtkit import logs
     from qtkit.client import DeskSilent, NoDesk, call
-    from qtkit.desk import account_of
     from qtkit.ledger import Ledger
     from qtkit.onlooker import onlooker
-    from qtkit.settings import Paths, Settings
+    from qtkit.settings import Paths, Settings, account_of
     from qtkit.store import codec
 
     logs.quiet()
@@ -152,10 +151,9 @@ async def steps_now(account: str) -> "tuple[tuple[Step, ...], str]":
     """What the next pass would do, and by which access that was found."""
     from qtkit import logs
     from qtkit.client import NoDesk, access, call
-    from qtkit.desk import account_of
     from qtkit.ledger import Step
     from qtkit.onlooker import onlooker
-    from qtkit.settings import Paths, Settings
+    from qtkit.settings import Paths, Settings, account_of
     from qtkit.store import codec
 
     logs.quiet()
@@ -205,10 +203,9 @@ async def _plan(symbol: str, side: str, account: str) -> "tuple[ExitPlan, Episod
     from qtkit.client import living
     from qtkit.core.model import PolicyError, Side
     from qtkit.core.names import suggestion
-    from qtkit.desk import account_of
     from qtkit.onlooker import onlooker
     from qtkit.router import ExitRouter
-    from qtkit.settings import Paths, Settings
+    from qtkit.settings import Paths, Settings, account_of
 
     logs.quiet()
     if side and side not in Side.__members__:

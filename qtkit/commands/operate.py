@@ -45,8 +45,7 @@ def adopt(
 def furthest(account: str) -> "Scope":
     """How far an adoption may go on an account."""
     from qtkit.core.model import Scope
-    from qtkit.desk import account_of
-    from qtkit.settings import Paths, Settings
+    from qtkit.settings import Paths, Settings, account_of
 
     held = account_of(Settings.load(Paths.here().home), account)
     return held.scope if held.real else Scope.FULL

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from qtkit.account import Account
 from qtkit.core.model import ONE, Instrument, PolicyError, Scope
 from qtkit.core.names import suggestion
-from qtkit.desk import account_of, identity
+from qtkit.desk import identity
 from qtkit.doctor import process
 from qtkit.doctor.finding import Finding, Unread, age, count, fine, look, told_by, unread, wrong
 from qtkit.home import Paths
 from qtkit.keys import Keys, keys_of, owner_keys, require_own_key
 from qtkit.limits import require_first_limits
 from qtkit.proofs import armed_until_ms, may_write, require_mode, traits_for, traits_used
-from qtkit.settings import Settings
+from qtkit.settings import Settings, account_of
 
 UNSET = Unread(why="the settings are refused")
 NO_KEYS = Unread(why="the account has no keys")

@@ -98,9 +98,9 @@ async def enter(entries: int, *, on_fill: bool) -> None:
 
     from qtkit import logs
     from qtkit.core.model import PolicyError
-    from qtkit.desk import account_of, gateway_of, opened, traits_of
+    from qtkit.desk import gateway_of, opened, traits_of
     from qtkit.home import PaperKeys
-    from qtkit.settings import Settings
+    from qtkit.settings import Settings, account_of
     from qtkit.venue.budget import Budget
 
     logs.configure()

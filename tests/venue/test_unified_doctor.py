@@ -11,9 +11,9 @@ from qtkit import cli
 from qtkit.canary import Wish, canary
 from qtkit.commands.canary import clock_of
 from qtkit.core.model import PolicyError, PositionSide, Side
-from qtkit.desk import account_of, opened
+from qtkit.desk import opened
 from qtkit.doctor import Finding, State, examine
-from qtkit.settings import Settings
+from qtkit.settings import Settings, account_of
 from qtkit.venue.capabilities import capabilities
 
 from .test_unified import resting
