@@ -85,15 +85,15 @@ class PositionMonitor:
         tick_s: float = 2.0,
         follows: Follows | None = None,
         tape: Tape | None = None,
-        on_pass: Callable[[Health], None] = lambda health: None,
     ) -> None:
         self.tick_s = tick_s
         self.tape = tape
-        self.on_pass = on_pass
+        self.on_pass: Callable[[Health], None] = lambda health: None
         self.health = Health()
         self._alarms = Alarms(log)
         self.desk: Desk = desk or _ABSENT
-        self._router = router
+        self.router = router or ExitRouter()
+        """The register of plans."""
         self._flat: dict[Key, bool] = {}  # slots told to be empty, and whether that was the last word of them
         self._said: dict[Key, tuple[Coverage, int]] = {}
         self._markets: dict[str, MarketData] = {}
@@ -109,13 +109,6 @@ class PositionMonitor:
             self.applier, self.gateway = applier, applier.gateway
             self.observer = Observer(applier.gateway)
             self.trails = Trails(applier, follows or Follows(), tape, self._wake.set)
-
-    @property
-    def router(self) -> ExitRouter:
-        """The register of plans."""
-        if self._router is None:
-            self._router = ExitRouter()
-        return self._router
 
     # -- the pass ---------------------------------------------------------------------------------------------------------------
 
