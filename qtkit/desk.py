@@ -23,8 +23,9 @@ from qtkit.executor import EventDrivenExecutor, Sizing
 from qtkit.hints import hints_of
 from qtkit.home import AccountPaths, Paths
 from qtkit.keys import Keys, keys_of, owner_keys, require_own_key
+from qtkit.ledger import ledger_line
 from qtkit.limits import gate_of
-from qtkit.monitor import Health, PositionMonitor, ledger_line
+from qtkit.monitor import Health, PositionMonitor
 from qtkit.permit import Permit
 from qtkit.policies import Policies
 from qtkit.router import ExitRouter, Planning

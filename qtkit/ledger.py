@@ -203,6 +203,15 @@ def utc(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
 
 
+def ledger_line(line: Coverage, episode: Episode, now_ms: int) -> dict[str, object]:
+    """The fixed keys of a position's line in the log and in the heartbeat."""
+    gap_s = 0.0 if episode.gap_since_ms is None else max(0, now_ms - episode.gap_since_ms) / 1000
+    return {
+        "key": str(line.key), "side": episode.side.name, "lots": line.needed, "covered": line.covered, "foreign": line.foreign,
+        "gap": line.gap, "gap_s": round(gap_s, 3), "stop": line.stop, "plan": episode.plan.uid, "faults": list(line.faults),
+    }  # fmt: skip
+
+
 def lines_of(
     coverage: Iterable[Coverage], episodes: Mapping[Key, Episode], snapshots: Mapping[str, Snapshot], instruments: Mapping[str, Instrument],
     *, drafts: frozenset[Key] = frozenset(), slips: Mapping[str, Sequence[Bps]] | None = None,

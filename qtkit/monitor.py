@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import structlog
 
 from qtkit.apply import Applier
-from qtkit.core.book import Book, Episode, fold_all
+from qtkit.core.book import Book, fold_all
 from qtkit.core.context import MarketData
 from qtkit.core.coverage import Coverage
 from qtkit.core.decide import Decision, Desk, decide
@@ -24,6 +24,7 @@ from qtkit.core.ids import client_order_id, parse_client_order_id
 from qtkit.core.model import Cancel, Key, Lookup, Lots, Place, Position, Snapshot, TriggerBy
 from qtkit.core.plan import ExitPlan
 from qtkit.core.roll import entered_elsewhere
+from qtkit.ledger import ledger_line
 from qtkit.logs import Alarms
 from qtkit.market import MINUTE_MS, market_data
 from qtkit.observe import Observer
@@ -442,12 +443,3 @@ def unread_fault(unread: Mapping[str, int], now_ms: int, patience_ms: int) -> st
         return None
     since = f"{datetime.fromtimestamp(min(old.values()) / 1000, UTC):%H:%M:%S} UTC"
     return f"the orders of {', '.join(sorted(old))} cannot be read since {since}; what covers them is not known"
-
-
-def ledger_line(line: Coverage, episode: Episode, now_ms: int) -> dict[str, object]:
-    """The fixed keys of a position's line."""
-    gap_s = 0.0 if episode.gap_since_ms is None else max(0, now_ms - episode.gap_since_ms) / 1000
-    return {
-        "key": str(line.key), "side": episode.side.name, "lots": line.needed, "covered": line.covered, "foreign": line.foreign,
-        "gap": line.gap, "gap_s": round(gap_s, 3), "stop": line.stop, "plan": episode.plan.uid, "faults": list(line.faults),
-    }  # fmt: skip
