@@ -90,23 +90,21 @@ def wanted(
 
 def _floor(episode: Episode, position: Position, instrument: Instrument, traits: Traits, foreign: Sequence[Order]) -> tuple[Wanted, ...]:
     """The close-position stop, unless its slot is taken by somebody else's (Binance -4130) or it cannot rest beside the stop."""
-    taken = any(
-        o.close_position
-        and o.kind in (OrderKind.STOP_MARKET, OrderKind.STOP)
-        and o.side is position.side.closing
-        and o.position_side is position.position_side
-        for o in foreign
-    )
+    taken = any(o.close_position and o.kind in (OrderKind.STOP_MARKET, OrderKind.STOP) for o in _closers(position, foreign))
     level = floor_level(episode, position, instrument)
     if taken or not traits.floor_beside_stop or arithmetic.stop_hit_e8(position.side.sign, position.mark, level, instrument.tick):
         return ()
     return (Wanted(leg="f0", order=_closing(episode, position, _STOP, lots=0, trigger=level)),)
 
 
+def _closers(position: Position, foreign: Sequence[Order]) -> list[Order]:
+    """Orders of others that make the position smaller."""
+    return [o for o in foreign if o.side is position.side.closing and o.position_side is position.position_side]
+
+
 def _held_by_others(position: Position, foreign: Sequence[Order]) -> int:
     """Lots that the stops of others keep from ours where reduce-only orders reserve quantity (Binance -4118)."""
-    closing = (o for o in foreign if o.side is position.side.closing and o.position_side is position.position_side)
-    return sum(o.remaining for o in closing if o.kind in _STOPS and o.reduce_only)
+    return sum(o.remaining for o in _closers(position, foreign) if o.kind in _STOPS and o.reduce_only)
 
 
 def _stops(episode: Episode, position: Position, instrument: Instrument, working: Ticks | None, held: int) -> tuple[Wanted, ...]:
@@ -129,8 +127,7 @@ def yielding(episode: Episode, position: Position, foreign: Sequence[Order]) -> 
     be told has left the size already but not the ladder: until then the larger size counts.
     """
     size = max(position.lots, episode.expected)
-    closing = [o for o in foreign if o.side is position.side.closing and o.position_side is position.position_side]
-    theirs = sum(size if o.close_position else o.remaining for o in closing if o.kind not in _STOPS)
+    theirs = sum(size if o.close_position else o.remaining for o in _closers(position, foreign) if o.kind not in _STOPS)
     if theirs == 0:
         return episode.ladder
     room, ladder = max(0, size - theirs), []
