@@ -1,7 +1,7 @@
 """One request at a time of a ccxt client: bought from the budget, its answer kept as it came, its failure classified."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -36,16 +36,19 @@ class Session:
 
     async def measure_clock(self) -> None:
         """Set the client's clock offset, taken at the middle of the request."""
-        sent = self._client.milliseconds()
-        server = int(await self.read(TIME))
-        self._client.options["timeDifference"] = (sent + self._client.milliseconds()) // 2 - server
+        self._client.options["timeDifference"], _ = await self._clock()
 
     async def clock_off_ms(self) -> int:
         """How far this computer's clock is off at least; the client's offset is left as it is, for a slow answer would spoil it."""
+        off_ms, unsure_ms = await self._clock()
+        return max(0, abs(off_ms) - unsure_ms)
+
+    async def _clock(self) -> tuple[int, int]:
+        """By how much this computer's clock is ahead at the middle of a request, and by how much that may be wrong (ms)."""
         sent = self._client.milliseconds()
         server = int(await self.read(TIME))
         got = self._client.milliseconds()
-        return int(max(0, abs((sent + got) // 2 - server) - (got - sent) // 2))
+        return (sent + got) // 2 - server, (got - sent) // 2
 
     async def call(self, call: Call, *args: Any, protective: bool = False, weight: int | None = None) -> Any:
         """Send one request; raises ``Refused``, ``Unknown`` (writes) or ``Unavailable``, or ``PolicyError`` if ccxt itself refused."""
@@ -66,7 +69,7 @@ class Session:
             _reply.reset(token)
             self._note(reply)
         # Raised outside of the handler: the caught error holds the signed address, it must not travel as context.
-        raise await self._error(call, reply, failure, args)
+        raise await self._error(call, reply, failure, params)
 
     async def read(self, call: Call, *args: Any, protective: bool = False, weight: int | None = None) -> Any:
         """As ``call``, for readings: whatever went wrong, it could not be read."""
@@ -86,9 +89,8 @@ class Session:
         if silence:
             self._budget.ban(silence[0], orders_only=silence[1])
 
-    async def _error(self, call: Call, reply: Reply, failure: BaseException, args: Sequence[Any]) -> Exception:
-        named = next((arg for arg in args if isinstance(arg, dict)), {})
-        what = " ".join([call.method, *(str(named[key]) for key in _NAMES if key in named)])
+    async def _error(self, call: Call, reply: Reply, failure: BaseException, params: Mapping[str, Any]) -> Exception:
+        what = " ".join([call.method, *(str(params[key]) for key in _NAMES if key in params)])
         if reply.status is None and _refused_by_client(failure):
             return PolicyError(redact(f"{what} was not sent, the exchange client refuses it: {failure}", self._secrets))
         error = classify(reply, what=what, write=call.write, unsent=never_sent(failure), secrets=self._secrets)
