@@ -96,7 +96,7 @@ class Shadow:
         else:
             self._admit(order)
             resting[order.client_id] = order
-        return Ack(client_id=order.client_id, venue_id="", order=order)
+        return Ack(order=order)
 
     def _admit(self, order: Order) -> None:
         price = self._prices.setdefault(order.symbol, _Prices()).at(order.trigger_by)

@@ -102,7 +102,7 @@ class PaperGateway:
             acked = algo_order(self._write(call, lambda: self._exchange.submit_algo(self._own, new)), rules)
         else:
             acked = regular_order(self._write(call, lambda: self._exchange.submit(self._own, new)), rules)
-        return Ack(client_id=acked.client_id, venue_id=acked.venue_id, order=acked)
+        return Ack(order=acked)
 
     async def cancel(self, order: Order) -> None:
         """Cancel by client id in the book of the order's kind. "Unknown order" is ``Refused`` (-2011)."""

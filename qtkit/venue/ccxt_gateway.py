@@ -335,7 +335,7 @@ class CcxtGateway:
             raise Unknown(f"{doubt} ({fault})") from None
         if acked.client_id != order.client_id or acked.symbol != order.symbol:
             raise Unknown(f"{doubt} (it names {acked.client_id})")
-        return Ack(client_id=acked.client_id, venue_id=acked.venue_id, order=acked)
+        return Ack(order=acked)
 
     async def cancel(self, order: Order) -> None:
         """Cancel by client id, in the conditional book for conditional kinds. "Unknown order" is ``Refused`` (-2011)."""

@@ -45,8 +45,6 @@ class Unavailable(GatewayError):
 class Ack:
     """The exchange accepted an order. Accepted is not working: cover is what is read back."""
 
-    client_id: str
-    venue_id: str
     order: Order
 
 

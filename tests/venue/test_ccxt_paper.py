@@ -147,7 +147,7 @@ async def test_orders_come_back_as_they_were_placed(side: Side, slot: PositionSi
             assert read.keys() == asked.keys()
             for name, got in read.items():
                 assert _same(got) == _same(asked[name]), name
-                assert got.venue_id == acks[name].venue_id
+                assert got.venue_id == acks[name].order.venue_id
                 assert got.status is OrderStatus.NEW
         assert await gateway.orders("ETHUSDT") == ()
         for name, o in asked.items():

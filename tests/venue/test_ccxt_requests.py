@@ -60,7 +60,7 @@ def sent(asked: Order) -> tuple[str, dict[str, str]]:
             ack = await gateway.place(asked)
         finally:
             await gateway.close()
-        assert (ack.client_id, ack.venue_id, ack.order.kind, ack.order.side) == (ID, "7", asked.kind, asked.side)
+        assert (ack.order.client_id, ack.order.venue_id, ack.order.kind, ack.order.side) == (ID, "7", asked.kind, asked.side)
         assert (ack.order.lots, ack.order.trigger, ack.order.price) == (asked.lots, asked.trigger, asked.price)
         (request,) = exchange.requests
         return request
