@@ -33,7 +33,8 @@ class Lines(NamedTuple):
     ``stage`` [G, 2]: far price, far stop or -1 for break-even. All stops are numbered through: initial, trailed, staged, break-even;
     ``why`` of each; then come the time stops, then one that never is. ``stages`` lists the staged stops of each base; ``base`` [N, 5]:
     initial stop, first and last of its stages, trailed stop, time stop; ``rung`` [R]: targets, ``share`` [R] of each in bps;
-    ``ladder`` [K, 3]: first and last rung, break-even stop (or the one that never is); ``policy`` [P, 2]: base, ladder. ``cross`` [S, T]:
+    ``ladder`` [K, 5]: first and last rung, break-even stop (or the one that never is), where its policies begin and end in ``order``
+    [P], the policies ladder by ladder; ``policy`` [P, 2]: base, ladder. ``cross`` [S, T]:
     the policy of a stop and a trail where the policies are no more than their product, else empty. ``own_stop`` is 1 when each entry has
     its own. What numbers a row is unsigned: an index that cannot be negative is not looked at twice.
     """
@@ -52,6 +53,7 @@ class Lines(NamedTuple):
     share: Ints
     ladder: Rows
     policy: Rows
+    order: Rows
     cross: Rows
     own_stop: int
 
@@ -124,3 +126,48 @@ class Sums(NamedTuple):
     best: Ints
     worst: Ints
     whys: Ints
+
+
+class Found(NamedTuple):
+    """What was found for each of some levels: the bar (``NEVER``), the level and its fill (signed ticks), and what leaving there brings.
+
+    ``sure`` is 1 where the open decided: it was through the stop, or at the target. ``gross``, ``fee`` and funding ``paid`` are money of
+    one unit (E8). The ends of a position are its stops (initial, trailed, staged, break-even), then its time stops, then one that never is;
+    the one of least ``key``, bar * 2**32 - level, comes first.
+    """
+
+    why: Ints
+    bar: Ints
+    level: Ints
+    fill: Ints
+    sure: Ints
+    gross: Ints
+    fee: Ints
+    paid: Ints
+    key: Ints
+
+
+class Cross(NamedTuple):
+    """Sums at corners: ``stop`` [stops, trails + 1, fields], ``trail`` [trails, stops + 1, fields], ``time`` [reasons, stops + 1,
+    trails + 1, fields]. The fields are entries, points, squares, wins, bars, gross, best, worst.
+    """
+
+    stop: Ints
+    trail: Ints
+    time: Ints
+
+
+class Room(NamedTuple):
+    """What the kernel writes while it works at an entry: nothing is allocated in it, so that nothing there is counted either.
+
+    ``curve`` [C, 2] are the steps of tightening trails as prices and callbacks, ``ended`` [N] what ends each base, ``made`` what follows
+    from each end and one ladder.
+    """
+
+    ends: Found
+    acts: Found
+    targets: Found
+    made: Found
+    curve: Ints
+    ended: Rows
+    cross: Cross

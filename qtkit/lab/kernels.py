@@ -41,29 +41,6 @@ class Entry(NamedTuple):
     own_reach: int
 
 
-class Found(NamedTuple):
-    """What was found for each of some levels: the bar (``NEVER``), the level and its fill (signed ticks), and what leaving there brings.
-
-    ``sure`` is 1 where the open decided: it was through the stop, or at the target. ``gross``, ``fee`` and funding ``paid`` are money of
-    one unit (E8). The ends of a position are its stops (initial, trailed, staged, break-even), then its time stops, then one that never is.
-    """
-
-    why: np.ndarray
-    bar: np.ndarray
-    level: np.ndarray
-    fill: np.ndarray
-    sure: np.ndarray
-    gross: np.ndarray
-    fee: np.ndarray
-    paid: np.ndarray
-
-
-def found(size):
-    """Room for what is found of ``size`` levels."""
-    made = np.zeros((8, size), np.int64)
-    return Found(made[0], made[1], made[2], made[3], made[4], made[5], made[6], made[7])
-
-
 # -- first passages
 
 
@@ -144,7 +121,7 @@ def first_trailed(scan, side, sign, best, callback, step, curve, start, end):
     return NEVER, level, best
 
 
-def trail_table(scan, side, sign, callback, step, window, bars, levels):
+def trail_table(scan, side, sign, callback, step, no_curve, window, bars, levels):
     """The bar that hits the trail armed in each bar, and the stop there: what ``first_trailed`` finds, for all bars in one pass.
 
     A later activation is never hit earlier, so the search of a bar goes on where that of the bar before it ended. ``window`` (room for
@@ -152,21 +129,21 @@ def trail_table(scan, side, sign, callback, step, window, bars, levels):
     """
     adverse, favour = scan.adverse[side], scan.favour[side]
     head = tail = ahead = 0
-    level, none = np.int64(0), np.empty((0, 2), np.int64)
+    level = np.int64(0)
     for bar in range(len(bars)):
         if ahead <= bar:
             head, tail, ahead = 0, 1, bar + 1
             window[0] = bar
-            level = trailed(sign, np.int64(favour[bar]), callback, step, none)
+            level = trailed(sign, np.int64(favour[bar]), callback, step, no_curve)
         elif window[head] < bar:
             head += 1
-            level = trailed(sign, np.int64(favour[window[head]]), callback, step, none)
+            level = trailed(sign, np.int64(favour[window[head]]), callback, step, no_curve)
         while ahead < len(bars) and adverse[ahead] > level:
             while tail > head and favour[window[tail - 1]] <= favour[ahead]:
                 tail -= 1
             window[tail] = ahead
             if tail == head:
-                level = trailed(sign, np.int64(favour[ahead]), callback, step, none)
+                level = trailed(sign, np.int64(favour[ahead]), callback, step, no_curve)
             tail += 1
             ahead += 1
         bars[bar], levels[bar] = ahead if ahead < len(bars) else NEVER, level
@@ -303,17 +280,22 @@ def price(it, row, rate, funding, tick, levels):
     levels.paid[row] = it.sign * (funding[bar] - funding[it.bar]) if len(funding) else 0
 
 
+def fill_stop(row, it, scan, watch, funding, costs, tick, ends):
+    """Where a stop is filled: at the open if that is through it already, else at its level, within what the bar traded."""
+    bar, level = ends.bar[row], ends.level[row]
+    ends.sure[row] = 1 if bar > it.bar and watch.open[it.side, bar] <= level else 0
+    low, high = scan.adverse[it.side, bar], scan.favour[it.side, bar]
+    fill = scan.open[it.side, bar] if ends.sure[row] else min(max(level, low), high)
+    ends.fill[row] = slipped(fill, low, high, costs)
+    price(it, row, costs.taker, funding, tick, ends)
+
+
 def fill_stops(stops, it, scan, watch, funding, costs, tick, ends):
-    """Where each stop is filled: at the open if that is through it already, else at its level, within what the bar traded."""
+    """When each stop ends a position (``key``), and where those that are hit are filled."""
     for row in range(stops):
-        bar, level = ends.bar[row], ends.level[row]
-        if bar == NEVER:
-            continue
-        ends.sure[row] = 1 if bar > it.bar and watch.open[it.side, bar] <= level else 0
-        low, high = scan.adverse[it.side, bar], scan.favour[it.side, bar]
-        fill = scan.open[it.side, bar] if ends.sure[row] else min(max(level, low), high)
-        ends.fill[row] = slipped(fill, low, high, costs)
-        price(it, row, costs.taker, funding, tick, ends)
+        ends.key[row] = (ends.bar[row] << 32) - ends.level[row]
+        if ends.bar[row] != NEVER:
+            fill_stop(row, it, scan, watch, funding, costs, tick, ends)
 
 
 def fill_times(stops, entries, it, scan, funding, costs, tick, ends):
@@ -322,6 +304,7 @@ def fill_times(stops, entries, it, scan, funding, costs, tick, ends):
         row, bar = stops + number, entries.lasts[it.row, number]
         low, high = scan.adverse[it.side, bar], scan.favour[it.side, bar]
         ends.why[row], ends.bar[row], ends.level[row], ends.sure[row] = entries.whys[it.row, number], bar, -NEVER, 0
+        ends.key[row] = (bar << 32) + NEVER
         ends.fill[row] = slipped(scan.close[it.side, bar], low, high, costs)
         price(it, row, costs.taker, funding, tick, ends)
 
@@ -329,31 +312,28 @@ def fill_times(stops, entries, it, scan, funding, costs, tick, ends):
 def end_bases(grid, ends, ended):
     """What ends each base: the first of its stops that is hit, of those of one bar the tightest, or its time stop if none is by then."""
     for b in range(len(grid.base)):
-        best = sooner(ends, grid.base[b, 0], grid.base[b, 4])
+        best = sooner(ends.key, grid.base[b, 0], grid.base[b, 4])
         for number in range(grid.base[b, 1], grid.base[b, 2]):
-            best = sooner(ends, grid.stages[number], best)
-        ended[b] = sooner(ends, grid.base[b, 3], best)
+            best = sooner(ends.key, grid.stages[number], best)
+        ended[b] = sooner(ends.key, grid.base[b, 3], best)
 
 
-def sooner(ends, row, best):
+def sooner(key, row, best):
     """The one of two ends that comes first; in one bar the tighter level, of equal ones the second. Without a branch: nothing to guess."""
-    tighter = (ends.bar[row] == ends.bar[best]) & (ends.level[row] > ends.level[best])
-    return row if (ends.bar[row] < ends.bar[best]) | tighter else best
+    return row if key[row] < key[best] else best
 
 
 # -- outcomes
 
 
-def sweep(scan, watch, funding, entries, grid, distances, costs, tick, best_first, busy, tables, first, until, out, sums):
+def sweep(scan, watch, funding, entries, grid, distances, costs, tick, best_first, busy, tables, room, first, until, out, sums):
     """All policies of the grid on the entries from ``first`` up to ``until``; writes ``out`` by entry and policy, or adds to ``sums``.
 
     ``scan`` fills, ``watch`` fires stops and is trailed. With ``busy`` (a bar a policy, else empty) an entry before the exit of the one
     before it is passed over. ``tables`` hold the trails armed in any bar. ``qtkit.lab.arguments`` has the shape of the rest. The two
     below are for grids of stops and trails alone: what a compiler can see at once is quick.
     """
-    stops = len(grid.why)
-    ends, acts, curve = room_for(grid, entries)
-    targets, ended = found(len(grid.level)), np.empty(len(grid.base), np.uint32)
+    stops, ends, acts, curve, targets = len(grid.why), room.ends, room.acts, room.curve, room.targets
     for row in range(first, until):
         far = distances[row if distances.shape[0] > 1 else 0]
         it = entry_of(entries, row, scan, watch, tick, best_first)
@@ -364,14 +344,14 @@ def sweep(scan, watch, funding, entries, grid, distances, costs, tick, best_firs
         find_later(grid, far, it, watch, tick, costs.taker, targets, ends)
         fill_stops(stops, it, scan, watch, funding, costs, tick, ends)
         fill_times(stops, entries, it, scan, funding, costs, tick, ends)
-        end_bases(grid, ends, ended)
-        settle(grid, far if distances.shape[0] > 1 else far[:0], it, costs, best_first, busy, targets, ends, ended, out, sums)
+        end_bases(grid, ends, room.ended)
+        own = far if distances.shape[0] > 1 else far[:0]
+        settle(grid, own, it, costs, best_first, busy, targets, ends, room.ended, room.made, out, sums)
 
 
-def sweep_whole(scan, watch, funding, entries, grid, distances, costs, tick, best_first, busy, tables, first, until, out, sums):
+def sweep_whole(scan, watch, funding, entries, grid, distances, costs, tick, best_first, busy, tables, room, first, until, out, sums):
     """``sweep`` into ``out`` where no policy has targets or stages: a position ends in one piece."""
-    stops = len(grid.why)
-    ends, acts, curve = room_for(grid, entries)
+    stops, ends, acts, curve = len(grid.why), room.ends, room.acts, room.curve
     for row in range(first, until):
         far = distances[row if distances.shape[0] > 1 else 0]
         it = entry_of(entries, row, scan, watch, tick, best_first)
@@ -383,28 +363,17 @@ def sweep_whole(scan, watch, funding, entries, grid, distances, costs, tick, bes
         settle_whole(grid, it, costs, ends, out)
 
 
-def sweep_crossed(scan, watch, funding, entries, grid, distances, costs, tick, best_first, busy, tables, first, until, out, sums):
+def sweep_crossed(scan, watch, funding, entries, grid, distances, costs, tick, best_first, busy, tables, room, first, until, out, sums):
     """``sweep`` into ``sums`` where the policies are a product of stops and trails (``grid.cross``)."""
-    stops = len(grid.why)
-    ends, acts, curve = room_for(grid, entries)
-    cross = cross_of(len(grid.stop), len(grid.trail))
+    stops, ends, acts, curve = len(grid.why), room.ends, room.acts, room.curve
     for row in range(first, until):
         it = entry_of(entries, row, scan, watch, tick, best_first)
         find_stops(grid, distances[0], entries.stop[row], it, watch, tick, ends)
         find_activations(grid, distances[0], it, watch, tick, acts)
         find_trails(grid, distances[0], it, watch, tick, acts, curve, tables, ends)
-        fill_stops(stops, it, scan, watch, funding, costs, tick, ends)
         fill_times(stops, entries, it, scan, funding, costs, tick, ends)
-        settle_crossed(grid, it, costs, ends, cross)
-    add_crossed(grid, cross, sums)
-
-
-def room_for(grid, entries):
-    """Room for the ends of a position, the activations of its trails and the steps of their curves."""
-    stops = len(grid.why)
-    ends = found(stops + entries.lasts.shape[1] + 1)
-    ends.bar[len(ends.bar) - 1], ends.why[:stops] = NEVER, grid.why
-    return ends, found(len(grid.act)), np.empty((len(grid.curve), 2), np.int64)
+        settle_crossed(grid, it, scan, watch, funding, costs, tick, ends, room.cross)
+    add_crossed(grid, room.cross, sums)
 
 
 def entry_of(entries, row, scan, watch, tick, best_first):
@@ -431,53 +400,66 @@ def settle_whole(grid, it, costs, ends, out):
     paid_in = arithmetic.fee_e8(it.price, costs.taker)
     for p in range(len(grid.policy)):
         b = grid.policy[p, 0]
-        row = sooner(ends, grid.base[b, 3], sooner(ends, grid.base[b, 0], grid.base[b, 4]))
+        row = sooner(ends.key, grid.base[b, 3], sooner(ends.key, grid.base[b, 0], grid.base[b, 4]))
         bars[p], prices[p], whys[p], gross[p] = ends.bar[row], it.sign * ends.fill[row], ends.why[row], WHOLE * ends.gross[row]
         if costly:
             out.fees[it.row, p], out.paid[it.row, p] = WHOLE * (paid_in + ends.fee[row]), WHOLE * ends.paid[row]
 
 
-def settle(grid, far, it, costs, best_first, busy, targets, ends, ended, out, sums):
-    """Every policy of one entry: its targets until a stop or its time ends it."""
-    paid_in = WHOLE * arithmetic.fee_e8(it.price, costs.taker)
+def settle(grid, far, it, costs, best_first, busy, targets, ends, ended, made, out, sums):
+    """Every policy of one entry, ladder by ladder: what follows from an end and a ladder is reckoned once, for all that share both."""
     kept, costly, alone = len(out.bar) > 0, len(out.fees) > 0, len(busy) > 0
     at_row, counted = it.row if kept else 0, costly or not kept
-    for p in range(len(grid.policy)):
-        if alone and it.bar < busy[p]:
-            continue
-        b, ladder = grid.policy[p, 0], grid.policy[p, 1]
-        end = sooner(ends, grid.ladder[ladder, 2], ended[b])
-        bar, fill, why = ends.bar[end], ends.fill[end], ends.why[end]
-        # A target of the last bar is filled by what comes before its end: a time stop, or a stop that the open was not through.
-        sure = (ends.sure[end] == 1) & (why < TIME)
-        last, taken, left, total = bar, 0, WHOLE, np.int64(0)
-        for r in range(grid.ladder[ladder, 0], grid.ladder[ladder, 1]):
-            v = grid.rung[r]
-            first = (why >= TIME) | ((not sure) & (best_first | (targets.sure[v] == 1)))
-            if targets.bar[v] >= last + first:
-                break
-            left -= grid.share[r]
-            total += grid.share[r] * targets.gross[v]
-            taken += 1
-        if left == 0:
-            v = grid.rung[np.int64(grid.ladder[ladder, 0]) + taken - 1]
-            bar, fill, why = targets.bar[v], targets.fill[v], np.int64(TARGET)
-        total += left * ends.gross[end]
-        if alone:
-            busy[p] = bar
-        fees, funded = np.int64(0), np.int64(0)
-        if counted:
-            fees, funded = paid_in + left * ends.fee[end], left * ends.paid[end]
-            for number in range(taken):
-                r = np.int64(grid.ladder[ladder, 0]) + number
-                fees += grid.share[r] * targets.fee[grid.rung[r]]
-                funded += grid.share[r] * targets.paid[grid.rung[r]]
-        if kept:
-            out.bar[at_row, p], out.price[at_row, p], out.why[at_row, p], out.gross[at_row, p] = bar, it.sign * fill, why, total
-            if costly:
-                out.fees[at_row, p], out.paid[at_row, p] = fees, funded
-        else:
-            tally(sums, p, it, bar, why, total, total - fees - funded, far[grid.stop[grid.base[b, 0]]] if len(far) else 0)
+    for ladder in range(len(grid.ladder)):
+        even, stamp = grid.ladder[ladder, 2], it.row * len(grid.ladder) + ladder + 1
+        for k in range(grid.ladder[ladder, 3], grid.ladder[ladder, 4]):
+            p = grid.order[k]
+            if alone and it.bar < busy[p]:
+                continue
+            b = grid.policy[p, 0]
+            end = sooner(ends.key, even, ended[b])
+            if made.sure[end] != stamp:
+                made.sure[end] = stamp
+                climb(grid, ladder, end, it, costs, best_first, counted, targets, ends, made)
+            if alone:
+                busy[p] = made.bar[end]
+            if kept:
+                out.bar[at_row, p], out.price[at_row, p] = made.bar[end], it.sign * made.fill[end]
+                out.why[at_row, p], out.gross[at_row, p] = made.why[end], made.gross[end]
+                if costly:
+                    out.fees[at_row, p], out.paid[at_row, p] = made.fee[end], made.paid[end]
+            else:
+                net = made.gross[end] - made.fee[end] - made.paid[end]
+                stop_bps = far[grid.stop[grid.base[b, 0]]] if len(far) else 0
+                tally(sums, p, it, made.bar[end], made.why[end], made.gross[end], net, stop_bps)
+
+
+def climb(grid, ladder, end, it, costs, best_first, counted, targets, ends, made):
+    """The targets of a ladder until an end: what the whole position brings, and where its last part is filled."""
+    bar, fill, why = ends.bar[end], ends.fill[end], ends.why[end]
+    # A target of the last bar is filled by what comes before its end: a time stop, or a stop that the open was not through.
+    sure = (ends.sure[end] == 1) & (why < TIME)
+    last, taken, left, total = bar, 0, WHOLE, np.int64(0)
+    for r in range(grid.ladder[ladder, 0], grid.ladder[ladder, 1]):
+        v = grid.rung[r]
+        first = (why >= TIME) | ((not sure) & (best_first | (targets.sure[v] == 1)))
+        if targets.bar[v] >= last + first:
+            break
+        left -= grid.share[r]
+        total += grid.share[r] * targets.gross[v]
+        taken += 1
+    if left == 0:
+        v = grid.rung[np.int64(grid.ladder[ladder, 0]) + taken - 1]
+        bar, fill, why = targets.bar[v], targets.fill[v], np.int64(TARGET)
+    made.bar[end], made.fill[end], made.why[end], made.gross[end] = bar, fill, why, total + left * ends.gross[end]
+    if not counted:
+        return
+    fees, funded = WHOLE * arithmetic.fee_e8(it.price, costs.taker) + left * ends.fee[end], left * ends.paid[end]
+    for number in range(taken):
+        r = np.int64(grid.ladder[ladder, 0]) + number
+        fees += grid.share[r] * targets.fee[grid.rung[r]]
+        funded += grid.share[r] * targets.paid[grid.rung[r]]
+    made.fee[end], made.paid[end] = fees, funded
 
 
 def points_of(money, price):
@@ -512,33 +494,7 @@ def tally(sums, policy, it, bar, why, gross, net, stop_bps):
 # added at that corner alone, and the table is summed up once, at the end.
 
 
-class Cross(NamedTuple):
-    """Sums at corners: ``stop`` [stops, trails + 1, fields], ``trail`` [trails, stops + 1, fields], ``time`` [reasons, stops + 1,
-    trails + 1, fields]. The fields are entries, points, squares, wins, bars, gross, best, worst.
-    """
-
-    stop: np.ndarray
-    trail: np.ndarray
-    time: np.ndarray
-
-
-MOST = 2**62
-FIELDS = 8
-
-
-def cross_of(stops, trails):
-    """Room for the sums of a product."""
-    made = Cross(
-        np.zeros((stops, trails + 1, FIELDS), np.int64),
-        np.zeros((trails, stops + 1, FIELDS), np.int64),
-        np.zeros((END + 1, stops + 1, trails + 1, FIELDS), np.int64),
-    )
-    made.stop[:, :, 6], made.trail[:, :, 6], made.time[:, :, :, 6] = -MOST, -MOST, -MOST
-    made.stop[:, :, 7], made.trail[:, :, 7], made.time[:, :, :, 7] = MOST, MOST, MOST
-    return made
-
-
-def put(cell, it, costs, paid_in, row, ends):
+def put(cell, it, paid_in, row, ends):
     """Add one outcome at a corner."""
     gross = WHOLE * ends.gross[row]
     net = gross - paid_in - WHOLE * (ends.fee[row] + ends.paid[row])
@@ -553,8 +509,8 @@ def put(cell, it, costs, paid_in, row, ends):
     cell[7] = min(cell[7], points)
 
 
-def settle_crossed(grid, it, costs, ends, cross):
-    """Every stop, every trail and the time stop of one entry, each at its corner."""
+def settle_crossed(grid, it, scan, watch, funding, costs, tick, ends, cross):
+    """Every stop, every trail and the time stop of one entry, each at its corner; those that end nothing are not filled."""
     stops, trails, time = len(grid.stop), len(grid.trail), len(grid.why)
     last, paid_in = ends.bar[time], WHOLE * arithmetic.fee_e8(it.price, costs.taker)
     in_time, done, beaten = 0, 0, 0
@@ -567,15 +523,18 @@ def settle_crossed(grid, it, costs, ends, cross):
         while beaten < in_time and (
             ends.bar[beaten] < ends.bar[row] or (ends.bar[beaten] == ends.bar[row] and ends.level[beaten] >= ends.level[row])
         ):
-            put(cross.stop[beaten, t], it, costs, paid_in, beaten, ends)
+            fill_stop(beaten, it, scan, watch, funding, costs, tick, ends)
+            put(cross.stop[beaten, t], it, paid_in, beaten, ends)
             beaten += 1
-        put(cross.trail[t, beaten], it, costs, paid_in, row, ends)
+        fill_stop(row, it, scan, watch, funding, costs, tick, ends)
+        put(cross.trail[t, beaten], it, paid_in, row, ends)
         done = t + 1
     while beaten < in_time:
-        put(cross.stop[beaten, done], it, costs, paid_in, beaten, ends)
+        fill_stop(beaten, it, scan, watch, funding, costs, tick, ends)
+        put(cross.stop[beaten, done], it, paid_in, beaten, ends)
         beaten += 1
     if in_time < stops and done < trails:
-        put(cross.time[ends.why[time], in_time, done], it, costs, paid_in, time, ends)
+        put(cross.time[ends.why[time], in_time, done], it, paid_in, time, ends)
 
 
 def add_crossed(grid, cross, sums):

@@ -112,8 +112,9 @@ class Drawn:
             base=_rows(base_rows, 5),
             rung=_rows([v for v, _ in rungs]),
             share=_array([share for _, share in rungs]),
-            ladder=_rows(self._ladders(ladders, breaks), 3),
+            ladder=_rows(self._ladders(ladders, breaks, np.bincount([number for _, number in policy])), 5),
             policy=_rows(policy, 2),
+            order=_rows(sorted(range(len(policy)), key=lambda p: policy[p][1])),
             cross=self._cross(wanted),
             own_stop=int(own_stop),
         )
@@ -155,16 +156,17 @@ class Drawn:
             rows.append((stop, first, len(listed), never if trail < 0 else len(self.stops) + trail, times + hold))
         return listed, rows
 
-    def _ladders(self, ladders: dict[_Ladder, int], breaks: dict[Spec, int]) -> list[tuple[int, int, int]]:
-        """First and last rung of each ladder, and its break-even stop or the one that never is."""
+    def _ladders(self, ladders: dict[_Ladder, int], breaks: dict[Spec, int], used: Ints) -> list[tuple[int, ...]]:
+        """First and last rung of each ladder, its break-even stop or the one that never is, first and last of the policies that use it."""
         before = len(self.stops) + len(self.trails) + len(self.stages)
         never = before + len(breaks) + len(self.holds)
-        rows: list[tuple[int, int, int]] = []
-        first = 0
-        for rungs, after in ladders:
+        rows: list[tuple[int, ...]] = []
+        first = begun = 0
+        for (rungs, after), number in ladders.items():
             even = never if after is None else before + breaks[rungs[after - 1][0]]
-            rows.append((first, first + len(rungs), even))
-            first += len(rungs)
+            ended = begun + int(used[number])
+            rows.append((first, first + len(rungs), even, begun, ended))
+            first, begun = first + len(rungs), ended
         return rows
 
 

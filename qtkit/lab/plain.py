@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qtkit.core import arithmetic
-from qtkit.lab.arguments import Begins, CostsOf, Ints, Lines, Outcomes, Scan, Sums, Tables
+from qtkit.lab.arguments import Begins, CostsOf, Ints, Lines, Outcomes, Room, Scan, Sums, Tables
 from qtkit.lab.kernels import NEVER, TARGET, TIME, WHOLE
 
 BLOCK = 256  # entries at a time
@@ -47,9 +47,9 @@ class _Task(NamedTuple):
 
 def sweep(
     scan: Scan, watch: Scan, funding: Ints, begins: Begins, grid: Lines, distances: Ints, costs: CostsOf, tick: int, best_first: bool,
-    busy: Ints, tables: Tables, first: int, until: int, out: Outcomes, sums: Sums,
+    busy: Ints, tables: Tables, room: Room, first: int, until: int, out: Outcomes, sums: Sums,
 ) -> None:  # fmt: skip
-    """``kernels.sweep``, equal to it; it has no use for ``tables``."""
+    """``kernels.sweep``, equal to it; it has no use for ``tables`` and ``room``."""
     task = _Task(scan, watch, funding, begins, grid, distances, costs, tick, best_first)
     for start in range(first, until, BLOCK):
         rows = np.arange(start, min(start + BLOCK, until))
@@ -263,21 +263,27 @@ def _trailed(sign: int, best: Ints, callback: Ints, step: Ints, curve: list[tupl
 
 def _first(extreme: npt.NDArray[Any], level: Ints, start: Ints, end: Ints, *, below: bool) -> Ints:
     """First bar from ``start`` to ``end`` [entries] whose extreme is at each level [entries, levels] or beyond, ``NEVER`` if none."""
-    if not below:
-        extreme, level = -extreme, -level
+    run = np.minimum.accumulate if below else np.maximum.accumulate
     found = np.full(level.shape, NEVER, np.int64)
     rows, offset = np.flatnonzero(start <= end) if level.shape[1] else np.zeros(0, np.int64), 0
     while len(rows):
-        bars = np.minimum(start[rows, None] + np.arange(offset, offset + WINDOW), len(extreme) - 1)
-        lowest = np.minimum.accumulate(extreme[bars], axis=1)
+        furthest = run(_window(extreme, start[rows] + offset), axis=1)
         for k in range(level.shape[1]):
-            passed = np.count_nonzero(lowest > level[rows, k, None], axis=1)
+            asked = level[rows, k, None]
+            passed = np.count_nonzero(furthest > asked if below else furthest < asked, axis=1)
             bar = start[rows] + offset + passed
             new = (found[rows, k] == NEVER) & (passed < WINDOW) & (bar <= end[rows])
             found[rows[new], k] = bar[new]
         offset += WINDOW
         rows = rows[(start[rows] + offset <= end[rows]) & (found[rows] == NEVER).any(1)]
     return found
+
+
+def _window(series: npt.NDArray[Any], start: Ints) -> npt.NDArray[Any]:
+    """``WINDOW`` bars from each start, [starts, bars]; what lies behind the last bar is the last bar again."""
+    if int(start.max()) + WINDOW <= len(series):
+        return np.lib.stride_tricks.sliding_window_view(series, WINDOW)[start]
+    return np.asarray(series[np.minimum(start[:, None] + np.arange(WINDOW), len(series) - 1)])
 
 
 def _first_trailed(
@@ -288,10 +294,10 @@ def _first_trailed(
     found, best = np.full(callback.shape, NEVER, np.int64), np.repeat(peak[:, None], callback.shape[1], axis=1)
     rows, offset, peak = np.flatnonzero(start <= end), 0, peak.copy()
     while len(rows):
-        bars = np.minimum(start[rows, None] + np.arange(offset, offset + WINDOW), len(adverse) - 1)
-        after = np.maximum.accumulate(np.concatenate((peak[rows, None], favour[bars]), axis=1), axis=1)
+        begun = start[rows] + offset
+        after = np.maximum.accumulate(np.concatenate((peak[rows, None], _window(favour, begun)), axis=1), axis=1)
         before = after[:, :-1]
-        widest = _widest(sign, _wide(adverse[bars]), before, step[rows, None])
+        widest = _widest(sign, _wide(_window(adverse, begun)), before, step[rows, None])
         shared = np.maximum.accumulate(widest, axis=1)
         for k, curve in enumerate(curves):
             if curve:
@@ -316,7 +322,8 @@ def _widest(sign: int, adverse: Ints, best: Ints, step: Ints) -> Ints:
 
     ``adverse <= floor_step(ceil(best * keeps / BPS))`` solved for the callback, ``keeps = BPS - sign * callback``.
     """
-    over = (-(-adverse // step) * step - 1) * arithmetic.BPS
+    on_grid = adverse if (step == 1).all() else -(-adverse // step) * step
+    over = (on_grid - 1) * arithmetic.BPS
     if sign > 0:
         return arithmetic.BPS - over // best - 1
     return -(-over // best) - 1 - arithmetic.BPS

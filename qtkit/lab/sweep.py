@@ -25,6 +25,7 @@ from qtkit.lab.liquidation import checked
 from qtkit.lab.problem import Problem
 from qtkit.lab.progress import Progress
 from qtkit.lab.result import SIZES, Result, Size
+from qtkit.lab.room import room_of
 from qtkit.lab.series import Bars, triggered
 from qtkit.lab.tables import NO_TABLES, tables_of
 
@@ -160,7 +161,7 @@ def _in_blocks(
 
     def work(first: int, until: int) -> Sums:
         out, sums = sinks()
-        run(*arguments, first, until, out, sums)
+        run(*arguments, room_of(problem.lines, len(problem.drawn.holds)), first, until, out, sums)
         return sums
 
     found = []

@@ -61,5 +61,5 @@ def _share(ticks: Ints, step: int, step_bps: int) -> float:
 
 def _fill(problem: Problem, side: int, step: int, number: int, bar: Small, level: Small) -> None:
     callback = int(problem.distances[0, problem.lines.trail[number, 1]])
-    window = np.empty(len(bar) + 1, np.int32)
-    compiled().trail_table(problem.bars.watched.scan, side, 1 - 2 * side, callback, step, window, bar, level)
+    window, no_curve = np.empty(len(bar) + 1, np.int32), np.empty((0, 2), np.int64)
+    compiled().trail_table(problem.bars.watched.scan, side, 1 - 2 * side, callback, step, no_curve, window, bar, level)
