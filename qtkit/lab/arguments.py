@@ -73,12 +73,12 @@ class Begins(NamedTuple):
 class Tables(NamedTuple):
     """Trails armed in any bar, for dense entries. ``bar`` and ``level`` [tables, bars]: the bar that hits it, and the stop there.
 
-    ``step`` (ticks), ``side`` and ``trail`` [tables] say which trail a table is of.
+    ``step`` (ticks) and ``side`` [tables] say of which; those of trail t are the ones from ``begin[t]`` to ``begin[t + 1]``.
     """
 
+    begin: Ints
     step: Ints
     side: Ints
-    trail: Ints
     bar: Small
     level: Small
 

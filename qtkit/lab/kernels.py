@@ -180,6 +180,7 @@ def find_activations(grid, far, it, scan, tick, acts):
 def find_trails(grid, far, it, scan, tick, acts, curve, tables, ends):
     """Trailed stops. Those of one activation and step come by callback, and none is hit before a tighter one."""
     first, best, before = len(grid.stop), 0, -1
+    step, stepped = np.int64(1), np.int64(-1)
     for t in range(len(grid.trail)):
         act, callback, step_bps = grid.trail[t, 0], far[grid.trail[t, 1]], grid.trail[t, 2]
         line, armed, peak = first + t, acts.bar[act], acts.level[act]
@@ -191,11 +192,12 @@ def find_trails(grid, far, it, scan, tick, acts, curve, tables, ends):
             row = grid.trail[t, 3] + c
             steps[c, 0] = it.sign * max(1, arithmetic.target_level(it.sign, it.price, far[grid.curve[row, 0]], tick))
             steps[c, 1] = far[grid.curve[row, 1]]
-        step = arithmetic.stop_step(it.price // tick, step_bps)
+        if step_bps != stepped:
+            step, stepped = arithmetic.stop_step(it.price // tick, step_bps), step_bps
         start = max(it.start, armed + 1)
         slot = -1
-        for k in range(len(tables.step)):
-            if tables.step[k] == step and tables.side[k] == it.side and tables.trail[k] == t:
+        for k in range(tables.begin[t], tables.begin[t + 1]):
+            if tables.step[k] == step and tables.side[k] == it.side:
                 slot = k
         if slot >= 0 and armed > it.bar:
             ends.bar[line], ends.level[line], before = tables.bar[slot, armed], tables.level[slot, armed], -1

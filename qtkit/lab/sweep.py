@@ -17,7 +17,7 @@ from qtkit.core.policy import ExitPolicy
 from qtkit.lab import plain
 from qtkit.lab.arguments import CostsOf, Ints, Outcomes, Sums
 from qtkit.lab.cluster import spread
-from qtkit.lab.compiled import available, compiled
+from qtkit.lab.compiled import available, compiled, keep, prepared
 from qtkit.lab.costs import Costs, costs_of
 from qtkit.lab.entries import Entries, as_entries
 from qtkit.lab.grid import Grid, as_grid
@@ -31,6 +31,7 @@ from qtkit.lab.tables import NO_TABLES, tables_of
 
 Done = Callable[[int], None]
 FITS = 20_000_000  # outcomes; above, statistics are streamed instead of kept
+MEANWHILE = 2_000_000  # outcomes that numpy is done with sooner than a compiler
 BLOCK = 512  # entries that are worth a thread
 TOLD = 50_000  # entries between two looks at the progress; a block costs some microseconds to begin
 TOLD_PLAIN = 4_096  # the same without numba
@@ -148,15 +149,16 @@ def _in_blocks(
     problem: Problem, fill: str, alone: bool, threads: int | None, sinks: Callable[[], tuple[Outcomes, Sums]], done: Done
 ) -> list[Sums]:
     """Run the kernel over all entries, by as many threads as asked for; one position at a time is one thread's work."""
-    fast = available()
-    run = getattr(compiled(), _loop(problem, alone, sinks()[0])) if fast else plain.sweep
+    loop = _loop(problem, alone, sinks()[0])
+    fast = available() and (prepared(loop) or len(problem.entries) * len(problem.grid) > MEANWHILE)
+    run = getattr(compiled(), loop) if fast else plain.sweep
     total, workers = len(problem.entries), 1 if alone else threads or os.cpu_count() or 1
     workers = max(1, min(workers, -(-total // BLOCK)))
     bars, watched = problem.bars, problem.bars.watched
     arguments = (
         bars.scan, watched.scan, np.empty(0, np.int64) if bars.funding is None else bars.funding,
         problem.begins, problem.lines, problem.distances, _costs(problem.costs), bars.tick, fill == "best",
-        np.full(len(problem.grid) if alone else 0, -1, np.int64), tables_of(problem) if fast else NO_TABLES,
+        np.full(len(problem.grid) if alone else 0, -1, np.int64), tables_of(problem, workers) if fast else NO_TABLES,
     )  # fmt: skip
 
     def work(first: int, until: int) -> Sums:
@@ -169,6 +171,8 @@ def _in_blocks(
     for first, until, sums in zip(edges[:-1], edges[1:], _mapped(work, edges, workers), strict=True):
         done(until - first)
         found.append(sums)
+    if fast:
+        keep(loop)
     return found
 
 

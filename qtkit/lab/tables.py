@@ -1,9 +1,11 @@
 """Tables of trails: for dense entries every trail of every bar is searched once, in one pass, and looked up by each entry."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from qtkit.core import arithmetic
-from qtkit.lab.arguments import Ints, Small, Tables
+from qtkit.lab.arguments import Ints, Tables
 from qtkit.lab.compiled import compiled
 from qtkit.lab.lines import BPS
 from qtkit.lab.problem import Problem
@@ -15,24 +17,31 @@ _NONE = np.zeros(0, np.int64)
 NO_TABLES = Tables(_NONE, _NONE, _NONE, np.zeros((0, 0), np.int32), np.zeros((0, 0), np.int32))
 
 
-def tables_of(problem: Problem) -> Tables:
+def tables_of(problem: Problem, threads: int) -> Tables:
     """The tables that pay: of fixed callbacks without a curve, for the sides and steps that enough entries have."""
-    bars, begins, lines = problem.bars, problem.begins, problem.lines
-    wanted: list[tuple[int, int, int]] = []
-    if len(begins.bar) < DENSE * len(bars):
-        return NO_TABLES
-    for number, trail in enumerate(problem.drawn.trails):
-        if trail[1][0] != BPS or trail[3]:
-            continue
-        for side, step in _dense(problem, int(lines.trail[number, 2])):
-            wanted.append((side, step, number))
+    bars, lines = problem.bars, problem.lines
+    wanted = _wanted(problem) if len(problem.begins.bar) >= DENSE * len(bars) else []
     if 8 * len(wanted) * len(bars) > MOST:
-        return NO_TABLES
+        wanted = []
+    trails, sides, steps = (np.array(column, np.int64) for column in (zip(*wanted, strict=True) if wanted else ((), (), ())))
     bar, level = np.empty((len(wanted), len(bars)), np.int32), np.empty((len(wanted), len(bars)), np.int32)
-    for row, (side, step, number) in enumerate(wanted):
-        _fill(problem, side, step, number, bar[row], level[row])
-    sides, steps, trails = (np.array(column, np.int64) for column in (zip(*wanted, strict=True) if wanted else ((), (), ())))
-    return Tables(steps, sides, trails, bar, level)
+
+    def fill(row: int) -> None:
+        trail, side, step = wanted[row]
+        window, no_curve = np.empty(len(bars) + 1, np.int32), np.empty((0, 2), np.int64)
+        callback = int(problem.distances[0, lines.trail[trail, 1]])
+        compiled().trail_table(bars.watched.scan, side, 1 - 2 * side, callback, step, no_curve, window, bar[row], level[row])
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(fill, range(len(wanted))))
+    return Tables(np.searchsorted(trails, np.arange(len(lines.trail) + 1)), steps, sides, bar, level)
+
+
+def _wanted(problem: Problem) -> list[tuple[int, int, int]]:
+    """Trail, side and step of each table, trail by trail."""
+    dense = {step_bps: _dense(problem, step_bps) for step_bps in {int(bps) for bps in problem.lines.trail[:, 2]}}
+    fixed = [number for number, trail in enumerate(problem.drawn.trails) if trail[1][0] == BPS and not trail[3]]
+    return [(number, side, step) for number in fixed for side, step in dense[int(problem.lines.trail[number, 2])]]
 
 
 def _dense(problem: Problem, step_bps: int) -> list[tuple[int, int]]:
@@ -57,9 +66,3 @@ def _share(ticks: Ints, step: int, step_bps: int) -> float:
     """Part of the entries that move their stops by this step."""
     some = ticks[:: max(1, len(ticks) // 1_000)]
     return sum(arithmetic.stop_step(int(entry), step_bps) == step for entry in some) / len(some)
-
-
-def _fill(problem: Problem, side: int, step: int, number: int, bar: Small, level: Small) -> None:
-    callback = int(problem.distances[0, problem.lines.trail[number, 1]])
-    window, no_curve = np.empty(len(bar) + 1, np.int32), np.empty((0, 2), np.int64)
-    compiled().trail_table(problem.bars.watched.scan, side, 1 - 2 * side, callback, step, no_curve, window, bar, level)

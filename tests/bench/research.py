@@ -23,6 +23,7 @@ import numpy as np
 
 from qtkit import lab
 from qtkit.lab.arguments import Ints
+from qtkit.lab.compiled import warm
 from qtkit.lab.entries import at_close
 from tests.bench.live import Figure, load, told
 
@@ -244,23 +245,30 @@ def cold_figures() -> list[Figure]:
     import tempfile
 
     with tempfile.TemporaryDirectory() as cache:
-        first, again = (_cold(cache) for _ in range(2))
+        first = _cold(cache)
+        _run(cache, "from qtkit.lab.compiled import warm; warm('sweep_whole')")
+        again = _cold(cache)
     return [
         Figure("import qtkit", min(first[0], again[0]), "s", 0.3, "in a process of its own"),
-        Figure("first sweep on a machine", first[1], "s", 3.0, "compiles the loop that it needs"),
+        Figure("first sweep on a machine", first[1], "s", 3.0, "by numpy, while another process compiles"),
         Figure("first sweep of a process", again[1], "s", 0.5, "compiled before, numba imported"),
-    ]  # fmt: skip
+    ]
 
 
 def _cold(cache: str) -> tuple[float, float]:
-    environment = {**os.environ, "XDG_CACHE_HOME": cache}
-    told_ = subprocess.run([sys.executable, "-c", COLD], env=environment, capture_output=True, text=True, check=True)
-    imported, swept = told_.stdout.split()
+    imported, swept = _run(cache, COLD).split()
     return float(imported), float(swept)
+
+
+def _run(cache: str, code: str) -> str:
+    """What a process of its own prints that keeps its kernels in ``cache``."""
+    environment = {**os.environ, "XDG_CACHE_HOME": cache}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
 
 
 def figures() -> list[Figure]:
     """All measurements."""
+    warm()
     bars = made_bars()
     found = t1_figures(bars)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
