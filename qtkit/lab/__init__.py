@@ -21,6 +21,7 @@ from qtkit.lab.replay import Replayed, replay
 from qtkit.lab.result import Result
 from qtkit.lab.series import Bars, load
 from qtkit.lab.significance import Comparison, compare, deflated_sharpe, reality_check
+from qtkit.lab.slippage import Slippage, fit_slippage, slips
 from qtkit.lab.sweep import sweep
 from qtkit.lab.walkforward import WalkForward, walk_forward
 
@@ -40,6 +41,7 @@ __all__ = [
     "Portfolio",
     "Replayed",
     "Result",
+    "Slippage",
     "WalkForward",
     "as_entries",
     "bands",
@@ -58,6 +60,7 @@ __all__ = [
     "fills",
     "first_lookahead",
     "fit_hints",
+    "fit_slippage",
     "given",
     "grid",
     "hints_frame",
@@ -69,6 +72,7 @@ __all__ = [
     "replay",
     "require_data",
     "session_end",
+    "slips",
     "sweep",
     "walk_forward",
     "with_atr",

@@ -16,7 +16,7 @@ class Costs:
     Entries, stops and exits by time pay ``taker``. Targets are conditional market orders by default, as the desk rests them: they fill when
     touched, at the open where that lies beyond, and pay ``taker`` and slippage; with ``targets="limit"`` they fill at their price
     when the market trades through them (``"touch"``: when it touches them) and pay ``maker``. Slippage is ``slip_ppm`` of the price
-    plus ``slip_range_ppm`` of the range of the bar, in whole ticks, rounded up; the ``slippage`` notebook fits both.
+    plus ``slip_range_ppm`` of the range of the bar, in whole ticks, rounded up; ``lab.fit_slippage`` fits both.
     The defaults are the fees of a regular account and no slippage.
     """
 
