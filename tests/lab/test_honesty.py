@@ -6,7 +6,7 @@ import pytest
 
 from qtkit import lab
 from qtkit.core.model import PolicyError
-from qtkit.lab import significance
+from qtkit.lab import resampling
 from tests.lab.rig import some_entries, walk
 
 
@@ -73,17 +73,17 @@ def test_the_best_of_many_without_skill_is_not_believed(monkeypatch: pytest.Monk
     for seed in range(40):
         values = np.random.default_rng(seed).normal(0, 50, (200, len(result)))
         with_bps(result, values, monkeypatch)
-        luck.append(lab.reality_check(result, samples=300, seed=seed))
+        luck.append(lab.reality_check(result, samples=300, seed=seed).p)
         sure.append(lab.deflated_sharpe(result))
     assert np.mean(np.array(luck) < 0.05) < 0.2 and np.mean(np.array(sure) > 0.95) < 0.2
     values[:, 7] += 30
     with_bps(result, values, monkeypatch)
-    assert lab.reality_check(result, samples=300) < 0.02 and lab.deflated_sharpe(result) > 0.99
+    assert lab.reality_check(result, samples=300).p < 0.02 and lab.deflated_sharpe(result) > 0.99
     assert lab.deflated_sharpe(result, 7) == lab.deflated_sharpe(result)
 
 
 def test_a_block_follows_itself_and_begins_anew_as_often_as_it_should() -> None:
-    drawn = significance._drawn(500, 10.0, 200, 1)
+    drawn = np.concatenate(list(resampling.drawn_rows(500, 10.0, 200, 1)))
     follows = ((drawn[:, 1:] - drawn[:, :-1]) % 500 == 1).mean()
     assert abs(follows - 0.9) < 0.01 and drawn.min() == 0 and drawn.max() == 499
 
@@ -114,7 +114,7 @@ def test_entries_that_know_the_future_are_found_and_honest_ones_are_not() -> Non
     assert found is not None and found.time <= found.cut and (found.was is None) != (found.became is None)
     assert str(found).startswith(f"the entry of {found.time} knows what came after {found.cut}")
     with pytest.raises(PolicyError, match="column 'time'"):
-        lab.first_lookahead(bars, lambda part: pl.DataFrame({"bar": [1]}))
+        lab.first_lookahead(bars, lambda part: pl.DataFrame({"side": ["long"]}))
 
 
 def test_a_sweep_knows_nothing_of_what_comes_after_an_exit() -> None:
