@@ -32,6 +32,6 @@ def test_the_worst_and_the_best_order_take_what_a_sweep_takes(seed: int) -> None
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_sample_that_is_sure_is_the_order_it_is_sure_of(lucky: float, name: str, alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     bars = walk(8, 2_000, rough=30)
-    monkeypatch.setattr(module, "_favourable_first", lambda result: np.full(result.net_bps.shape, lucky))
+    monkeypatch.setattr(module, "_favourable_first", lambda result, _: np.full(result.net_bps.shape, lucky))
     table = lab.bands(bars, some_entries(bars, 2, 300), GRID, costs=None, one_at_a_time=alone)
     assert np.allclose(table["sampled_bps"].to_numpy(), table[name].to_numpy())

@@ -1,0 +1,243 @@
+"""What came first inside a bar: the chance of it, finer bars that tell it, and who is ranked."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from qtkit import lab
+from qtkit.bars import BarsError
+from qtkit.lab.arguments import Ints
+from qtkit.lab.bands import _next_targets, _read, _stops, _swept
+from qtkit.lab.bridge import favourable_first
+from qtkit.lab.entries import at_close
+from qtkit.lab.finer import Finer
+from tests.lab.rig import MINUTE, funded, some_entries, walk
+
+GRID = lab.grid(stop_bps=(60, 100), targets=[((60, 50), (90, 50)), ((250, 100),)], max_bars=200)
+
+
+def path_bars(seed: int, bars: int = 300, parts: int = 60, *, price: int = 2_400) -> tuple[lab.Bars, lab.Bars]:
+    """Bars, and their parts of a single price each: of these the order is known."""
+    rng = np.random.default_rng(seed)
+    path = price + np.cumsum(rng.integers(-6, 7, bars * parts)).astype(np.int64)
+    step = MINUTE // parts
+
+    def of(rows: Ints, step_ms: int) -> lab.Bars:
+        return lab.Bars(
+            symbol="TESTUSDT", tick=10_000_000, step_ms=step_ms, time_ms=np.arange(len(rows), dtype=np.int64) * step_ms, open=rows[:, 0],
+            high=rows.max(1), low=rows.min(1), close=rows[:, -1],
+        )  # fmt: skip
+
+    return of(path.reshape(bars, parts), MINUTE), of(path.reshape(-1, 1), step)
+
+
+class Open:
+    """Net bps of the two orders, [entries, policies], as far as finer bars leave them open, beside the table."""
+
+    def __init__(self, bars: lab.Bars, entries: lab.Entries, grid: lab.Grid, costs: lab.Costs | str | None, finer: Finer | None) -> None:
+        self.worst, self.best = (_swept(bars, entries, grid, costs, fill) for fill in ("worst", "best"))
+        self.low, self.high, self.resolved = _read(self.worst, self.best, finer)
+        self.table = lab.bands(bars, entries, grid, costs=costs, resolve=finer).sort("policy")
+        self.sampled = self.table["sampled_bps"].to_numpy()
+
+
+def test_bars_in_which_nothing_can_be_mistaken_have_no_width() -> None:
+    bars = walk(3, 1_000, rough=2)
+    table = lab.bands(bars, some_entries(bars, 1, 200), lab.grid(stop_bps=(200, 400), trail_bps=(80, 150)))
+    assert table["hangs_pct"].max() == 0 and table["spread_bps"].max() < 1e-9
+    assert table["worst_bps"].equals(table["best_bps"], check_names=False)
+
+
+@pytest.mark.parametrize("costs", [None, "account", lab.Costs(slip_ppm=300, slip_range_ppm=40_000), lab.Costs(targets="limit")])
+@pytest.mark.parametrize("side", ["long", "short"])
+def test_finer_bars_of_one_price_settle_every_order(side: str, costs: lab.Costs | str | None) -> None:
+    bars, parts = path_bars(4)
+    entries = lab.every(bars, side, step=2)  # type: ignore[arg-type]
+    wide = Open(bars, entries, GRID, costs, None)
+    told = Open(bars, entries, GRID, costs, parts)
+    apart = wide.low != wide.high
+    assert apart.sum() > 20 and (told.resolved == apart).all() and np.array_equal(told.low, told.high)
+    assert ((wide.low - 1e-9 <= told.low) & (told.low <= wide.high + 1e-9)).all(), "within what the bars allow"
+    assert np.array_equal(told.low[~apart], wide.low[~apart])
+    assert np.allclose(told.sampled, told.low.mean(0)) and told.table["hangs_pct"].max() == 0
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_the_parts_say_is_what_the_path_did(sign: int) -> None:
+    """One stop and one target: which of the two the path met first is looked up in the path itself."""
+    bars, parts = path_bars(9)
+    bar = np.arange(0, 290, 2)
+    entries = at_close(bars, bar, np.full(len(bar), sign))
+    grid = lab.grid(stop_bps=70, targets=[((70, 100),)])
+    told = Open(bars, entries, grid, None, parts)
+    for row in np.flatnonzero(told.resolved[:, 0]):
+        plan = lab.replay(bars, entries.take(np.array([row])), grid.policies[0], costs=None)[0].plan
+        path = sign * parts.close[(bar[row] + 1) * 60 :]
+        met = [int(np.argmax(hit)) for hit in (path <= sign * plan.stop, path >= sign * plan.targets[0].price)]
+        won = told.low[row, 0] > 0
+        assert won == (met[1] < met[0]) and min(met) // 60 == max(met) // 60
+
+
+def test_the_sampled_middle_is_nearer_to_what_happened_than_either_end() -> None:
+    errors = []
+    for seed in range(6):
+        bars, parts = path_bars(seed)
+        entries = lab.every(bars, "both", step=5)
+        wide, told = (Open(bars, entries, GRID, None, finer) for finer in (None, parts))
+        truth = told.low.mean(0)
+        ends = wide.low.mean(0), wide.high.mean(0)
+        errors.append([np.abs(it - truth).mean() for it in (wide.sampled, *ends)])
+    sampled, worst, best = np.mean(errors, axis=0)
+    assert sampled < 0.25 * min(worst, best)
+
+
+def walks() -> tuple[np.ndarray, ...]:
+    path = np.cumsum(np.random.default_rng(1).normal(0, 1, (12_000, 600)).astype(np.float32), axis=1)
+    return path, np.maximum(path.max(1), 0), np.minimum(path.min(1), 0), path[:, -1].astype(float)
+
+
+@pytest.mark.parametrize(("up", "down"), [(8, 12), (17, 17), (26, 9)])
+def test_the_chance_of_an_order_is_how_often_a_walk_has_it(up: int, down: int) -> None:
+    path, top, bottom, close = walks()
+    both = (top >= up) & (-bottom >= down)
+    first = ((path >= up).argmax(1) < (path <= -down).argmax(1))[both]
+    ones = np.ones(int(both.sum()))
+    chance = favourable_first(up * ones, down * ones, close[both], (top - bottom)[both].astype(float))
+    assert len(first) > 400 and abs(chance.mean() - first.mean()) < 0.03
+    edge = -bottom[both] / (top - bottom)[both]
+    assert np.mean((chance - first) ** 2) < 0.9 * np.mean((edge - first) ** 2), "the close tells more than the extremes alone"
+
+
+def test_the_chance_of_an_order_has_the_shape_it_must() -> None:
+    rng = np.random.default_rng(2)
+    up, down, span = rng.random(500), rng.random(500), 2 + rng.random(500)
+    close = np.clip(rng.normal(0, 0.5, 500), -1, 1)
+    chance = favourable_first(up, down, close, span)
+    assert ((chance >= 0) & (chance <= 1)).all()
+    assert np.allclose(chance + favourable_first(down, up, -close, span), 1), "mirrored it is the other order"
+    assert np.allclose(chance, favourable_first(up * 7, down * 7, close * 7, span * 7)), "the unit does not matter"
+    flat = favourable_first(np.array([0.0, 1.0, 0.0]), np.array([1.0, 0.0, 0.0]), np.zeros(3), np.array([1.0, 1.0, 0.0]))
+    assert flat.tolist() == pytest.approx([1, 0, 0.5])
+    assert favourable_first(*(np.array([v]) for v in (1.0, 1.0, 1.0, 2.0)))[0] < 0.1, "a bar that closes on its high went low first"
+
+
+def test_entries_inside_a_bar_are_sampled_and_not_looked_up() -> None:
+    bars, parts = path_bars(5)
+    entries = some_entries(bars, 3, 200, inside=True)
+    made = Open(bars, entries, GRID, None, parts)
+    own = (made.worst.outcomes.bar == entries.bar[:, None]) & (made.low != made.high)  # type: ignore[union-attr]
+    assert own.any() and not (made.resolved & own).any()
+    ends = np.minimum(made.low, made.high).mean(0), np.maximum(made.low, made.high).mean(0)
+    assert ((ends[0] <= made.sampled + 1e-9) & (made.sampled <= ends[1] + 1e-9)).all()
+
+
+def test_finer_bars_may_be_given_bar_by_bar_and_in_part() -> None:
+    bars, parts = path_bars(4)
+    entries = lab.every(bars, "long", step=2)
+    asked: list[tuple[int, int]] = []
+
+    def first_half(begin: int, end: int) -> lab.Bars | None:
+        asked.append((begin, end))
+        first, until = np.searchsorted(parts.time_ms, (begin, end))
+        return parts.slice(int(first), int(until)) if begin < 150 * MINUTE else None
+
+    whole, half = (Open(bars, entries, GRID, "account", finer) for finer in (parts, first_half))
+    assert 0 < half.resolved.sum() < whole.resolved.sum() and {end - begin for begin, end in asked} == {MINUTE}
+    assert max(asked.count(it) for it in asked) == 2, "each bar is asked for once a sweep"
+    assert np.array_equal(half.low[half.resolved], whole.low[half.resolved])
+    torn = parts.slice(0, len(parts))
+    torn = replace(torn, high=np.minimum(torn.high, torn.high - 1), low=torn.low - 1)
+    assert not Open(bars, entries, GRID, "account", torn).resolved.any(), "parts that are not those of the bar tell nothing"
+
+
+def test_finer_bars_that_do_not_fit_are_refused() -> None:
+    bars, parts = path_bars(4, 200)
+    entries = lab.every(bars, "long", step=3)
+    with pytest.raises(BarsError, match=r'its tick is not that of bars; load it with tick="0\.1"'):
+        lab.bands(bars, entries, GRID, resolve=replace(parts, tick=1_000_000))
+    with pytest.raises(BarsError, match="no finer"):
+        lab.bands(bars, entries, GRID, resolve=bars)
+    with pytest.raises(BarsError, match="both need a trigger"):
+        lab.bands(bars, entries, GRID, resolve=replace(parts, trigger=parts))
+
+
+def test_funding_and_a_trigger_series_stay_in_the_band() -> None:
+    bars, parts = path_bars(6)
+    bars, parts = replace(funded(bars, 1), trigger=bars), replace(parts, trigger=parts)
+    entries = some_entries(bars, 4, 150)
+    wide, told = (Open(bars, entries, GRID, "account", finer) for finer in (None, parts))
+    assert told.resolved.any() and np.array_equal(told.low, told.high)
+    assert ((wide.low - 1e-9 <= told.low) & (told.low <= wide.high + 1e-9)).all()
+
+
+def test_the_places_of_a_policy_are_all_that_it_may_have() -> None:
+    bars, _ = path_bars(2)
+    grid = lab.grid(stop_bps=(50, 60, 80, 120, 400), targets=[((50, 100),), ((90, 100),)], max_bars=100)
+    ranked = lab.bands(bars, lab.every(bars, step=11), grid)
+    low, high = ranked["worst_bps"].to_numpy(), ranked["best_bps"].to_numpy()
+    for row in range(len(ranked)):
+        others = [other for other in range(len(ranked)) if other != row]
+        above, reach = (sum(map(bool, part)) for part in ([low[o] > high[row] for o in others], [high[o] >= low[row] for o in others]))
+        assert ranked["rank_from"][row] == 1 + above and ranked["rank_to"][row] == 1 + reach
+        same = [o for o in others if low[o] <= high[row] and low[row] <= high[o]]
+        assert all(ranked["tier"][o] == ranked["tier"][row] for o in same)
+    assert ranked["tier"].is_sorted() and (ranked["rank_from"] <= ranked["rank_to"]).all()
+
+
+def test_recorded_trades_tell_the_order_inside_their_bars(market_data: Path) -> None:
+    trades = pl.read_parquet(market_data / "ticks/spot_XRPETH_aggtrades_2019-10.parquet").sort("time", "id")
+
+    def made(every: str) -> lab.Bars:
+        price = pl.col("price")
+        found = trades.group_by_dynamic("time", every=every).agg(
+            open=price.first(), high=price.max(), low=price.min(), close=price.last(), volume=pl.col("size").sum()
+        )
+        return lab.load(found.with_columns(pl.col("time").cast(pl.Datetime("ms", "UTC"))), symbol="XRPETH", tick="0.00000001")
+
+    bars, parts = made("4h"), made("1s")
+    grid = lab.grid(stop_bps=(50, 60), targets=[((50, 100),), ((80, 100),)])
+    wide, told = (Open(bars, lab.every(bars), grid, "account", finer) for finer in (None, parts))
+    assert (wide.low != wide.high).sum() > 5 and told.resolved.sum() == (wide.low != wide.high).sum()
+    assert (told.high - told.low).sum() < 0.2 * (wide.high - wide.low).sum()
+
+
+def test_one_at_a_time_the_parts_tell_the_order_too() -> None:
+    """Where every order is told, all three orders take the same entries and bring the same."""
+    bars, parts = path_bars(4)
+    entries = lab.every(bars, "long", step=2)
+    told = lab.bands(bars, entries, GRID, resolve=parts, one_at_a_time=True).sort("policy")
+    open_ = lab.bands(bars, entries, GRID, one_at_a_time=True).sort("policy")
+    assert told["resolved"].sum() > 0 and told["ambiguous"].sum() == 0 < open_["ambiguous"].sum()
+    for name in ("sampled_bps", "best_bps"):
+        assert np.allclose(told[name].to_numpy(), told["worst_bps"].to_numpy())
+    assert told["rank_from"].to_list() == told["rank_to"].to_list()
+
+
+def test_samples_are_by_seed_and_as_many_as_asked() -> None:
+    bars, _ = path_bars(4)
+    entries = lab.every(bars, step=2)
+    one, other, same = (lab.bands(bars, entries, GRID, seed=seed) for seed in (0, 1, 0))
+    assert one.equals(same) and not one.equals(other) and one["spread_bps"].max() > 0  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("costs", [None, lab.Costs(slip_ppm=500, slip_range_ppm=30_000)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_levels_in_question_are_the_stop_and_the_next_target(sign: int, costs: lab.Costs | None) -> None:
+    """The first target was filled a bar before; the bar in question opens short of it again and holds the stop and the second one."""
+    ends = [(0, 0, 0, 0), (0, 80, -5, 10), (10, 400, -250, 20), (20, 25, 15, 20)]
+    opened, favour, adverse, close = (10_000 + sign * np.array(part) for part in zip(*ends, strict=True))
+    bars = lab.Bars(
+        symbol="TESTUSDT", tick=10_000_000, step_ms=MINUTE, time_ms=np.arange(4, dtype=np.int64) * MINUTE, open=opened,
+        high=np.maximum(favour, adverse), low=np.minimum(favour, adverse), close=close,
+    )  # fmt: skip
+    entries = at_close(bars, np.array([0]), np.array([sign]))
+    grid = lab.grid(stop_bps=200, targets=[((60, 50), (300, 50))])
+    worst, best = (_swept(bars, entries, grid, costs, fill) for fill in ("worst", "best"))
+    assert worst.outcomes is not None and worst.outcomes.bar[0, 0] == 2 and worst.net[0, 0] < best.net[0, 0]
+    row = np.array([0])
+    span = (bars.high - bars.low)[2:3]
+    assert _next_targets(worst, row, row, sign * opened[2:3]).tolist() == [sign * (10_000 + sign * 300)]
+    assert abs(int(_stops(worst, row, row, span)[0]) - sign * (10_000 - sign * 200)) <= 1
