@@ -6,21 +6,19 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from qtkit.core import arithmetic
 from qtkit.core.model import PolicyError
 from qtkit.core.policy import ExitPolicy
 from qtkit.lab.arguments import Ints
-from qtkit.lab.bridge import favourable_first
-from qtkit.lab.costs import PPM, Costs
+from qtkit.lab.bridge import high_first
+from qtkit.lab.costs import Costs
 from qtkit.lab.entries import Entries
 from qtkit.lab.finer import Finer, looked_up
 from qtkit.lab.grid import Grid
-from qtkit.lab.result import Floats, Result
+from qtkit.lab.result import Floats, Result, places
 from qtkit.lab.series import Bars
 from qtkit.lab.sweep import sweep
 
 Bools = npt.NDArray[np.bool_]
-FAR = -(2**31)  # below every price
 
 
 def bands(
@@ -37,12 +35,12 @@ def bands(
     """A row a policy, the best worst case first: net bps at the ``worst``, ``sampled`` and ``best`` order inside the bars.
 
     ``ambiguous`` outcomes, ``ambiguous_pct`` of all, and ``hangs_pct`` of the pnl (absolute), hang on bars in which a stop and a target
-    could both have been first. Sampled: the target came first as often as in a walk from the bar's open to its close (``bridge``); of an
-    entry inside its bar the favourable extreme came after it as often as the adverse one came first in the bar. An entry is drawn once
-    for all policies, ``samples`` times, of which ``spread_bps`` is the deviation; the targets of one bar go together, all or none.
+    could both have been first. Sampled: the favourable side came first as often as in a walk from the bar's open to its close
+    (``bridge``); of an entry inside its bar it came after the entry as often as the adverse one came first in the bar. An entry is drawn
+    once for all policies, ``samples`` times, of which ``spread_bps`` is the deviation; the targets of one bar go together, all or none.
 
-    ``tier`` 1 is the best: policies whose bands touch share one, for the bars do not rank them. A tier may be long although its ends are
-    apart: ``rank_from`` and ``rank_to`` are the places that a policy may have. A band is not about chance: that is ``compare``.
+    Policies whose bands touch are not ranked: ``rank_from`` and ``rank_to`` are the places that each may have. A band is not about
+    chance: that is ``compare``.
 
     ``one_at_a_time`` passes over entries while the position before them is open, by the exits of each order: an early exit in one order
     lets in entries that another passes over. Means are then of different entries, so that ``sampled`` can lie outside of the other two
@@ -71,16 +69,9 @@ def bands(
         "ambiguous": (hangs > 0).sum(0), "ambiguous_pct": 100 * _mean(hangs > 0, took),
         "hangs_pct": 100 * hangs.sum(0) / np.maximum(all_of_it.sum(0), 1e-12), "resolved": (resolved & took).sum(0),
     }  # fmt: skip
+    columns["rank_from"], columns["rank_to"] = places(columns["worst_bps"], columns["best_bps"])
     frame = worst.grid.frame().with_columns(pl.Series(name, values) for name, values in columns.items())
-    lowest, highest = (how(columns["worst_bps"], columns["best_bps"]) for how in (np.minimum, np.maximum))
-    return _ranked(frame, lowest, highest)
-
-
-def _ranked(frame: pl.DataFrame, low: Floats, high: Floats) -> pl.DataFrame:
-    above = len(low) - np.searchsorted(np.sort(low), high, side="right")
-    reach = len(low) - np.searchsorted(np.sort(high), low, side="left")
-    told = frame.with_columns(pl.Series("tier", _tiers(low, high)), pl.Series("rank_from", 1 + above), pl.Series("rank_to", reach))
-    return told.sort("tier", "worst_bps", descending=[False, True], maintain_order=True)
+    return frame.sort("worst_bps", descending=True, maintain_order=True)
 
 
 def _read(worst: Result, best: Result, resolve: Finer | None) -> tuple[Floats, Floats, Bools]:
@@ -127,62 +118,13 @@ def _at_one_bar(worst: Result, best: Result) -> Bools:
 
 def _favourable_first(worst: Result, best: Result) -> Floats:
     """The chance of the best order, [entries, policies]; 0 where it is as the worst."""
-    assert worst.outcomes is not None and best.outcomes is not None
-    rows, policies = np.nonzero((worst.net != best.net) | (worst.outcomes.bar != best.outcomes.bar))
-    scan, side = worst.bars.scan, (worst.entries.sign[rows] < 0).astype(np.int64)
+    assert worst.outcomes is not None
+    rows, policies = np.nonzero(worst.net != best.net)
     own = ~_at_one_bar(worst, best)[rows, policies]
     bar = np.where(own, worst.entries.bar[rows], worst.outcomes.bar[rows, policies])
-    opened, close, low, high = (part[side, bar].astype(np.int64) for part in (scan.open, scan.close, scan.adverse, scan.favour))
-    stop = np.where(own, low, _stops(worst, rows, policies, high - low))
-    target = np.where(own, high, _next_targets(worst, rows, policies, opened))
-    up, down, moved = (np.asarray(part, float) for part in (target - opened, opened - stop, close - opened))
-    chance = favourable_first(up, down, moved, np.asarray(high - low, float))
+    side, scan = (worst.entries.sign[rows] < 0).astype(np.int64), worst.bars.scan
+    opened, close, low, high = (part[side, bar].astype(float) for part in (scan.open, scan.close, scan.adverse, scan.favour))
+    chance = high_first(high - opened, opened - low, close - opened)
     made = np.zeros(worst.net.shape)
     made[rows, policies] = np.where(own, 1 - chance, chance)  # of an entry inside its bar the better extreme is the one that came last
     return made
-
-
-def _stops(result: Result, rows: Ints, policies: Ints, span: Ints) -> Ints:
-    """The stop that ended each outcome, signed: its fill before slippage, to within a tick."""
-    assert result.outcomes is not None
-    sign, costs = result.entries.sign[rows], result.costs
-    price = result.outcomes.price[rows, policies].astype(np.int64)
-    slip = (price * costs.slip_ppm + span * costs.slip_range_ppm) // PPM
-    return np.asarray(sign * price + slip)
-
-
-def _next_targets(result: Result, rows: Ints, policies: Ints, opened: Ints) -> Ints:
-    """The nearest target of each outcome that was not reached before its last bar nor at its open, signed."""
-    assert result.outcomes is not None
-    lines, entries = result.problem.lines, result.entries
-    bar, side = result.outcomes.bar[rows, policies].astype(np.int64), (entries.sign[rows] < 0).astype(np.int64)
-    reached = np.maximum(opened, _best_before(result, rows, bar, side))
-    through = int(result.costs.targets == "limit")
-    ladder = lines.ladder[lines.policy[policies, 1]].astype(np.int64)
-    target = opened.copy()
-    for number in range(int((ladder[:, 1] - ladder[:, 0]).max(initial=0)) - 1, -1, -1):
-        rung = np.minimum(ladder[:, 0] + number, len(lines.rung) - 1)
-        far = result.problem.distances[rows if len(result.problem.distances) > 1 else 0, lines.level[lines.rung[rung]]]
-        level = entries.sign[rows] * arithmetic.target_level(entries.sign[rows], entries.price[rows], far, result.bars.tick)  # type: ignore[arg-type]
-        target = np.where((ladder[:, 0] + number < ladder[:, 1]) & (level + through > reached), level, target)
-    return np.asarray(target)
-
-
-def _best_before(result: Result, rows: Ints, bar: Ints, side: Ints) -> Ints:
-    """The best price from each entry until before a bar, signed."""
-    favour, start = result.bars.scan.favour, result.entries.bar[rows] + 1
-    pairs, where = np.unique(np.stack([side, start, bar]), axis=1, return_inverse=True)
-    found = [int(favour[at, first:until].max(initial=FAR)) if first < until else FAR for at, first, until in pairs.T.tolist()]
-    return np.array(found, np.int64)[where.ravel()] if found else np.zeros(0, np.int64)
-
-
-def _tiers(low: Floats, high: Floats) -> Ints:
-    """Number of the group of bands that touch one another, the highest first."""
-    tiers = np.zeros(len(low), np.int64)
-    number, reach = 0, np.inf
-    for row in np.argsort(-high, kind="stable"):
-        if high[row] < reach:
-            number += 1
-            reach = low[row]
-        tiers[row], reach = number, min(reach, low[row])
-    return tiers

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 TOP = 10
 HEADS = {
-    "net_bps": "net bps", "error_bps": "± bps", "gross_bps": "before costs", "net_r": "net R", "bps_per_day": "bps a day held",
-    "win_pct": "won %", "days_held": "days held", "best_bps": "best bps", "worst_bps": "worst bps",
+    "net_bps": "net bps", "band_bps": "other order", "error_bps": "± bps", "gross_bps": "before costs", "net_r": "net R",
+    "bps_per_day": "bps a day held", "win_pct": "won %", "days_held": "days held", "best_bps": "best bps", "worst_bps": "worst bps",
 }  # fmt: skip
-FORMS = {name: form for name, (_, _, form) in METRICS.items()} | {"net_bps": "+.1f", "gross_bps": "+.1f", "best_bps": "+,.0f"}
+FORMS = {name: form for name, (_, _, form) in METRICS.items()} | {
+    "net_bps": "+.1f", "gross_bps": "+.1f", "band_bps": "+.1f", "best_bps": "+,.0f"
+}  # fmt: skip
 
 
 def headline(result: "Result") -> str:
@@ -34,19 +36,33 @@ def headline(result: "Result") -> str:
 
 
 def top(result: "Result", most: int = TOP) -> Table:
-    """The best policies by net bps. The error is that of a mean of independent positions: entries that overlap know less."""
+    """The best policies by net bps, and which of them are not ranked. The error is that of a mean of independent positions: entries that
+    overlap know less.
+    """
     found = result.table()
-    ended = [name for name in found.columns if name.endswith(" %")]
-    names = [*result.grid.axes, *HEADS, *ended]
+    axes, ended = list(result.grid.axes), [name for name in found.columns if name.endswith(" %")]
+    names = ["rank", *axes, *(name for name in HEADS if name != "band_bps" or (found["band_bps"] != 0).any()), *ended]
     heads = {name: HEADS.get(name) or SHORT.get(name, name) for name in names}
+    said = dict.fromkeys(axes, spaced) | {"rank": str}
     rows = [
-        {heads[name]: spaced(row[name]) if name in result.grid.axes else signed(row[name], FORMS.get(name, ".0f")) for name in names}
-        for row in found.head(most).to_dicts()
+        {heads[name]: said[name](row[name]) if name in said else signed(row[name], FORMS.get(name, ".0f")) for name in names}
+        for row in ({**row, "rank": _places(row)} for row in found.head(most).to_dicts())
     ]
     left = len(result) - len(rows)
-    caption = headline(result) + (f" ({left:,} more in .table())" if left else "")
-    return table(rows, columns=[heads[name] for name in names], right=[heads[n] for n in names if n not in result.grid.axes],
-                 caption=caption, tone=_tone)  # fmt: skip
+    caption = headline(result) + _unranked(found) + (f" ({left:,} more in .table())" if left else "")
+    return table(rows, columns=[heads[name] for name in names], right=[heads[n] for n in names if n not in axes], caption=caption,
+                 tone=_tone)  # fmt: skip
+
+
+def _places(row: Mapping[str, Any]) -> str:
+    first, last = row["rank_from"], row["rank_to"]
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _unranked(found: pl.DataFrame) -> str:
+    """That the order inside the bars, or nothing at all, parts the first ones."""
+    met = found["rank_to"][0]
+    return f"; the first {met} are not ranked, for their bands touch" if met > 1 else ""
 
 
 def costs(result: "Result", policies: Sequence[int]) -> Table:

@@ -190,7 +190,7 @@ def test_a_result_shows_itself() -> None:
 def test_costs_are_told_apart() -> None:
     row = sheets.costs(swept(), [0]).frame.row(0, named=True)
     assert row["fees"] == "−10.0"
-    assert sheets.by(swept().__class__(laddered().problem, laddered().outcomes, None, fill="worst"), "side").frame.height == 6
+    assert sheets.by(laddered(), "side").frame.height == 6
 
 
 # -- the example
