@@ -23,7 +23,8 @@ LEAST = 20  # entries below which nothing is said
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Policy ``a`` less policy ``b`` on the entries that both took: mean net bps, its 95 % interval, and the p of a difference by chance.
+    """Policy ``a`` less policy ``b``, or less nothing, on the entries that both took: mean net bps, its 95 % interval, and the p of a
+    difference by chance.
 
     ``effective`` is how many entries that do not overlap these are worth. ``p`` is two-sided; ``block`` the mean length of the blocks in
     entries, of which there are ``entries / block``: with five of them p cannot fall below 1 in 16.
@@ -42,23 +43,35 @@ class Comparison:
         return f"{self.mean_bps:+.1f} bps ({self.low_bps:+.1f} to {self.high_bps:+.1f}, 95 %) on {worth}, p {self.p:.3f}"
 
 
-def compare(result: Result, a: int, b: int, *, block: float | None = None, samples: int = 2_000, seed: int = 0) -> Comparison:
-    """Paired comparison of two policies of a sweep, entry by entry.
+def compare(
+    result: Result,
+    a: int,
+    b: int | None = None,
+    *,
+    rows: Ints | None = None,
+    block: float | None = None,
+    samples: int = 2_000,
+    seed: int = 0,
+) -> Comparison:
+    """Paired comparison of two policies of a sweep, entry by entry; without ``b``, of one with bringing nothing.
 
-    The interval is by stationary bootstrap (Politis and Romano 1994), p by tossing the sign of whole blocks of differences, which under no
-    difference are as likely one as the other. ``block`` is the length of a block in entries; None: by the overlap of the two policies'
-    holding periods. Raises ``PolicyError`` for an unknown policy, under 20 shared entries, or a block that is none.
+    ``rows`` are the numbers of the entries that count, in their order; None: all. The interval is by stationary bootstrap (Politis and
+    Romano 1994), p by tossing the sign of whole blocks of differences, which under no difference are as likely one as the other. ``block``
+    is the length of a block in entries; None: by the overlap of the holding periods. Raises ``PolicyError`` for an unknown policy, under
+    20 shared entries, or a block that is none.
     """
-    for policy in (a, b):
+    policies = [a] if b is None else [a, b]
+    for policy in policies:
         _refuse_unknown(result, policy)
-    gain = result.net_bps[:, a] - result.net_bps[:, b]
-    rows = np.flatnonzero(~np.isnan(gain))
-    start, end = _spans(result, rows, np.array([a, b]))
-    gain, length = gain[rows], _block(start, end, block)
+    gain = result.net_bps[:, a] - (0.0 if b is None else result.net_bps[:, b])
+    shared = np.flatnonzero(~np.isnan(gain))
+    shared = shared if rows is None else np.intersect1d(shared, rows)
+    start, end = _spans(result, shared, np.array(policies))
+    gain, length = gain[shared], _block(start, end, block)
     low, high = interval(gain, length, samples, seed)
     beyond = np.abs(flipped_means(gain, length, samples, seed)) >= abs(float(gain.mean())) - 1e-12
     return Comparison(
-        entries=len(rows), effective=effective(start, end), mean_bps=float(gain.mean()), low_bps=low, high_bps=high,
+        entries=len(gain), effective=effective(start, end), mean_bps=float(gain.mean()), low_bps=low, high_bps=high,
         p=float((beyond.sum() + 1) / (samples + 1)), block=length,
     )  # fmt: skip
 

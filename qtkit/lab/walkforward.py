@@ -33,10 +33,12 @@ class WalkForward:
     ``report`` is a row a figure, in sample and out of sample side by side: net, gross, and between them fees and funding (what was paid).
     ``in_sample`` are the chosen policies where they were chosen, each fold weighing as many entries as it was tested on, so that both
     columns are of the same policies in the same parts; ``grid`` is the average policy on the tested entries. In sample there is no
-    interval: the best of many has no honest one there.
+    interval: the best of many has no honest one there. ``metric`` and ``anchored`` are what was asked for.
     """
 
     folds: pl.DataFrame
+    metric: str
+    anchored: bool
     entries: int
     mean_bps: float
     low_bps: float
@@ -95,10 +97,10 @@ def walk_forward(result: Result, *, folds: int = 5, anchored: bool = True, metri
             )
         purged = int(known.sum()) - len(past)
         made.append(_Fold(int(begin), int(end), past, then, purged, int(np.nanargmax(learnt)), learnt, told))
-    return _told(result, made)
+    return _told(result, made, metric, anchored)
 
 
-def _told(result: Result, made: list[_Fold]) -> WalkForward:
+def _told(result: Result, made: list[_Fold], metric: str, anchored: bool) -> WalkForward:
     net, at, held = result.net_bps, result.entries.bar, result.held
     tried = [fold.then[~np.isnan(net[fold.then, fold.best])] for fold in made]
     pairs = [(rows, np.full(len(rows), fold.best)) for rows, fold in zip(tried, made, strict=True)]
@@ -112,7 +114,7 @@ def _told(result: Result, made: list[_Fold]) -> WalkForward:
     frame = pl.DataFrame([_row(result, fold, int(count)) for fold, count in zip(made, weight, strict=True)])
     return WalkForward(
         folds=frame.with_columns(pl.col("begin", "end").cast(pl.Datetime("ms", "UTC")), pl.col("rank").cast(pl.Int64)),
-        entries=len(pooled), mean_bps=mean, low_bps=low, high_bps=high, effective=worth,
+        metric=metric, anchored=anchored, entries=len(pooled), mean_bps=mean, low_bps=low, high_bps=high, effective=worth,
         report=_report(result, made, weight, {"low_bps": low, "high_bps": high, "effective": worth}),
     )  # fmt: skip
 

@@ -89,6 +89,18 @@ def test_policies_that_do_the_same_do_not_differ(with_bps: Callable[..., None]) 
     assert lab.compare(result, 1, 2) == lab.compare(result, 1, 2), "by seed"
 
 
+def test_a_policy_alone_is_compared_with_bringing_nothing(with_bps: Callable[..., None]) -> None:
+    result = swept()
+    values = np.random.default_rng(5).normal(0, 50, (200, len(result)))
+    values[:100, 1] += 25
+    with_bps(result, values)
+    whole, early, late = (lab.compare(result, 1, rows=rows) for rows in (None, np.arange(100), np.arange(100, 200)))
+    assert whole.mean_bps == pytest.approx(values[:, 1].mean()) and (early.entries, late.entries) == (100, 100)
+    assert early.low_bps > 0 > late.low_bps and early.p < 0.02 < late.p
+    with pytest.raises(PolicyError, match="19 entries are too few"):
+        lab.compare(result, 1, rows=np.arange(19))
+
+
 # -- blocks
 
 

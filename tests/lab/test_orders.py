@@ -129,6 +129,20 @@ def test_entries_inside_a_bar_are_sampled_and_not_looked_up() -> None:
     assert ((ends[0] <= made.sampled + 1e-9) & (made.sampled <= ends[1] + 1e-9)).all()
 
 
+def test_bars_put_together_are_those_that_were_taken_apart() -> None:
+    bars, parts = path_bars(7)
+    parts = replace(parts, trigger=parts, funding=np.arange(len(parts)))
+    made = parts.coarser(MINUTE)
+    for name in ("time_ms", "open", "high", "low", "close"):
+        assert np.array_equal(getattr(made, name), getattr(bars, name)) and np.array_equal(getattr(made.watched, name), getattr(bars, name))
+    assert made.step_ms == MINUTE and made.funding is not None and made.funding.tolist() == list(range(59, len(parts), 60))
+    holed = bars.slice(3, 300).coarser(5 * MINUTE)
+    assert holed.time_ms[0] == 0 and holed.open[0] == bars.open[3] and holed.close[0] == bars.close[4] and len(holed) == 60
+    for step_ms in (90_000, 0, 1_000):
+        with pytest.raises(BarsError, match=f"make none of {step_ms} ms; ask for a multiple"):
+            bars.coarser(step_ms)
+
+
 def test_finer_bars_may_be_given_bar_by_bar_and_in_part() -> None:
     bars, parts = path_bars(4)
     entries = lab.every(bars, "long", step=2)
