@@ -10,7 +10,7 @@ import polars as pl
 
 from qtkit.lab.arguments import Ints
 from qtkit.lab.plots.layers import METRICS, signed, spaced
-from qtkit.lab.plots.names import SHORT, names_in, policy_names
+from qtkit.lab.plots.names import SHORT, names_in, policy_name, policy_names
 from qtkit.table import BAD, GOOD, QUIET, Table, table
 
 if TYPE_CHECKING:
@@ -105,6 +105,22 @@ def forward(**found: "WalkForward") -> Table:
         rows.append({"": head} | {column: "" if it is None else signed(sign * it, form) for column, it in told.items()})
     caption = "the chosen policies where they were chosen and on what followed; all of the grid, on average, on what followed"
     return table(rows, columns=("", *columns), right=columns, caption=caption)
+
+
+def folds(result: "Result", found: "WalkForward") -> Table:
+    """A walk-forward fold by fold: on how many entries was chosen and tried, what was chosen, and its place among all of them then."""
+    form = METRICS[found.metric][2]
+    rows = [
+        {
+            "tried on": f"{row['begin']:%d %b %Y} to {row['end']:%d %b %Y}", "chosen on": row["trained"], "left out": row["purged"],
+            "entries": row["tested"], "chosen": policy_name(result, row["policy"]), "in sample": signed(row["in_sample"], form),
+            "out of sample": signed(row["out_of_sample"], form), "the grid": signed(row["grid"], form),
+            "place": f"{row['rank']} of {row['of']}",
+        }
+        for row in found.folds.to_dicts()
+    ]  # fmt: skip
+    right = [name for name in rows[0] if name not in ("tried on", "chosen")]
+    return table(rows, columns=tuple(rows[0]), right=right, caption=f"{METRICS[found.metric][0]}, {METRICS[found.metric][1]}")
 
 
 def costs(result: "Result", policies: Sequence[int]) -> Table:

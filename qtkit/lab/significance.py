@@ -97,7 +97,7 @@ class BestOfMany:
     block: float
 
     def __str__(self) -> str:
-        found = f"policy {self.policy} brought {self.mean_bps:+.1f} bps more, at least {self.at_least_bps:+.1f} (95 %)"
+        found = f"policy {self.policy} brought {self.mean_bps:+.1f} bps, at least {self.at_least_bps:+.1f} (95 %)"
         worth = f"{self.entries} entries worth {self.effective:.0f} apart"
         return f"{found} as the best of {self.policies} on {worth}, p {self.p:.3f} (Hansen's {self.p_spa:.3f})"
 

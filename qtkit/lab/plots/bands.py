@@ -33,7 +33,7 @@ def bands(frame: pl.DataFrame, *, most: int = MOST) -> Picture:
         rule({"worst_bps": shown["worst_bps"][0]}, INK, x=x),
         layer(values, bar, x=x, x2={"field": "best_bps"}, y=y, color=colour),
         *(layer(values, ends, x=x | {"field": name}, y=y, color=colour) for name in ("worst_bps", "best_bps")),
-        layer(values, point, x=x | {"field": "sampled_bps"}, y=y),
+        layer([row for row in values if row["worst_bps"] != row["best_bps"]], point, x=x | {"field": "sampled_bps"}, y=y),
     ]
     found, under = _found(frame, order[0])
     return layered(title(found, under), layers, found, width=WIDTH - 200, height=ROW * shown.height)
@@ -42,7 +42,8 @@ def bands(frame: pl.DataFrame, *, most: int = MOST) -> Picture:
 def _found(frame: pl.DataFrame, name: str) -> tuple[str, list[str]]:
     first, apart = frame.row(0, named=True), frame.filter(pl.col("rank_from") == pl.col("rank_to")).height
     met, ends = int((frame["rank_from"] == 1).sum()), [signed(first[it], "+.1f") for it in ("worst_bps", "best_bps")]
-    hangs = f"up to {max(frame['hangs_pct'].to_list()):.1f} % of a pnl hangs on it"
+    most = max(frame["hangs_pct"].to_list())
+    hangs = f"up to {most:.1f} % of a pnl hangs on it" if most else "nothing hangs on it"
     found = f"{frame.height - apart} of {frame.height} policies are not ranked: what came first inside their bars decides"
     if apart == frame.height:
         found = "What came first inside the bars decides no place here"
