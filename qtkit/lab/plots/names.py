@@ -35,12 +35,11 @@ def policy_name(result: "Result", policy: int, *, apart_from: Collection[str] = 
 
 
 def names_in(frame: pl.DataFrame) -> list[str]:
-    """The policies of a table that begins as that of a grid does, by that in which they differ from one another."""
+    """The policies of a table that begins as that of a grid does, each by its place on the axes."""
     axes = frame.columns[1 : frame.columns.index("worst_bps")]
     if not axes:
         return [str(name) for name in frame["policy"]]
-    varied = [name for name in axes if frame[name].n_unique() > 1] or axes
-    return [", ".join(f"{SHORT.get(name, name)} {spaced(row[name])}" for name in varied) for row in frame.select(varied).to_dicts()]
+    return [", ".join(f"{SHORT.get(name, name)} {spaced(row[name])}" for name in axes) for row in frame.select(axes).to_dicts()]
 
 
 def after_what(result: "Result") -> str:
