@@ -10,7 +10,7 @@ from qtkit import lab
 from qtkit.core.model import PolicyError
 from qtkit.lab import resampling, significance
 from qtkit.lab.entries import at_close
-from qtkit.lab.resampling import block_length, drawn_means, drawn_rows, flipped_means, interval, widening
+from qtkit.lab.resampling import block_length, centring, drawn_means, drawn_rows, flipped_means, interval, widening
 from qtkit.lab.significance import deflated, effective
 from tests.lab.rig import some_entries, walk
 
@@ -140,6 +140,12 @@ def test_an_interval_of_independent_draws_is_that_of_the_textbook() -> None:
     low, high = interval(values, 1.0, 4_000, 0)
     error = values.std() / np.sqrt(len(values))
     assert (low, high) == pytest.approx((values.mean() - 1.96 * error, values.mean() + 1.96 * error), abs=0.1 * error)
+
+
+def test_what_few_blocks_lose_of_the_spread_is_given_back() -> None:
+    drawn = [drawn_means(np.random.default_rng(seed).normal(0, 1, (80, 1)), 10, 200, seed).var() for seed in range(400)]
+    assert np.mean(drawn) * 80 < 0.85, "eight blocks spread too little"
+    assert np.mean(drawn) * 80 * centring(80, 10) ** 2 == pytest.approx(1, abs=0.08)
 
 
 def test_overlapping_positions_are_worth_what_they_have_for_themselves() -> None:

@@ -10,7 +10,7 @@ import pytest
 from qtkit import lab
 from qtkit.bars import BarsError
 from qtkit.lab.arguments import Ints
-from qtkit.lab.bands import _read, _swept
+from qtkit.lab.bands import _favourable_first, _read, _swept
 from qtkit.lab.bridge import high_first
 from qtkit.lab.entries import at_close
 from qtkit.lab.finer import Finer
@@ -141,6 +141,27 @@ def test_bars_put_together_are_those_that_were_taken_apart() -> None:
     for step_ms in (90_000, 0, 1_000):
         with pytest.raises(BarsError, match=f"make none of {step_ms} ms; ask for a multiple"):
             bars.coarser(step_ms)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_bar_that_closed_where_it_is_good_most_likely_was_bad_first(sign: int, inside: bool) -> None:
+    """A stop and a target in one bar; of an entry inside it, what came last is what it met."""
+    chances = []
+    for close in (95, -240):
+        rows = [(0, 100, -250, close)] if inside else [(0, 0, 0, 0), (0, 100, -250, close)]
+        rows += [(close, close, close, close)] * 3
+        opened, good, bad, closed = (10_000 + sign * np.array(part) for part in zip(*rows, strict=True))
+        bars = lab.Bars(
+            symbol="TESTUSDT", tick=10_000_000, step_ms=MINUTE, time_ms=np.arange(len(rows), dtype=np.int64) * MINUTE, open=opened,
+            high=np.maximum(good, bad), low=np.minimum(good, bad), close=closed,
+        )  # fmt: skip
+        entries = replace(at_close(bars, np.array([0]), np.array([sign])), price=np.array([10_000 * bars.tick]), inside=np.array([inside]))
+        worst, best = (_swept(bars, entries, lab.grid(stop_bps=80, targets=[((80, 100),)]), None, fill) for fill in ("worst", "best"))
+        assert worst.net[0, 0] < best.net[0, 0]
+        chances.append(float(_favourable_first(worst, best)[0, 0]))
+    good, bad = reversed(chances) if inside else chances
+    assert good < 0.1 and bad > 0.9
 
 
 def test_finer_bars_may_be_given_bar_by_bar_and_in_part() -> None:
