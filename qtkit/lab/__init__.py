@@ -20,7 +20,7 @@ from qtkit.lab.ranges import with_atr
 from qtkit.lab.replay import Replayed, replay
 from qtkit.lab.result import Result
 from qtkit.lab.series import Bars, load
-from qtkit.lab.significance import Comparison, compare, deflated_sharpe, reality_check
+from qtkit.lab.significance import BestOfMany, Comparison, compare, deflated_sharpe, reality_check
 from qtkit.lab.slippage import Slippage, fit_slippage, slips
 from qtkit.lab.sweep import sweep
 from qtkit.lab.walkforward import WalkForward, walk_forward
@@ -28,6 +28,7 @@ from qtkit.lab.walkforward import WalkForward, walk_forward
 __all__ = [
     "FREE",
     "Bars",
+    "BestOfMany",
     "Comparison",
     "Costs",
     "Counterfactual",

@@ -9,10 +9,12 @@ import polars as pl
 from qtkit.core.model import PolicyError
 from qtkit.core.policy import ExitPolicy
 from qtkit.lab.arguments import Ints
+from qtkit.lab.bridge import high_first
 from qtkit.lab.costs import Costs
 from qtkit.lab.entries import Entries
+from qtkit.lab.finer import Finer, looked_up
 from qtkit.lab.grid import Grid
-from qtkit.lab.result import Floats, Result
+from qtkit.lab.result import Floats, Result, places
 from qtkit.lab.series import Bars
 from qtkit.lab.sweep import sweep
 
@@ -28,43 +30,61 @@ def bands(
     samples: int = 16,
     seed: int = 0,
     one_at_a_time: bool = False,
+    resolve: Finer | None = None,
 ) -> pl.DataFrame:
     """A row a policy, the best worst case first: net bps at the ``worst``, ``sampled`` and ``best`` order inside the bars.
 
-    ``ambiguous_pct`` of the outcomes, and ``hangs_pct`` of the pnl (absolute), hang on bars in which a stop and a target could both have
-    been first. Sampled: a walk without drift from the bar's open reaches the nearer extreme first as often as the other one is farther.
-    ``tier`` 1 is the best: policies whose bands touch share one, for the bars do not rank them. Raises as ``sweep`` does.
+    ``ambiguous`` outcomes, ``ambiguous_pct`` of all, and ``hangs_pct`` of the pnl (absolute), hang on bars in which a stop and a target
+    could both have been first. Sampled: the favourable side came first as often as in a walk from the bar's open to its close
+    (``bridge``); of an entry inside its bar it came after the entry as often as the adverse one came first in the bar. An entry is drawn
+    once for all policies, ``samples`` times, of which ``spread_bps`` is the deviation; the targets of one bar go together, all or none.
+
+    Policies whose bands touch are not ranked: ``rank_from`` and ``rank_to`` are the places that each may have. A band is not about
+    chance: that is ``compare``.
 
     ``one_at_a_time`` passes over entries while the position before them is open, by the exits of each order: an early exit in one order
     lets in entries that another passes over. Means are then of different entries, so that ``sampled`` can lie outside of the other two
     and ``best`` below ``worst``; the share of outcomes and of pnl is of the entries that the worst order takes.
+
+    ``resolve`` are bars of a finer step of the same symbol, or a function of (from, until) in ms that gives them: where they are all of an
+    ambiguous bar the order is read from them (``resolved`` outcomes), and what is still open is what their own order leaves open. Raises
+    as ``sweep`` does, and ``BarsError`` for finer bars that do not fit.
     """
     if samples < 1:
         raise PolicyError(f"samples is how often the order inside the bars is drawn, at least once; got {samples}")
     worst, best = (_swept(bars, entries, grid, costs, fill) for fill in ("worst", "best"))
     assert worst.outcomes is not None and best.outcomes is not None
-    low, high = worst.net_bps, best.net_bps
+    low, high, resolved = _read(worst, best, resolve)
     ends = worst.outcomes.bar, best.outcomes.bar
     begins = worst.entries.bar if one_at_a_time else None
     took, took_best = _took(begins, ends[0]), _took(begins, ends[1])
-    apart = (low != high) & took
-    chance = _favourable_first(worst)
-    rng = np.random.default_rng(seed)
-    drawn = np.zeros(len(worst))
-    for _ in range(samples):
-        lucky = rng.random(low.shape) < chance
-        drawn += _mean(np.where(lucky, high, low), _took(begins, np.where(lucky, ends[1], ends[0]))) / samples
-    hangs, all_of_it = np.abs(high - low), np.maximum(np.abs(low), np.abs(high))
-    frame = worst.grid.frame().with_columns(
-        pl.Series("worst_bps", _mean(low, took)),
-        pl.Series("sampled_bps", drawn),
-        pl.Series("best_bps", _mean(high, took_best)),
-        pl.Series("ambiguous_pct", 100 * _mean(apart, took)),
-        pl.Series("hangs_pct", 100 * (hangs * took).sum(0) / np.maximum((all_of_it * took).sum(0), 1e-12)),
-    )
-    lowest = np.minimum(frame["worst_bps"].to_numpy(), frame["best_bps"].to_numpy())
-    highest = np.maximum(frame["worst_bps"].to_numpy(), frame["best_bps"].to_numpy())
-    return frame.with_columns(pl.Series("tier", _tiers(lowest, highest))).sort("tier", "worst_bps", descending=[False, True])
+    chance = _favourable_first(worst, best)
+    drawn = np.empty((samples, len(worst)))
+    for number, path in enumerate(np.random.default_rng(seed).random((samples, len(low)))):
+        lucky = path[:, None] < chance
+        drawn[number] = _mean(np.where(lucky, high, low), _took(begins, np.where(lucky, ends[1], ends[0])))
+    hangs, all_of_it = np.abs(high - low) * took, np.maximum(np.abs(low), np.abs(high)) * took
+    columns = {
+        "worst_bps": _mean(low, took), "sampled_bps": drawn.mean(0), "spread_bps": drawn.std(0), "best_bps": _mean(high, took_best),
+        "ambiguous": (hangs > 0).sum(0), "ambiguous_pct": 100 * _mean(hangs > 0, took),
+        "hangs_pct": 100 * hangs.sum(0) / np.maximum(all_of_it.sum(0), 1e-12), "resolved": (resolved & took).sum(0),
+    }  # fmt: skip
+    columns["rank_from"], columns["rank_to"] = places(columns["worst_bps"], columns["best_bps"])
+    frame = worst.grid.frame().with_columns(pl.Series(name, values) for name, values in columns.items())
+    return frame.sort("worst_bps", descending=True, maintain_order=True)
+
+
+def _read(worst: Result, best: Result, resolve: Finer | None) -> tuple[Floats, Floats, Bools]:
+    """Net bps of the worst and the best order, [entries, policies], as far as finer bars leave it open, and where they told it."""
+    low, high = worst.net_bps, best.net_bps
+    resolved = np.zeros(low.shape, np.bool_)
+    if resolve is not None:
+        rows, policies = np.nonzero((low != high) & _at_one_bar(worst, best))
+        told = looked_up(worst, rows, policies, resolve)
+        known = ~np.isnan(told[0])
+        rows, policies = rows[known], policies[known]
+        low[rows, policies], high[rows, policies], resolved[rows, policies] = told[0][known], told[1][known], True
+    return low, high, resolved
 
 
 def _swept(
@@ -90,23 +110,21 @@ def _mean(values: Floats | Bools, took: Bools) -> Floats:
     return np.asarray(np.where(took, values, 0).sum(0) / np.maximum(took.sum(0), 1), float)
 
 
-def _favourable_first(result: Result) -> Floats:
-    """Chance that the bar of each worst exit went to its favourable extreme first, [entries, policies]."""
-    assert result.outcomes is not None
-    bars, bar = result.bars, np.maximum(result.outcomes.bar, 0)
-    up, down = bars.high[bar] - bars.open[bar], bars.open[bar] - bars.low[bar]
-    long = result.entries.sign[:, None] > 0
-    favour, adverse = np.where(long, up, down), np.where(long, down, up)
-    return np.where(favour + adverse > 0, adverse / np.maximum(favour + adverse, 1), 0.5)
+def _at_one_bar(worst: Result, best: Result) -> Bools:
+    """Outcomes that end in the same bar after that of the entry: what parts them is what came first there."""
+    assert worst.outcomes is not None and best.outcomes is not None
+    return np.asarray((worst.outcomes.bar == best.outcomes.bar) & (worst.outcomes.bar > worst.entries.bar[:, None]))
 
 
-def _tiers(low: Floats, high: Floats) -> Ints:
-    """Number of the group of bands that touch one another, the highest first."""
-    tiers = np.zeros(len(low), np.int64)
-    number, reach = 0, np.inf
-    for row in np.argsort(-high, kind="stable"):
-        if high[row] < reach:
-            number += 1
-            reach = low[row]
-        tiers[row], reach = number, min(reach, low[row])
-    return tiers
+def _favourable_first(worst: Result, best: Result) -> Floats:
+    """The chance of the best order, [entries, policies]; 0 where it is as the worst."""
+    assert worst.outcomes is not None
+    rows, policies = np.nonzero(worst.net != best.net)
+    own = ~_at_one_bar(worst, best)[rows, policies]
+    bar = np.where(own, worst.entries.bar[rows], worst.outcomes.bar[rows, policies])
+    side, scan = (worst.entries.sign[rows] < 0).astype(np.int64), worst.bars.scan
+    opened, close, low, high = (part[side, bar].astype(float) for part in (scan.open, scan.close, scan.adverse, scan.favour))
+    chance = high_first(high - opened, opened - low, close - opened)
+    made = np.zeros(worst.net.shape)
+    made[rows, policies] = np.where(own, 1 - chance, chance)  # of an entry inside its bar the better extreme is the one that came last
+    return made

@@ -9,20 +9,22 @@ from qtkit.lab.example import breakouts, example
 from qtkit.lab.ranges import with_atr
 from qtkit.lab.series import Bars, load
 
+MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 FOUR_HOURS_MS = 14_400_000
 
 
-def given(data: str = "", entries: str = "", *, funding: str = "", seed: int = 7, days: int = 0) -> tuple[Bars, Entries]:
+def given(data: str = "", entries: str = "", *, funding: str = "", seed: int = 7, days: int = 0, minutes: int = 0) -> tuple[Bars, Entries]:
     """Bars of ``data`` (a parquet file, or a folder of months as ``qtkit data download`` writes it) and entries of the file ``entries``.
 
     Without ``data`` they are the example by ``seed``; without ``entries``, breakouts of the last four hours. ``days`` is the length of the
-    example (60 where it is 0), and of files takes the last so many. The entries know the average true range, where there is one yet.
-    Raises ``BarsError`` that names file, row and rule.
+    example (60 where it is 0), and of files takes the last so many. ``minutes`` puts the bars together to longer ones (0: as they are).
+    The entries know the average true range, where there is one yet. Raises ``BarsError`` that names file, row and rule.
     """
     bars = load(data, funding=funding or None) if data else example(seed, days or 60)
     if data and days:
         bars = bars.slice(int(np.searchsorted(bars.time_ms, int(bars.time_ms[-1]) - days * DAY_MS, side="right")), len(bars))
+    bars = bars.coarser(minutes * MINUTE_MS) if minutes else bars
     if not entries:
         return bars, with_atr(bars, breakouts(bars, bars_back=max(2, FOUR_HOURS_MS // bars.step_ms)))
     frame = pl.read_parquet(entries)

@@ -1,5 +1,6 @@
 """What a sweep found: outcomes by entry and policy, or statistics by policy."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,8 +38,18 @@ class Result:
     so over a grid of stops it compares different bets: bps stand beside it, and bps a day of capital held.
     """
 
-    def __init__(self, problem: Problem, outcomes: Outcomes | None, sums: Sums | None, *, fill: str, size: Size = "risk") -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        outcomes: Outcomes | None,
+        sums: Sums | None,
+        *,
+        fill: str,
+        other: Callable[[], Outcomes | Sums],
+        size: Size = "risk",
+    ) -> None:
         self.problem, self.outcomes, self.fill, self.size = problem, outcomes, fill, size
+        self._other = other
         self.bars, self.entries, self.grid, self.costs = problem.bars, problem.entries, problem.grid, problem.costs
         if sums is not None:
             self.__dict__["sums"] = sums
@@ -123,8 +134,29 @@ class Result:
         )  # fmt: skip
 
     def table(self) -> pl.DataFrame:
-        """A row a policy: what was varied, how many, net and gross bps, R, bps a day held, wins, days held, and how they ended."""
-        return self.table_of(self.sums).sort("net_bps", descending=True)
+        """A row a policy: what was varied, how many, net and gross bps, R, bps a day held, wins, days held, and how they ended.
+
+        ``band_bps`` is what the other order inside the bars would add to ``net_bps``. Policies whose bands touch are not ranked:
+        ``rank_from`` and ``rank_to`` are the places that each may have. ``lab.bands`` tells more of it.
+        """
+        found = self.table_of(self.sums)
+        net = found["net_bps"].to_numpy()
+        first, last = places(net, net + self.band_bps)
+        columns = {"band_bps": self.band_bps, "rank_from": first, "rank_to": last}
+        return found.with_columns(pl.Series(name, values) for name, values in columns.items()).sort("net_bps", descending=True)
+
+    @cached_property
+    def band_bps(self) -> Floats:
+        """Mean net bps of each policy if the other order inside the bars were so, less what it is here.
+
+        Only a target, or an entry inside its bar, can meet a bar of which the order decides: then this is a second sweep, once.
+        """
+        if not (any(policy.targets for policy in self.grid.policies) or self.entries.inside.any()):
+            return np.zeros(len(self))
+        other = self._other()
+        assert isinstance(other, Sums)
+        there, here = (self.table_of(sums)["net_bps"].to_numpy() for sums in (other, self.sums))
+        return np.asarray(there - here, float)
 
     def by(self, group: str) -> pl.DataFrame:
         """The table for each ``tag``, ``side``, ``hour`` or ``month`` of the entries, or for what was known of the market then: its
@@ -218,6 +250,13 @@ class Result:
             raise PolicyError(f"equity is not counted in '{unit}': {suggestion(unit, UNITS.values())}")
         ordered = self.trades(policy).sort("exit_time", maintain_order=True)
         return ordered.select(pl.col("exit_time").alias("time"), pl.col(unit).cum_sum().alias(unit))
+
+
+def places(one: Floats, other: Floats) -> tuple[Ints, Ints]:
+    """The best and the worst place that each policy may have, 1 the best, whose results lie between ``one`` and ``other``."""
+    low, high = np.minimum(one, other), np.maximum(one, other)
+    above = len(low) - np.searchsorted(np.sort(low), high, side="right")
+    return 1 + above, len(low) - np.searchsorted(np.sort(high), low, side="left")
 
 
 def stacked(tables: list[pl.DataFrame]) -> pl.DataFrame:

@@ -94,6 +94,22 @@ class Bars:
         funding = None if self.funding is None else self.funding[part]
         return replace(self, **columns, trigger=trigger, funding=funding)
 
+    def coarser(self, step_ms: int) -> "Bars":
+        """The same as bars of ``step_ms``, as they look to whoever has only those; they begin at whole multiples of it.
+
+        Raises ``BarsError`` for a step that is no multiple of that of these bars.
+        """
+        if step_ms <= 0 or step_ms % self.step_ms:
+            raise BarsError(f"{self.source}: bars of {self.step_ms} ms make none of {step_ms} ms; ask for a multiple of their step")
+        first = np.flatnonzero(np.diff(self.time_ms // step_ms, prepend=-1))
+        last = np.append(first[1:], len(self)) - 1
+        return replace(
+            self, step_ms=step_ms, time_ms=self.time_ms[first] // step_ms * step_ms, open=self.open[first],
+            high=np.maximum.reduceat(self.high, first), low=np.minimum.reduceat(self.low, first), close=self.close[last],
+            trigger=None if self.trigger is None else self.trigger.coarser(step_ms),
+            funding=None if self.funding is None else self.funding[last],
+        )  # fmt: skip
+
 
 def load(
     source: Path | str | pl.DataFrame,

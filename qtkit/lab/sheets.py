@@ -5,22 +5,40 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
+from qtkit.lab.arguments import Ints
 from qtkit.lab.plots.layers import METRICS, signed, spaced
-from qtkit.lab.plots.names import SHORT, after_what, policy_names
+from qtkit.lab.plots.names import SHORT, names_in, policy_name, policy_names
 from qtkit.table import BAD, GOOD, QUIET, Table, table
 
 if TYPE_CHECKING:
     from qtkit.lab.parity import Parity
     from qtkit.lab.result import Result
+    from qtkit.lab.walkforward import WalkForward
 
 TOP = 10
 HEADS = {
-    "net_bps": "net bps", "error_bps": "± bps", "gross_bps": "before costs", "net_r": "net R", "bps_per_day": "bps a day held",
-    "win_pct": "won %", "days_held": "days held", "best_bps": "best bps", "worst_bps": "worst bps",
+    "net_bps": "net bps", "band_bps": "other order", "error_bps": "± bps", "gross_bps": "before costs", "net_r": "net R",
+    "bps_per_day": "bps a day held", "win_pct": "won %", "days_held": "days held", "best_bps": "best bps", "worst_bps": "worst bps",
 }  # fmt: skip
-FORMS = {name: form for name, (_, _, form) in METRICS.items()} | {"net_bps": "+.1f", "gross_bps": "+.1f", "best_bps": "+,.0f"}
+FORMS = {name: form for name, (_, _, form) in METRICS.items()} | {
+    "net_bps": "+.1f", "gross_bps": "+.1f", "band_bps": "+.1f", "best_bps": "+,.0f"
+}  # fmt: skip
+
+
+ORDERS = {"worst_bps": "worst", "sampled_bps": "sampled", "best_bps": "best"}
+MEANS = {  # columns of the trades: how their means are called and written, and minus for what is paid
+    "net_bps": ("net bps", "+.1f", 1), "gross_bps": ("before costs", "+.1f", 1), "fees_bps": ("fees", "+.1f", -1),
+    "funding_bps": ("funding", "+.1f", -1), "net_r": ("net R", "+.2f", 1),
+}  # fmt: skip
+FORWARD = {  # figures of a walk-forward: how they are called and written, and minus for what is paid
+    "net_bps": ("net bps", "+.1f", 1), "low_bps": ("at least, 95 %", "+.1f", 1), "high_bps": ("at most, 95 %", "+.1f", 1),
+    "gross_bps": ("before costs", "+.1f", 1), "fees_bps": ("fees", "+.1f", -1), "funding_bps": ("funding", "+.1f", -1),
+    "net_r": ("net R", "+.2f", 1), "win_pct": ("won %", ".0f", 1), "days_held": ("days held", ".2f", 1),
+    "entries a fold": ("entries a fold", ".0f", 1), "effective": ("worth apart, in all", ".0f", 1),
+}  # fmt: skip
 
 
 def headline(result: "Result") -> str:
@@ -34,19 +52,75 @@ def headline(result: "Result") -> str:
 
 
 def top(result: "Result", most: int = TOP) -> Table:
-    """The best policies by net bps. The error is that of a mean of independent positions: entries that overlap know less."""
+    """The best policies by net bps, and which of them are not ranked. The error is that of a mean of independent positions: entries that
+    overlap know less.
+    """
     found = result.table()
-    ended = [name for name in found.columns if name.endswith(" %")]
-    names = [*result.grid.axes, *HEADS, *ended]
+    axes, ended = list(result.grid.axes), [name for name in found.columns if name.endswith(" %")]
+    names = ["rank", *axes, *(name for name in HEADS if name != "band_bps" or (found["band_bps"] != 0).any()), *ended]
     heads = {name: HEADS.get(name) or SHORT.get(name, name) for name in names}
+    said = dict.fromkeys(axes, spaced) | {"rank": str}
     rows = [
-        {heads[name]: spaced(row[name]) if name in result.grid.axes else signed(row[name], FORMS.get(name, ".0f")) for name in names}
-        for row in found.head(most).to_dicts()
+        {heads[name]: said[name](row[name]) if name in said else signed(row[name], FORMS.get(name, ".0f")) for name in names}
+        for row in ({**row, "rank": _places(row)} for row in found.head(most).to_dicts())
     ]
     left = len(result) - len(rows)
-    caption = headline(result) + (f" ({left:,} more in .table())" if left else "")
-    return table(rows, columns=[heads[name] for name in names], right=[heads[n] for n in names if n not in result.grid.axes],
-                 caption=caption, tone=_tone)  # fmt: skip
+    caption = headline(result) + _unranked(found) + (f" ({left:,} more in .table())" if left else "")
+    return table(rows, columns=[heads[name] for name in names], right=[heads[n] for n in names if n not in axes], caption=caption,
+                 tone=_tone)  # fmt: skip
+
+
+def _places(row: Mapping[str, Any]) -> str:
+    first, last = row["rank_from"], row["rank_to"]
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _unranked(found: pl.DataFrame) -> str:
+    """That the order inside the bars, or nothing at all, parts the first ones."""
+    met = found["rank_to"][0]
+    return f"; the first {met} are not ranked, for their bands touch" if met > 1 else ""
+
+
+def bands(frame: pl.DataFrame, most: int = TOP) -> Table:
+    """The first policies of ``lab.bands``: net bps by the order inside the bars, what hangs on it, and which places they may have."""
+    rows = [
+        {
+            "rank": _places(row), "policy": name, **{head: signed(row[column], "+.1f") for column, head in ORDERS.items()},
+            "ambiguous": row["ambiguous"], "of the pnl": f"{row['hangs_pct']:.1f} %", "read from finer bars": row["resolved"],
+        }
+        for name, row in zip(names_in(frame.head(most)), frame.head(most).to_dicts(), strict=True)
+    ]  # fmt: skip
+    caption = "net bps by the order of prices inside the bars, and how many exits and how much of the pnl hang on it"
+    return table(rows, columns=tuple(rows[0]), right=[name for name in rows[0] if name != "policy"], caption=caption)
+
+
+def forward(**found: "WalkForward") -> Table:
+    """Walk-forwards of one sweep side by side, in sample beside out of sample: net, fees and funding apart, bps a position."""
+    reports = {name: dict(zip(it.report["figure"], it.report.drop("figure").to_dicts(), strict=True)) for name, it in found.items()}
+    columns = {f"{name}, {side}": (name, side.replace(" ", "_")) for name in found for side in ("in sample", "out of sample")}
+    columns["the grid"] = (next(iter(found)), "grid")
+    rows = []
+    for figure, (head, form, sign) in FORWARD.items():
+        told = {column: reports[name].get(figure, {}).get(side) for column, (name, side) in columns.items()}
+        rows.append({"": head} | {column: "" if it is None else signed(sign * it, form) for column, it in told.items()})
+    caption = "the chosen policies where they were chosen and on what followed; all of the grid, on average, on what followed"
+    return table(rows, columns=("", *columns), right=columns, caption=caption)
+
+
+def folds(result: "Result", found: "WalkForward") -> Table:
+    """A walk-forward fold by fold: on how many entries was chosen and tried, what was chosen, and its place among all of them then."""
+    form = METRICS[found.metric][2]
+    rows = [
+        {
+            "tried on": f"{row['begin']:%d %b %Y} to {row['end']:%d %b %Y}", "chosen on": row["trained"], "left out": row["purged"],
+            "entries": row["tested"], "chosen": policy_name(result, row["policy"]), "in sample": signed(row["in_sample"], form),
+            "out of sample": signed(row["out_of_sample"], form), "the grid": signed(row["grid"], form),
+            "place": f"{row['rank']} of {row['of']}",
+        }
+        for row in found.folds.to_dicts()
+    ]  # fmt: skip
+    right = [name for name in rows[0] if name not in ("tried on", "chosen")]
+    return table(rows, columns=tuple(rows[0]), right=right, caption=f"{METRICS[found.metric][0]}, {METRICS[found.metric][1]}")
 
 
 def costs(result: "Result", policies: Sequence[int]) -> Table:
@@ -63,15 +137,33 @@ def costs(result: "Result", policies: Sequence[int]) -> Table:
     return table(rows, columns=tuple(rows[0]), right=tuple(rows[0])[1:], caption=caption, tone=_tone)
 
 
-def by(result: "Result", group: str) -> Table:
-    """One policy by ``month``, ``side``, ``hour`` or ``tag`` of its entries. Each group stands on its own; few entries know little."""
-    names = ("net_bps", "error_bps", "gross_bps", "net_r", "win_pct", "days_held", "best_bps", "worst_bps")
-    rows = [
-        {group: row[group], "entries": row["entries"], **{HEADS[name]: signed(row[name], FORMS[name]) for name in names}}
-        for row in result.by(group).to_dicts()
-    ]
-    caption = f"by {group} of the entry, {after_what(result)}"
-    return table(rows, columns=tuple(rows[0]), right=tuple(rows[0])[1:], caption=caption, tone=_tone)
+def by(result: "Result", group: str, policy: int = 0) -> Table:
+    """One policy by ``month``, ``side``, ``hour`` or ``tag`` of its entries, fees and funding apart. Each group stands on its own entries:
+    the interval is empty where they are too few for one.
+    """
+    labels = result.labels(group)
+    took = ~np.isnan(result.net_bps[:, policy])
+    trades = result.trades(policy).with_columns(pl.Series("group", labels[took]))
+    rows = []
+    for name in np.unique(labels[took]):
+        part = trades.filter(pl.col("group") == name)
+        means = {head: signed(sign * float(part[column].to_numpy().mean()), form) for column, (head, form, sign) in MEANS.items()}
+        rows.append({
+            group: name, "entries": part.height, "95 %": _interval(result, policy, np.flatnonzero(labels == name)), **means,
+            "won %": f"{100 * float((part['net_bps'] > 0).to_numpy().mean()):.0f}", "worst bps": signed(min(part["net_bps"].to_list())),
+        })  # fmt: skip
+    columns = (group, "entries", "net bps", "95 %", *(head for head, _, _ in MEANS.values() if head != "net bps"), "won %", "worst bps")
+    return table(rows, columns=columns, right=columns[1:], caption=f"by {group} of the entry, bps of the notional a position", tone=_tone)
+
+
+def _interval(result: "Result", policy: int, rows: Ints) -> str:
+    """Between what the mean of some entries lies, if they are enough to say it."""
+    from qtkit.lab.significance import LEAST, compare
+
+    if np.isfinite(result.net_bps[rows, policy]).sum() < LEAST:
+        return ""
+    found = compare(result, policy, rows=rows)
+    return f"{signed(found.low_bps)} to {signed(found.high_bps)}"
 
 
 def parity(it: "Parity") -> Table:

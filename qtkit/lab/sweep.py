@@ -27,7 +27,7 @@ from qtkit.lab.progress import Progress
 from qtkit.lab.result import SIZES, Result, Size
 from qtkit.lab.room import room_of
 from qtkit.lab.series import Bars, triggered
-from qtkit.lab.tables import NO_TABLES, tables_of
+from qtkit.lab.tables import no_tables, tables_of
 
 Done = Callable[[int], None]
 FITS = 20_000_000  # outcomes; above, statistics are streamed instead of kept
@@ -36,6 +36,7 @@ BLOCK = 512  # entries that are worth a thread
 TOLD = 50_000  # entries between two looks at the progress; a block costs some microseconds to begin
 TOLD_PLAIN = 4_096  # the same without numba
 KEEPS = ("outcomes", "statistics")
+OTHER = {"worst": "best", "best": "worst"}  # order inside the bars
 
 
 def sweep(
@@ -59,8 +60,8 @@ def sweep(
     ``trigger`` are mark-price bars that fire stops, as ``load`` takes them; given there, they are aligned once for many sweeps. ``size``
     is how positions are sized where they are added up (``Result.equity``): each the same risk to its initial stop, or each one unit.
     ``one_at_a_time`` passes over entries while the position before them is open. ``leverage`` refuses stops that the desk would not
-    send with an isolated position of it. ``fill`` decides bars in which stop and target could both have been first. ``keep`` outcomes
-    as arrays, entries by policies, or statistics by policy alone; by default whatever fits.
+    send with an isolated position of it. ``fill`` decides bars in which stop and target could both have been first; ``Result.table``
+    says what hangs on it. ``keep`` outcomes as arrays, entries by policies, or statistics by policy alone; by default whatever fits.
 
     ``cluster`` (the address of a Dask scheduler, a cluster or a ``Client``; extra ``scale``) spreads the entries over its workers; with
     ``one_at_a_time`` one worker does all. ``progress`` is shown by default once a sweep takes more than two seconds, in a terminal or a
@@ -68,7 +69,7 @@ def sweep(
 
     Raises ``PolicyError`` for a policy that the desk would refuse, ``BarsError`` for entries that do not fit the bars.
     """
-    _refuse_words(fill=(fill, ("worst", "best")), size=(size, SIZES), keep=(keep, (None, *KEEPS)))
+    _refuse_words(fill=(fill, tuple(OTHER)), size=(size, SIZES), keep=(keep, (None, *KEEPS)))
     if not isinstance(bars, Bars):
         raise BarsError(f"bars are what lab.load gives of a file or a frame; got {type(bars).__name__}")
     bars = bars if trigger is None else triggered(bars, trigger)
@@ -76,15 +77,22 @@ def sweep(
     asked = as_grid(grid)
     problem = Problem(bars, made, asked, costs_of(costs), checked(leverage))
     streamed = keep == "statistics" or (keep is None and len(made) * len(asked) > FITS)
-    run: Callable[..., Outcomes | Sums] = _streamed if streamed else _kept
-    with Progress(len(made), progress) as shown:
-        if cluster is None:
-            found = run(problem, fill, one_at_a_time, threads, shown.add)
-        else:
-            work = partial(run, fill=fill, alone=one_at_a_time, threads=1, done=_nobody)
-            found = _joined(spread(cluster, problem, work, whole=one_at_a_time, done=shown.add))
+    run = partial(_swept, problem, alone=one_at_a_time, threads=threads, cluster=cluster, progress=progress)
+    found = run(fill, streamed=streamed)
     outcomes, sums = (None, found) if isinstance(found, Sums) else (found, None)
-    return Result(problem, outcomes, sums, fill=fill, size=size)
+    return Result(problem, outcomes, sums, fill=fill, other=partial(run, OTHER[fill], streamed=True), size=size)
+
+
+def _swept(
+    problem: Problem, fill: str, *, streamed: bool, alone: bool, threads: int | None, cluster: Any, progress: bool | None
+) -> Outcomes | Sums:
+    """The outcomes or, streamed, the statistics of one order inside the bars."""
+    run: Callable[..., Outcomes | Sums] = _streamed if streamed else _kept
+    with Progress(len(problem.entries), progress) as shown:
+        if cluster is None:
+            return run(problem, fill, alone, threads, shown.add)
+        work = partial(run, fill=fill, alone=alone, threads=1, done=_nobody)
+        return _joined(spread(cluster, problem, work, whole=alone, done=shown.add))
 
 
 def _refuse_words(**asked: tuple[object, tuple[str | None, ...]]) -> None:
@@ -158,7 +166,7 @@ def _in_blocks(
     arguments = (
         bars.scan, watched.scan, np.empty(0, np.int64) if bars.funding is None else bars.funding,
         problem.begins, problem.lines, problem.distances, _costs(problem.costs), bars.tick, fill == "best",
-        np.full(len(problem.grid) if alone else 0, -1, np.int64), tables_of(problem, workers) if fast else NO_TABLES,
+        np.full(len(problem.grid) if alone else 0, -1, np.int64), tables_of(problem, workers) if fast else no_tables(problem),
     )  # fmt: skip
 
     def work(first: int, until: int) -> Sums:

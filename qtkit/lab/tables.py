@@ -13,8 +13,11 @@ from qtkit.lab.problem import Problem
 DENSE = 0.4  # entries a bar above which a table costs less than the searches that it saves
 MOST = 1 << 29  # bytes of tables
 
-_NONE = np.zeros(0, np.int64)
-NO_TABLES = Tables(_NONE, _NONE, _NONE, np.zeros((0, 0), np.int32), np.zeros((0, 0), np.int32))
+
+def no_tables(problem: Problem) -> Tables:
+    """No table for any trail."""
+    none, flat = np.zeros(0, np.int64), np.zeros((0, 0), np.int32)
+    return Tables(np.zeros(len(problem.lines.trail) + 1, np.int64), none, none, flat, flat)
 
 
 def tables_of(problem: Problem, threads: int) -> Tables:

@@ -45,16 +45,22 @@ ALL = {
     "outcomes": lambda: plots.outcomes(laddered(), 2),
     "plan": lambda: plots.plan(laddered(), 0, 5),
     "excursions": lambda: plots.excursions(lab.excursions(swept(), 0).frame),
-    "bands": lambda: plots.bands(BANDS),
-    "forward": lambda: plots.forward(FORWARD),
+    "bands": lambda: plots.bands(bands()),
+    "forward": lambda: plots.forward(swept(), lab.walk_forward(swept(), folds=3)),
 }
-FORWARD = pl.DataFrame(
-    {
-        "then": ["May", "June"], "chosen": ["a", "b"], "entries": [30, 10], "learnt": [9.0, 5.0], "tested": [4.0, -8.0],
-        "error": [4.0, 8.0], "any": [1.0, 1.0],
-    }
-)  # fmt: skip
-BANDS = pl.DataFrame({"name": ["a", "b", "c"], "worst": [3.0, 1.0, -9.0], "best": [5.0, 3.5, -2.0]})
+
+
+@cache
+def bracketed() -> lab.Result:
+    """A stop and a target on bars of four hours: which of them came first the bars often do not tell."""
+    bars = lab.example(3, 60).coarser(240 * 60_000)
+    grid = lab.grid(stop_bps=(100, 150), targets=[((bps, 100),) for bps in (100, 150, 200)])
+    return lab.sweep(bars, lab.every(bars), grid)
+
+
+@cache
+def bands() -> pl.DataFrame:
+    return lab.bands(bracketed().bars, bracketed().entries, bracketed().grid)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -162,16 +168,32 @@ def test_endings_are_counted_by_reason() -> None:
 
 
 def test_bands_that_meet_are_not_ranked() -> None:
-    assert "1 of 2 policies are not ranked against the best" in plots.bands(BANDS).svg
-    assert "does not touch the best" in plots.bands(BANDS[[0, 2]]).svg
+    table = bands()
+    met, apart = int((table["rank_from"] == 1).sum()), table.filter(pl.col("rank_from") < pl.col("rank_to")).height
+    assert met > 1 and f"{apart} of 6 policies are not ranked" in plots.bands(table).svg
+    assert f"{met} may be the best" in plots.bands(table).svg
+    assert f"up to {table['hangs_pct'].max():.1f} % of a pnl hangs on it" in plots.bands(table).svg
+    sure = lab.bands(swept().bars, swept().entries, GRID)
+    assert "decides no place here" in plots.bands(sure).svg and "it alone may be the best" in plots.bands(sure).svg
+    with pytest.raises(PolicyError, match="no policy"):
+        plots.bands(table.clear())
+    rows = sheets.bands(table).frame
+    assert rows["rank"][0] == f"1-{table['rank_to'][0]}" and rows["policy"][0].startswith("stop ") and rows["of the pnl"][0].endswith(" %")
 
 
-def test_steps_of_a_walk_count_by_their_entries() -> None:
-    learnt, tested, error, any_ = plots.mean_of(FORWARD)
-    assert (learnt, tested, any_) == (8.0, 1.0, 1.0) and error == pytest.approx(13**0.5)
-    assert "On what it had not seen the choice brought +1.0 ± 3.6 bps, where it was made +8.0" in plots.forward(FORWARD).svg
-    with pytest.raises(PolicyError, match="no step"):
-        plots.forward(FORWARD.clear())
+@pytest.mark.parametrize("anchored", [True, False])
+def test_a_walk_forward_is_told_with_both_sides_and_its_costs(anchored: bool) -> None:
+    found = lab.walk_forward(swept(), folds=3, anchored=anchored)
+    told = found.report.rows_by_key("figure", named=True, unique=True)
+    picture = plots.forward(swept(), found)
+    said = texts(picture) + re.findall(r"<tspan[^>]*>([^<]*)</tspan>", picture.svg)
+    inside, outside = (f"{told['net_bps'][side]:+.1f}".replace("-", "−") for side in ("in_sample", "out_of_sample"))
+    assert f"Out of sample the choice brought {outside} bps, where it was made {inside}" in said
+    assert any(text.startswith("each time chosen on " + ("all" if anchored else "the stretch")) for text in said)
+    rows = sheets.forward(here=found).frame.rows_by_key("", named=True, unique=True)
+    assert (rows["net bps"]["here, in sample"], rows["net bps"]["here, out of sample"]) == (inside, outside)
+    assert rows["net bps"]["the grid"] == f"{told['net_bps']['grid']:+.1f}".replace("-", "−")
+    assert rows["fees"]["here, out of sample"] == "−10.0" and rows["at least, 95 %"]["here, in sample"] == ""
 
 
 def test_the_words_of_a_policy() -> None:
@@ -190,7 +212,13 @@ def test_a_result_shows_itself() -> None:
 def test_costs_are_told_apart() -> None:
     row = sheets.costs(swept(), [0]).frame.row(0, named=True)
     assert row["fees"] == "−10.0"
-    assert sheets.by(swept().__class__(laddered().problem, laddered().outcomes, None, fill="worst"), "side").frame.height == 6
+    told, trades = sheets.by(laddered(), "side", 2).frame, laddered().trades(2).filter(pl.col("side") == "short")
+    short = told.row(by_predicate=pl.col("side") == "short", named=True)
+    assert told.height == 2 and short["entries"] == str(trades.height) and short["fees"] == "−10.0"
+    sure = lab.compare(laddered(), 2, rows=np.flatnonzero(laddered().entries.sign < 0))
+    assert short["95 %"] == f"{sure.low_bps:+.0f} to {sure.high_bps:+.0f}".replace("-", "−") and sure.entries == trades.height
+    assert short["net bps"] == f"{sure.mean_bps:+.1f}".replace("-", "−")
+    assert "" in sheets.by(laddered(), "hour").frame["95 %"].to_list(), "too few for an interval"
 
 
 # -- the example

@@ -46,7 +46,7 @@ def test_a_choice_knows_what_had_ended_and_is_judged_on_what_follows(anchored: b
         pooled += net[test, best][~np.isnan(net[test, best])].tolist()
     assert found.folds["purged"].sum() > 0 and found.entries == len(pooled)
     assert found.mean_bps == pytest.approx(np.mean(pooled))
-    assert str(found) == f"{found.mean_bps:+.1f} bps out of sample on {found.entries} entries of 4 folds"
+    assert str(found).startswith(f"{found.mean_bps:+.1f} bps (") and str(found).endswith(f"on {found.entries} entries of 4 folds")
 
 
 def planted(result: lab.Result, bps: np.ndarray) -> None:

@@ -1,7 +1,7 @@
 """Pictures of the lab, drawn to SVG in this process, with no browser and no network, in the colours of the desk's charts."""
 
 from qtkit.lab.plots.bands import bands
-from qtkit.lab.plots.forward import forward, mean_of
+from qtkit.lab.plots.forward import forward
 from qtkit.lab.plots.heat import alike, heatmap
 from qtkit.lab.plots.many import equity, outcomes
 from qtkit.lab.plots.names import policy_name, policy_names, policy_words
@@ -16,7 +16,6 @@ __all__ = [
     "excursions",
     "forward",
     "heatmap",
-    "mean_of",
     "outcomes",
     "plan",
     "policy_name",

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
 from qtkit.core.distance import Distance, InAtr, format_distance
 from qtkit.core.policy import ExitPolicy
@@ -31,6 +32,14 @@ def policy_name(result: "Result", policy: int, *, apart_from: Collection[str] = 
     if list(labels) == ["policy"]:
         return labels["policy"]
     return ", ".join(f"{SHORT.get(name, name)} {label}" for name, label in labels.items() if name not in apart_from)
+
+
+def names_in(frame: pl.DataFrame) -> list[str]:
+    """The policies of a table that begins as that of a grid does, each by its place on the axes."""
+    axes = frame.columns[1 : frame.columns.index("worst_bps")]
+    if not axes:
+        return [str(name) for name in frame["policy"]]
+    return [", ".join(f"{SHORT.get(name, name)} {spaced(row[name])}" for name in axes) for row in frame.select(axes).to_dicts()]
 
 
 def after_what(result: "Result") -> str:
