@@ -13,10 +13,10 @@ LAX := $(filter-out $(KEPT),$(NOTEBOOKS))
 NBVAL := QTKIT_HOME="$$home" $(BIN)/pytest --nbval-current-env --nbval-cell-timeout 120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lab bench night lock
+.PHONY: help setup demo test check lab bench bench-peers night lock
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## build .venv from the lock
 
@@ -39,6 +39,10 @@ lab: $(READY) ## JupyterLab on the tour, on loopback only
 
 bench: $(READY) ## measurements
 	$(BIN)/pytest -m bench -s --timeout 0
+
+bench-peers: export QTKIT_BENCH_PEERS ?= $(wildcard ../shared/bench-peers)
+bench-peers: $(READY) ## vectorbt and nautilus_trader beside a sweep, by the scripts in QTKIT_BENCH_PEERS
+	@$(BIN)/python -m tests.bench.peers
 
 night: $(READY) ## long seeds and soaks
 	$(BIN)/pytest -m night --timeout 0

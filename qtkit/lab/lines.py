@@ -14,8 +14,9 @@ from qtkit.lab.grid import Grid
 from qtkit.lab.kernels import BREAK_EVEN, STAGE, STOP, TRAIL
 
 Spec = tuple[int | tuple[int, ...], ...]
-"""A distance that sorts: ``(BPS, bps)``, ``(ATR, milli, least, most, fallback)``, ``(R, milli, *stop)``, or ``(OWN,)``, the entry's own."""
-BPS, ATR, R, OWN = range(4)
+"""A distance that sorts: ``(BPS, bps)``, ``(ATR, milli, least, most, fallback)``, ``(R, milli, *stop)``, ``(OWN,)``, the entry's own, or
+``(CURVE, bps)``, the callback of a step of a curve, which the planner widens where a tick or a round trip is wider."""
+BPS, ATR, R, OWN, CURVE = range(5)
 Trailed = tuple[Spec, Spec, int, tuple[tuple[Spec, Spec], ...]]
 _Stage = tuple[Spec, Spec | None]
 _Base = tuple[int, int, tuple[_Stage, ...], int]
@@ -26,7 +27,7 @@ T = TypeVar("T")
 class _Wanted:
     """A policy in distances that can be compared."""
 
-    def __init__(self, policy: ExitPolicy, own_stop: bool, least: int) -> None:
+    def __init__(self, policy: ExitPolicy, own_stop: bool) -> None:
         self.stop: Spec = (OWN,) if own_stop else _spec(policy.stop)
         self.rungs = tuple((self._far(target.at), int(target.share)) for target in policy.targets)
         self.after = policy.break_even_after
@@ -35,7 +36,7 @@ class _Wanted:
         self.trail: Trailed | None = None
         if policy.trail is not None:
             rule = policy.trail
-            steps = ((self._far(step.at), (BPS, max(step.callback, least))) for step in rule.tightening)
+            steps = ((self._far(step.at), (CURVE, step.callback)) for step in rule.tightening)
             self.trail = (self._far(rule.activation), _spec(rule.callback), int(rule.min_step), tuple(steps))
 
     def _far(self, distance: Distance) -> Spec:
@@ -71,8 +72,8 @@ def _key(value: object) -> tuple[object, ...]:
 class Drawn:
     """A grid as ``lines``, with what its columns of distances mean: ``far`` numbers them, ``holds`` are the time stops (ms or None)."""
 
-    def __init__(self, grid: Grid, least: int) -> None:
-        wanted = [_Wanted(policy, grid.own_stop, least) for policy in grid.policies]
+    def __init__(self, grid: Grid) -> None:
+        wanted = [_Wanted(policy, grid.own_stop) for policy in grid.policies]
         self.far: dict[Spec, int] = {}
         self.holds = sorted({it.hold for it in wanted}, key=lambda hold: -1 if hold is None else hold)
         trails = {it.trail for it in wanted if it.trail is not None}
@@ -171,9 +172,9 @@ class Drawn:
 
 
 @lru_cache(maxsize=16)
-def drawn(grid: Grid, least: int) -> Drawn:
-    """A grid as lines, kept: sweeping it again costs nothing here. ``least`` is the cost of a round trip in bps."""
-    return Drawn(grid, least)
+def drawn(grid: Grid) -> Drawn:
+    """A grid as lines, kept: sweeping it again costs nothing here."""
+    return Drawn(grid)
 
 
 def _rows(rows: list[int] | list[tuple[int, int]] | list[tuple[int, int, int]] | list[tuple[int, ...]], width: int = 1) -> Rows:

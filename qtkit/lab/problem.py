@@ -13,7 +13,7 @@ from qtkit.lab.costs import Costs
 from qtkit.lab.entries import NONE, Entries
 from qtkit.lab.grid import Grid
 from qtkit.lab.kernels import ASKED, END, TIME
-from qtkit.lab.lines import ATR, BPS, OWN, R, Spec, Trailed, drawn
+from qtkit.lab.lines import ATR, BPS, CURVE, OWN, R, Spec, drawn
 from qtkit.lab.liquidation import furthest_stop
 from qtkit.lab.series import Bars
 
@@ -32,7 +32,7 @@ class Problem:
     def __init__(self, bars: Bars, entries: Entries, grid: Grid, costs: Costs, leverage: int | None = None) -> None:
         self.bars, self.entries, self.grid, self.costs = bars, entries, grid, costs
         self.least = arithmetic.round_trip_bps(costs.taker)
-        self.drawn = drawn(grid, self.least)
+        self.drawn = drawn(grid)
         self.lines = self.drawn.lines
         self.distances = self._resolved()
         self.begins = self._begins()
@@ -67,12 +67,19 @@ class Problem:
         if kind == R:
             unit = self._bps(tuple(rest[1:]))
             return np.asarray(np.maximum(1, arithmetic.multiple_bps(unit, int(rest[0]))))  # type: ignore[arg-type]
+        if kind == CURVE:
+            wide, narrowest = max(int(rest[0]), self.least), self._narrowest(entry)  # type: ignore[arg-type]
+            return wide if (narrowest <= wide).all() else np.maximum(wide, narrowest)
         missing = np.flatnonzero(self.entries.stop == 0)
         if len(missing):
             raise PolicyError(
                 f"own_stop: the entry at {self._when(int(missing[0]))} has no stop of its own; give the column 'stop' for all"
             )
         return np.asarray(arithmetic.distance_bps(entry, self.entries.stop))  # type: ignore[arg-type]
+
+    def _narrowest(self, price: Ints) -> Ints:
+        """The narrowest callback of a trail by entry price, bps: a tick and the cost of a round trip."""
+        return np.maximum(-(-self.bars.tick * BPS_WHOLE // price), self.least)
 
     def _begins(self) -> Begins:
         entries, bars = self.entries, self.bars
@@ -106,15 +113,15 @@ class Problem:
         return self.bars.slice(bar, bar + 1).frame()["time"][0]
 
     def _refuse_unsafe(self) -> None:
-        entry, tick = self.entries.price, self.bars.tick
+        entry = self.entries.price
         cheapest, dearest = (int(entry.min()), int(entry.max())) if len(entry) else (1, 1)
         if dearest * self.costs.taker > LARGEST:
             raise PolicyError(f"a price of {dearest / ONE:g} at this fee does not fit 64 bits; use a larger unit of the coin")
         for spec, name in self.drawn.names.items():
             self._refuse_stop(spec, name)
-        narrow = max(-(-tick * BPS_WHOLE // cheapest), self.least)
+        narrowest = self._narrowest(entry)
         for trail, name in self.drawn.trailing.items():
-            self._refuse_narrow(trail, name, narrow)
+            self._refuse_narrow(name, trail[1], narrowest)
         for spec, name in self.drawn.nearest.items():
             self._refuse_near(name, spec, cheapest)
 
@@ -127,12 +134,12 @@ class Problem:
             whose = f"the stop of the entry at {self._when(int(far.argmin()))}" if spec[0] == OWN else f"{name}: its stop"
             raise PolicyError(f"{whose} is {far.min() / 100:g} % away, within noise and costs: at least {least / 100:g} %")
 
-    def _refuse_narrow(self, trail: Trailed, name: str, narrow: int) -> None:
-        curve = (int(self._bps_of(to).min()) for _, to in trail[3])
-        tightest = min([int(self._bps_of(trail[1]).min(initial=WIDEST_CALLBACK)), *curve])
-        if tightest < narrow or narrow > WIDEST_CALLBACK:
-            least = f"at least {narrow / 100:g} %"
-            raise PolicyError(f"{name}: a trail of {tightest / 100:g} % is within a tick or the cost of a round trip: {least}")
+    def _refuse_narrow(self, name: str, spec: Spec, least: Ints) -> None:
+        far = np.broadcast_to(self._bps_of(spec), least.shape)
+        narrow = np.flatnonzero((far < least) | (least > WIDEST_CALLBACK))
+        if len(narrow):
+            trail, needed = (f"{bps[narrow[0]] / 100:g} %" for bps in (far, least))
+            raise PolicyError(f"{name}: a trail of {trail} is within a tick or the cost of a round trip: at least {needed}")
 
     def _refuse_liquidated(self, leverage: int) -> None:
         """As the planner of an isolated entry; a buffer differs by policy, so each pair of stop and buffer is looked at once."""

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from qtkit.core.model import E8, ONE
+from qtkit.core.model import E8, ONE, PolicyError
 from qtkit.lab.costs import Costs
 from qtkit.lab.entries import Entries, at_close
 from qtkit.lab.grid import Grid, grid
-from qtkit.lab.replay import replay_one
+from qtkit.lab.replay import plan_of, replay_one
 from qtkit.lab.result import WHYS, Result
 from qtkit.lab.series import Bars
 
@@ -124,6 +124,17 @@ def differences(result: Result, fill: str) -> list[str]:
             if swept != wanted:
                 found.append(f"entry {e}, policy {p} {policy}: sweep {swept}, reference {wanted}")
     return found
+
+
+def planned(bars: Bars, entries: Entries, grid: Grid, costs: Costs) -> bool:
+    """Whether the planner takes every entry under every policy."""
+    try:
+        for policy in grid.policies:
+            for row in range(len(entries)):
+                plan_of(bars, entries, row, policy, costs, own_stop=grid.own_stop)
+    except PolicyError:
+        return False
+    return True
 
 
 ALL_COSTS = (
