@@ -21,6 +21,7 @@ from qtkit.lab.replay import Replayed, replay
 from qtkit.lab.result import Result
 from qtkit.lab.series import Bars, load
 from qtkit.lab.significance import Comparison, compare, deflated_sharpe, reality_check
+from qtkit.lab.sizes import Size
 from qtkit.lab.sweep import sweep
 from qtkit.lab.walkforward import WalkForward, walk_forward
 
@@ -40,6 +41,7 @@ __all__ = [
     "Portfolio",
     "Replayed",
     "Result",
+    "Size",
     "WalkForward",
     "as_entries",
     "bands",

@@ -108,7 +108,7 @@ def counterfactual(
     results = {}
     for (symbol,), part in kept.group_by("symbol", maintain_order=True):
         series = bars[str(symbol)]
-        results[str(symbol)] = sweep(series, _entries(series, part), asked, costs=paid, keep="outcomes")
+        results[str(symbol)] = sweep(series, _entries(series, part), asked, costs=paid, size="given", keep="outcomes")
     return Counterfactual(kept, left_out, results, asked)
 
 

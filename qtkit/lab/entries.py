@@ -24,7 +24,8 @@ class Entries:
 
     ``bar`` is the bar of the entry: at its close, or ``inside`` it at ``price`` (E8); ``sign`` +1 long, -1 short. ``stop`` is the entry's
     own stop (E8) and ``atr`` the average true range known then (E8), 0 where there is none; ``last`` the bar at whose close it is left
-    at the latest, by its ``exit_at``, -1 where there is none; ``size`` in units. ``tag`` names what the rows have in common.
+    at the latest, by its ``exit_at``, -1 where there is none. ``size`` in coins and ``tag``, which names what rows have in common, are None
+    where the entries have none.
     """
 
     bar: Ints
@@ -34,7 +35,7 @@ class Entries:
     stop: Ints
     atr: Ints
     last: Ints
-    size: npt.NDArray[np.float64]
+    size: npt.NDArray[np.float64] | None = None
     tag: pl.Series | None = None
 
     def __len__(self) -> int:
@@ -43,8 +44,9 @@ class Entries:
     def take(self, rows: Ints | slice | npt.NDArray[np.bool_]) -> "Entries":
         """Some of the entries."""
         tag = None if self.tag is None else self.tag[np.arange(len(self))[rows]]
-        names = ("bar", "sign", "price", "inside", "stop", "atr", "last", "size")
-        return Entries(**{name: getattr(self, name)[rows] for name in names}, tag=tag)
+        size = None if self.size is None else self.size[rows]
+        names = ("bar", "sign", "price", "inside", "stop", "atr", "last")
+        return Entries(**{name: getattr(self, name)[rows] for name in names}, size=size, tag=tag)
 
     def frame(self, bars: Bars) -> pl.DataFrame:
         """The entries as a table: time, side, price, and what else they have."""
@@ -64,7 +66,7 @@ def at_close(bars: Bars, bar: Ints, sign: Ints) -> Entries:
     zero = np.zeros(n, np.int64)
     return Entries(
         bar=bar.astype(np.int64), sign=sign.astype(np.int64), price=bars.close[bar] * bars.tick, inside=np.zeros(n, np.bool_),
-        stop=zero, atr=zero, last=np.full(n, NONE, np.int64), size=np.ones(n),
+        stop=zero, atr=zero, last=np.full(n, NONE, np.int64),
     )  # fmt: skip
 
 
@@ -189,15 +191,22 @@ def _e8(frame: pl.DataFrame, column: str, default: Ints) -> Ints:
     return np.where(exact.is_null().to_numpy(), default, exact.fill_null(0).to_numpy()).astype(np.int64)
 
 
+def _sizes(frame: pl.DataFrame) -> npt.NDArray[np.float64]:
+    values = _numbers(frame, "size")
+    if values.null_count():
+        row = values.is_null().arg_max()
+        raise BarsError(f"entries: row {row} has no size (null); give how many coins it has, or leave the column out")
+    return values.to_numpy()
+
+
 def _told(bars: Bars, frame: pl.DataFrame, made: Entries) -> Entries:
     zero = np.zeros(len(made), np.int64)
     price = _e8(frame, "price", made.price)
     inside = frame["price"].is_not_null().to_numpy() if "price" in frame.columns else made.inside
     last = _bar_at(bars, frame["exit_at"], "exit_at") if "exit_at" in frame.columns else made.last
-    size = _numbers(frame, "size").fill_null(1.0).to_numpy() if "size" in frame.columns else made.size
     return Entries(
         bar=made.bar, sign=made.sign, price=price, inside=inside, stop=_e8(frame, "stop", zero), atr=_e8(frame, "atr", zero), last=last,
-        size=size, tag=frame["tag"] if "tag" in frame.columns else None,
+        size=_sizes(frame) if "size" in frame.columns else None, tag=frame["tag"] if "tag" in frame.columns else None,
     )  # fmt: skip
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 TOP = 10
 HEADS = {
-    "net_bps": "net bps", "error_bps": "± bps", "gross_bps": "before costs", "net_r": "net R", "bps_per_day": "bps a day held",
-    "win_pct": "won %", "days_held": "days held", "best_bps": "best bps", "worst_bps": "worst bps",
+    "net_bps": "net bps", "error_bps": "± bps", "gross_bps": "before costs", "net_r": "net R", "net_quote": "net money",
+    "bps_per_day": "bps a day held", "win_pct": "won %", "days_held": "days held", "best_bps": "best bps", "worst_bps": "worst bps",
 }  # fmt: skip
 FORMS = {name: form for name, (_, _, form) in METRICS.items()} | {"net_bps": "+.1f", "gross_bps": "+.1f", "best_bps": "+,.0f"}
 
@@ -37,7 +37,7 @@ def top(result: "Result", most: int = TOP) -> Table:
     """The best policies by net bps. The error is that of a mean of independent positions: entries that overlap know less."""
     found = result.table()
     ended = [name for name in found.columns if name.endswith(" %")]
-    names = [*result.grid.axes, *HEADS, *ended]
+    names = [*result.grid.axes, *(name for name in HEADS if name in found.columns), *ended]
     heads = {name: HEADS.get(name) or SHORT.get(name, name) for name in names}
     rows = [
         {heads[name]: spaced(row[name]) if name in result.grid.axes else signed(row[name], FORMS.get(name, ".0f")) for name in names}

@@ -24,8 +24,9 @@ from qtkit.lab.grid import Grid, as_grid
 from qtkit.lab.liquidation import checked
 from qtkit.lab.problem import Problem
 from qtkit.lab.progress import Progress
-from qtkit.lab.result import SIZES, Result, Size
+from qtkit.lab.result import Result
 from qtkit.lab.series import Bars, triggered
+from qtkit.lab.sizes import Size, refuse_size, refuse_unsized
 from qtkit.lab.tables import NO_TABLES, tables_of
 
 Done = Callable[[int], None]
@@ -55,7 +56,8 @@ def sweep(
     """What became of every entry under every policy, by the rules of ``qtkit.lab.replay``, equal to it to the last digit.
 
     ``trigger`` are mark-price bars that fire stops, as ``load`` takes them; given there, they are aligned once for many sweeps. ``size``
-    is how positions are sized where they are added up (``Result.equity``): each the same risk to its initial stop, or each one unit.
+    is how positions are sized where they are added up (``Result.equity``): each the same ``"risk"`` to its initial stop, each the same
+    notional (``"equal"``), or each as many coins as its entry's own ``size`` (``"given"``), which tells money in the quote coin.
     ``one_at_a_time`` passes over entries while the position before them is open. ``leverage`` refuses stops that the desk would not
     send with an isolated position of it. ``fill`` decides bars in which stop and target could both have been first. ``keep`` outcomes
     as arrays, entries by policies, or statistics by policy alone; by default whatever fits.
@@ -66,7 +68,8 @@ def sweep(
 
     Raises ``PolicyError`` for a policy that the desk would refuse, ``BarsError`` for entries that do not fit the bars.
     """
-    _refuse_words(fill=(fill, ("worst", "best")), size=(size, SIZES), keep=(keep, (None, *KEEPS)))
+    _refuse_words(fill=(fill, ("worst", "best")), keep=(keep, (None, *KEEPS)))
+    refuse_size(size)
     if not isinstance(bars, Bars):
         raise BarsError(f"bars are what lab.load gives of a file or a frame; got {type(bars).__name__}")
     bars = bars if trigger is None else triggered(bars, trigger)
@@ -74,6 +77,7 @@ def sweep(
     asked = as_grid(grid)
     problem = Problem(bars, made, asked, costs_of(costs), checked(leverage))
     streamed = keep == "statistics" or (keep is None and len(made) * len(asked) > FITS)
+    refuse_unsized(size, made, streamed=streamed)
     run: Callable[..., Outcomes | Sums] = _streamed if streamed else _kept
     with Progress(len(made), progress) as shown:
         if cluster is None:
