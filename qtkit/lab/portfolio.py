@@ -143,10 +143,10 @@ class Portfolio:
         """The statistics of all symbols together."""
         return _added([it.sums for it in self.results.values()])
 
-    def trades(self, policy: int) -> pl.DataFrame:
-        """The trades of one policy with their symbol, by the time of the entry."""
+    def trades(self, policy: int | None = None) -> pl.DataFrame:
+        """The trades of one policy, or of all told apart by ``policy``, with their symbol, by the time of the entry."""
         parts = [it.trades(policy).select(pl.lit(symbol).alias("symbol"), pl.all()) for symbol, it in self.results.items()]
-        return pl.concat(parts, how="diagonal").sort("time", "symbol")
+        return pl.concat(parts, how="diagonal").sort("time", "symbol", maintain_order=True)
 
     def _check(self, policy: int) -> None:
         if not 0 <= policy < len(self):

@@ -197,29 +197,18 @@ class Result:
         """Number of the policy that did best here; the luckiest of many looks better than it is."""
         return int(np.nanargmax(self.cube(metric)))
 
-    # -- one policy
+    # -- positions
 
-    def trades(self, policy: int) -> pl.DataFrame:
-        """A row a position under one policy: entry, exit, why, and what it brought."""
-        out, made = self._kept(), self.entries
+    def trades(self, policy: int | None = None) -> pl.DataFrame:
+        """A row a position: entry, exit, why, and what it brought; of all policies in one frame, told apart by ``policy``, their number
+        in the table, or of one policy alone. Entries that were passed over have no row."""
+        from qtkit.lab.trades import trades_of
+
+        if policy is None:
+            return trades_of(self, self._kept(), np.arange(len(self)))
         if policy not in range(len(self)):
             raise PolicyError(f"there are {len(self)} policies, numbered from 0; got {policy!r}")
-        took = out.why[:, policy] > 0
-        bar = np.where(took, out.bar[:, policy], 0)
-        frame = made.frame(self.bars).with_columns(
-            pl.Series("exit_time", self.bars.time_ms[bar] + self.bars.step_ms).cast(pl.Datetime("ms", "UTC")),
-            pl.Series("exit_price", out.price[:, policy] * (self.bars.tick / ONE)),
-            pl.Series("why", [WHYS[why] for why in out.why[:, policy]]),
-            pl.Series("bars_held", self.held[:, policy]),
-            pl.Series("net_bps", self.net_bps[:, policy]),
-            pl.Series("gross_bps", out.gross[:, policy] / made.price),
-            pl.Series("fees_bps", out.fees[:, policy] / made.price if len(out.fees) else np.zeros(len(made))),
-            pl.Series("funding_bps", out.paid[:, policy] / made.price if len(out.fees) else np.zeros(len(made))),
-            pl.Series("net_r", self.r[:, policy]),
-        )
-        if self.size == "given":
-            frame = frame.with_columns(pl.Series("size", made.size), pl.Series("net_quote", self.net_quote[:, policy]))
-        return frame.filter(pl.Series(took))
+        return trades_of(self, self._kept(), np.array([policy])).drop("policy")
 
     def equity(self, policy: int, *, unit: str | None = None) -> pl.DataFrame:
         """What one policy has brought by the time of each exit, by default as the sweep was told to size its positions.
