@@ -9,7 +9,7 @@ from qtkit.lab.episodes import episodes, journal_fills
 from qtkit.lab.example import breakouts, example
 from qtkit.lab.excursions import Excursions, edge_ratio, excursions
 from qtkit.lab.exits import before_funding, exit_at_opposite, session_end
-from qtkit.lab.fills import fills
+from qtkit.lab.fills import fills, funding_paid
 from qtkit.lab.given import content, given
 from qtkit.lab.grid import Grid, grid
 from qtkit.lab.hints import fit_hints, hints_frame, require_data, write_hints
@@ -60,6 +60,7 @@ __all__ = [
     "fills",
     "first_lookahead",
     "fit_hints",
+    "funding_paid",
     "given",
     "grid",
     "hints_frame",

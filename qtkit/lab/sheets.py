@@ -86,7 +86,8 @@ def parity(it: "Parity") -> Table:
         for row in it.frame.to_dicts()
     ]  # fmt: skip
     columns = ("position", "side", "opened (UTC)", "the desk", "the reference", "net", "reference", "slippage", "fee", "funding", "note")
-    shown = columns if any(row["note"] for row in rows) else columns[:-1]
+    money = it.frame["net"].null_count() < it.frame.height
+    shown = [name for name in columns if (money or name not in columns[5:-1]) and (name != "note" or any(row["note"] for row in rows))]
 
     def tone(row: Mapping[str, Any], name: str) -> str:
         return "" if name != "the reference" or row.get("note") else GOOD if row[name] == row["the desk"] else BAD
