@@ -11,11 +11,13 @@ from qtkit.bars import BarsError
 from qtkit.core.model import ONE
 from qtkit.core.names import suggestion
 from qtkit.lab.arguments import Ints
-from qtkit.lab.series import Bars
+from qtkit.lab.asked import kind_of, refuse_count, refuse_words
+from qtkit.lab.series import Bars, refuse_no_bars
 
 SIDES = {"long": 1, "short": -1, "buy": 1, "sell": -1, "1": 1, "-1": -1}
 COLUMNS = ("time", "bar", "side", "price", "size", "stop", "exit_at", "tag", "atr")
 NONE = -1
+HIGHEST = 1e10  # above, a number does not fit 64 bits in 1e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +74,9 @@ def at_close(bars: Bars, bar: Ints, sign: Ints) -> Entries:
 
 def every(bars: Bars, side: Literal["long", "short", "both"] = "both", *, step: int = 1) -> Entries:
     """An entry at the close of every ``step``-th bar, the last one left out: what an exit does to entries that know nothing."""
-    if side not in ("long", "short", "both"):
-        raise BarsError(f"there is no side {side!r}: {suggestion(str(side), ('long', 'short', 'both'))}")
+    refuse_no_bars(bars)
+    refuse_words(side=(side, ("long", "short", "both")))
+    refuse_count("step", step, "bars")
     bar = np.arange(0, len(bars) - 1, step, dtype=np.int64)
     if side != "both":
         return at_close(bars, bar, np.full(len(bar), SIDES[side], np.int64))
@@ -87,6 +90,7 @@ def as_entries(bars: Bars, entries: "pl.DataFrame | Entries | str") -> Entries:
 
     Raises ``BarsError`` naming the row: outside the series, unknown side, a price that the bar did not trade, a stop on the wrong side.
     """
+    refuse_no_bars(bars)
     if isinstance(entries, Entries):
         return _of_these(bars, entries)
     if isinstance(entries, str):
@@ -94,8 +98,9 @@ def as_entries(bars: Bars, entries: "pl.DataFrame | Entries | str") -> Entries:
             raise BarsError(f"entries are a frame, or the words 'every bar', got {entries!r}")
         return every(bars)
     if not isinstance(entries, pl.DataFrame):
-        kind = f"{type(entries).__module__}.{type(entries).__qualname__}"
-        raise BarsError(f"entries are a polars frame, or the words 'every bar', got {kind}; make one of it with pl.DataFrame(...)")
+        raise BarsError(f"entries are a polars frame, or the words 'every bar', got {kind_of(entries)}")
+    if "symbol" in entries.columns:
+        raise BarsError("entries: column 'symbol' is for lab.portfolio, which takes bars by symbol; filter the rows of one and drop it")
     for column in entries.columns:
         if column not in COLUMNS:
             raise BarsError(f"entries: column '{column}' is not known: {suggestion(column, COLUMNS)}")
@@ -138,6 +143,8 @@ def _bar_at(bars: Bars, times: pl.Series, name: str) -> Ints:
     """The bar that each moment lies in, ``NONE`` for no moment where that may be (``exit_at``)."""
     if not isinstance(times.dtype, pl.Datetime):
         raise BarsError(f"entries: '{name}' is {times.dtype}; it must be a datetime in UTC")
+    if times.dtype.time_zone is None:
+        raise BarsError(f"entries: '{name}' has no time zone: if it is UTC, write it with .dt.replace_time_zone(\"UTC\")")
     if name == "time" and times.null_count():
         raise BarsError(f"entries: row {times.is_null().arg_max()} has no time (null); leave that row out")
     at_ms = times.dt.epoch("ms").fill_null(int(bars.time_ms[0])).to_numpy()
@@ -164,6 +171,8 @@ def _when(bars: Bars, bar: int) -> object:
 def _signs(frame: pl.DataFrame) -> Ints:
     if "side" not in frame.columns:
         raise BarsError("entries need a column 'side': long or short")
+    if frame["side"].null_count():
+        raise BarsError(f"entries: row {frame['side'].is_null().arg_max()} has no side (null): long or short")
     said = [str(value).lower() for value in frame["side"]]
     for row, word in enumerate(said):
         if word not in SIDES:
@@ -180,6 +189,9 @@ def _numbers(frame: pl.DataFrame, column: str) -> pl.Series:
     if wrong.any():
         row = int(wrong.arg_max() or 0)
         raise BarsError(f"entries: row {row} has the {column} {values[row]}; it must be a number above zero, or null for none")
+    if (values > HIGHEST).any():
+        row = int((values > HIGHEST).arg_max() or 0)
+        raise BarsError(f"entries: row {row} has the {column} {values[row]:g}; it is beyond every {column}, leave that row out or mend it")
     return values
 
 

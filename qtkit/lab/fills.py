@@ -38,6 +38,9 @@ def fills(source: "Path | str | pl.DataFrame | Sequence[Raw]") -> pl.DataFrame:
     """
     if isinstance(source, str | Path | pl.DataFrame):
         rows = _rows(source, "fills", FILLS, NEEDED)
+    elif not isinstance(source, list | tuple):
+        known = "a CSV or parquet file, a polars frame, or the list that fetch_my_trades returned"
+        raise BarsError(f"fills are {known}; got {type(source).__name__}")
     else:
         rows = [_of_ccxt(row, number) for number, row in enumerate(source)]
     made = [_checked(row, f"fills: row {number}") for number, row in enumerate(rows)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from math import inf
 from typing import Literal, assert_never
 
 import numpy as np
@@ -13,13 +14,14 @@ from qtkit.core.model import PolicyError
 from qtkit.core.names import suggestion
 from qtkit.core.policy import ExitPolicy
 from qtkit.lab.arguments import Ints, Sums
+from qtkit.lab.asked import refuse_policy, refuse_words
 from qtkit.lab.costs import Costs, costs_of
 from qtkit.lab.entries import Entries
 from qtkit.lab.grid import Grid, as_grid
 from qtkit.lab.kernels import BREAK_EVEN, STOP
 from qtkit.lab.result import DAY_MS, Floats, Result, stacked
-from qtkit.lab.series import Bars
-from qtkit.lab.sizes import Size, refuse_size
+from qtkit.lab.series import Bars, refuse_no_bars
+from qtkit.lab.sizes import SIZES, Size
 from qtkit.lab.sweep import sweep
 
 Of = Mapping[str, "pl.DataFrame | Entries | str"]
@@ -89,7 +91,7 @@ class Portfolio:
     def daily(self, policy: int) -> pl.DataFrame:
         """One policy day by day: ``net_bps`` of the capital (or ``net_quote``), what it comes to, how far that is below its best, and
         how many symbols were stopped."""
-        self._check(policy)
+        refuse_policy(policy, len(self))
         net = self.daily_net[:, policy]
         total = np.cumsum(net)
         return pl.DataFrame(
@@ -148,10 +150,6 @@ class Portfolio:
         parts = [it.trades(policy).select(pl.lit(symbol).alias("symbol"), pl.all()) for symbol, it in self.results.items()]
         return pl.concat(parts, how="diagonal").sort("time", "symbol", maintain_order=True)
 
-    def _check(self, policy: int) -> None:
-        if not 0 <= policy < len(self):
-            raise PolicyError(f"there are {len(self)} policies, numbered from 0; got {policy}")
-
     def _expected(self, joint: int) -> Floats:
         """Days on which at least ``joint`` symbols would be stopped if each were by itself: a Poisson-binomial count, day by day."""
         traded = self.traded[:, :, None]
@@ -188,7 +186,10 @@ def portfolio(
     ``entries`` are a frame with a column ``symbol``, or what ``sweep`` takes by symbol, or ``"every bar"``. Raises ``BarsError`` for a
     symbol without bars, bars of different length, and what ``sweep`` refuses, naming the symbol.
     """
-    refuse_size(size)
+    refuse_words(size=(size, SIZES))
+    if isinstance(risk_bps, bool) or not isinstance(risk_bps, int | float) or not 0 < risk_bps < inf:
+        raise PolicyError(f"risk_bps is a number above zero, got {risk_bps!r}")
+    _refuse_other(bars)
     if len({it.step_ms for it in bars.values()}) != 1:
         raise BarsError(f"bars of one length are needed for all symbols, got {sorted({it.step_ms for it in bars.values()})} ms")
     asked, paid = as_grid(grid), costs_of(costs)
@@ -203,6 +204,18 @@ def portfolio(
     return Portfolio(results, size=size, risk_bps=risk_bps)
 
 
+def _refuse_other(bars: object) -> None:
+    """Raise ``BarsError`` for what is no dict of bars by symbol."""
+    if not isinstance(bars, Mapping) or not bars:
+        found = "there is none" if isinstance(bars, Mapping) else f"got {type(bars).__name__}"
+        raise BarsError(f"bars of a portfolio are a dict by symbol, as {{'BTCUSDT': lab.load(...)}}; {found}")
+    for symbol, one in bars.items():
+        try:
+            refuse_no_bars(one)
+        except BarsError as error:
+            raise BarsError(f"{symbol}: {error}") from None
+
+
 def _by_symbol(bars: Mapping[str, Bars], entries: "pl.DataFrame | Of | str") -> Iterator[tuple[str, "pl.DataFrame | Entries | str"]]:
     if isinstance(entries, str):
         yield from ((symbol, entries) for symbol in bars)
@@ -210,7 +223,12 @@ def _by_symbol(bars: Mapping[str, Bars], entries: "pl.DataFrame | Of | str") -> 
     if isinstance(entries, pl.DataFrame):
         if "symbol" not in entries.columns:
             raise BarsError("entries of several symbols need a column 'symbol'")
+        if entries["symbol"].null_count():
+            raise BarsError(f"entries: row {entries['symbol'].is_null().arg_max()} has no symbol (null); leave that row out")
         entries = {str(name): part.drop("symbol") for (name,), part in entries.group_by("symbol", maintain_order=True)}
+    if not isinstance(entries, Mapping):
+        known = "a frame with a column 'symbol', a dict by symbol, or the words 'every bar'"
+        raise BarsError(f"entries of several symbols are {known}; got {type(entries).__name__}")
     if not entries:
         raise BarsError("entries: there is none; give at least one row with symbol, time and side")
     for symbol, part in entries.items():

@@ -11,6 +11,7 @@ from qtkit.core.model import ONE, PolicyError
 from qtkit.core.names import suggestion
 from qtkit.lab import cohorts
 from qtkit.lab.arguments import Ints, Outcomes, Sums
+from qtkit.lab.asked import refuse_policy
 from qtkit.lab.problem import Problem
 from qtkit.lab.sizes import UNITS, Size
 
@@ -162,7 +163,7 @@ class Result:
         if self.entries.tag is not None:
             known["tag"] = self.entries.tag.cast(pl.String).fill_null("")
         if group not in known:
-            raise PolicyError(f"entries cannot be grouped by '{group}': {suggestion(group, (*known, *cohorts.OF_MARKET))}")
+            raise PolicyError(f"entries cannot be grouped by '{group}': {suggestion(str(group), (*known, *cohorts.OF_MARKET))}")
         return np.asarray(known[group].to_numpy(), np.str_)
 
     def table_of(self, sums: Sums, quote: Floats | None = None) -> pl.DataFrame:
@@ -190,7 +191,7 @@ class Result:
     def cube(self, metric: str = "net_bps") -> Floats:
         """A column of the table laid out along the axes of the grid."""
         if metric not in self._whole.columns:
-            raise PolicyError(f"the table has no '{metric}': {suggestion(metric, self._whole.columns)}")
+            raise PolicyError(f"the table has no '{metric}': {suggestion(str(metric), self._whole.columns)}")
         return np.asarray(self._whole[metric].to_numpy(), float).reshape(self.grid.shape)
 
     def best(self, metric: str = "net_bps") -> int:
@@ -206,8 +207,7 @@ class Result:
 
         if policy is None:
             return trades_of(self, self._kept(), np.arange(len(self)))
-        if policy not in range(len(self)):
-            raise PolicyError(f"there are {len(self)} policies, numbered from 0; got {policy!r}")
+        refuse_policy(policy, len(self))
         return trades_of(self, self._kept(), np.array([policy])).drop("policy")
 
     def equity(self, policy: int, *, unit: str | None = None) -> pl.DataFrame:
@@ -217,9 +217,10 @@ class Result:
         the distance of its stop: counted in ``net_r``, multiples of that part. With ``"equal"`` each is of the same notional, counted in
         ``net_bps`` of it; with ``"given"`` each has its own size, counted in ``net_quote``, money.
         """
+        refuse_policy(policy, len(self))
         unit = unit or UNITS[self.size]
         if unit not in UNITS.values():
-            raise PolicyError(f"equity is not counted in '{unit}': {suggestion(unit, UNITS.values())}")
+            raise PolicyError(f"equity is not counted in '{unit}': {suggestion(str(unit), UNITS.values())}")
         if unit == UNITS["given"] and self.size != "given":
             raise PolicyError(NOT_GIVEN)
         ordered = self.trades(policy).sort("exit_time", maintain_order=True)

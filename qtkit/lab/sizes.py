@@ -4,7 +4,6 @@ from typing import Literal, get_args
 
 from qtkit.bars import BarsError
 from qtkit.core.model import PolicyError
-from qtkit.core.names import suggestion
 from qtkit.lab.entries import Entries
 
 Size = Literal["risk", "equal", "given"]
@@ -13,12 +12,6 @@ SIZES: tuple[Size, ...] = get_args(Size)
 UNITS: dict[Size, str] = {"risk": "net_r", "equal": "net_bps", "given": "net_quote"}
 """What positions bring, so counted that they can be added up: of the same risk each in R, of the same notional each in bps of it, of their
 own size each in the quote coin."""
-
-
-def refuse_size(size: str) -> None:
-    """Raises ``PolicyError`` for a word that is none of ``SIZES``."""
-    if size not in SIZES:
-        raise PolicyError(f"there is no size={size!r}: {suggestion(str(size), SIZES)}")
 
 
 def refuse_unsized(size: Size, entries: Entries, *, streamed: bool) -> None:

@@ -10,12 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from qtkit.bars import BarsError
-from qtkit.core.model import PolicyError
-from qtkit.core.names import suggestion
 from qtkit.core.policy import ExitPolicy
 from qtkit.lab import plain
 from qtkit.lab.arguments import CostsOf, Ints, Outcomes, Sums
+from qtkit.lab.asked import refuse_count, refuse_unsure, refuse_words
 from qtkit.lab.cluster import spread
 from qtkit.lab.compiled import available, compiled
 from qtkit.lab.costs import Costs, costs_of
@@ -24,9 +22,10 @@ from qtkit.lab.grid import Grid, as_grid
 from qtkit.lab.liquidation import checked
 from qtkit.lab.problem import Problem
 from qtkit.lab.progress import Progress
+from qtkit.lab.replay import FILLS
 from qtkit.lab.result import Result
-from qtkit.lab.series import Bars, triggered
-from qtkit.lab.sizes import Size, refuse_size, refuse_unsized
+from qtkit.lab.series import Bars, refuse_no_bars, triggered
+from qtkit.lab.sizes import SIZES, Size, refuse_unsized
 from qtkit.lab.tables import NO_TABLES, tables_of
 
 Done = Callable[[int], None]
@@ -68,10 +67,11 @@ def sweep(
 
     Raises ``PolicyError`` for a policy that the desk would refuse, ``BarsError`` for entries that do not fit the bars.
     """
-    _refuse_words(fill=(fill, ("worst", "best")), keep=(keep, (None, *KEEPS)))
-    refuse_size(size)
-    if not isinstance(bars, Bars):
-        raise BarsError(f"bars are what lab.load gives of a file or a frame; got {type(bars).__name__}")
+    refuse_words(fill=(fill, FILLS), size=(size, SIZES), keep=(keep, (None, *KEEPS)))
+    refuse_unsure(one_at_a_time=one_at_a_time)
+    if threads is not None:
+        refuse_count("threads", threads, "threads")
+    refuse_no_bars(bars)
     bars = bars if trigger is None else triggered(bars, trigger)
     made = as_entries(bars, entries)
     asked = as_grid(grid)
@@ -87,12 +87,6 @@ def sweep(
             found = _joined(spread(cluster, problem, work, whole=one_at_a_time, done=shown.add))
     outcomes, sums = (None, found) if isinstance(found, Sums) else (found, None)
     return Result(problem, outcomes, sums, fill=fill, size=size)
-
-
-def _refuse_words(**asked: tuple[object, tuple[str | None, ...]]) -> None:
-    for name, (word, known) in asked.items():
-        if word not in known:
-            raise PolicyError(f"there is no {name}={word!r}: {suggestion(str(word), (it for it in known if it))}")
 
 
 def _nobody(entries: int) -> None:
