@@ -127,6 +127,8 @@ def _bars_of(bars: Bars, frame: pl.DataFrame) -> Ints:
         if "time" not in frame.columns:
             raise BarsError("entries need a column 'time' (a moment in the bar) or 'bar' (its number)")
         return _bar_at(bars, frame["time"], "time")
+    if "time" in frame.columns:
+        raise BarsError("entries: 'time' and 'bar' both say when; drop one of them")
     told = frame["bar"]
     if not told.dtype.is_integer():
         raise BarsError(f"entries: 'bar' is {told.dtype}; it is the number of a bar, a whole number from 0")

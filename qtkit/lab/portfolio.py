@@ -191,7 +191,8 @@ def portfolio(
         raise PolicyError(f"risk_bps is a number above zero, got {risk_bps!r}")
     _refuse_other(bars)
     if len({it.step_ms for it in bars.values()}) != 1:
-        raise BarsError(f"bars of one length are needed for all symbols, got {sorted({it.step_ms for it in bars.values()})} ms")
+        lengths = ", ".join(f"{symbol} {it.step_ms // 1000} s" for symbol, it in bars.items())
+        raise BarsError(f"bars of one length are needed for all symbols, got {lengths}; load all of one timeframe")
     asked, paid = as_grid(grid), costs_of(costs)
     results = {}
     for symbol, part in _by_symbol(bars, entries):
@@ -222,7 +223,7 @@ def _by_symbol(bars: Mapping[str, Bars], entries: "pl.DataFrame | Of | str") -> 
         return
     if isinstance(entries, pl.DataFrame):
         if "symbol" not in entries.columns:
-            raise BarsError("entries of several symbols need a column 'symbol'")
+            raise BarsError("entries of several symbols need a column 'symbol'; or give a dict of entries by symbol")
         if entries["symbol"].null_count():
             raise BarsError(f"entries: row {entries['symbol'].is_null().arg_max()} has no symbol (null); leave that row out")
         entries = {str(name): part.drop("symbol") for (name,), part in entries.group_by("symbol", maintain_order=True)}

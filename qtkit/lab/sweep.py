@@ -69,6 +69,8 @@ def sweep(
     """
     refuse_words(fill=(fill, FILLS), size=(size, SIZES), keep=(keep, (None, *KEEPS)))
     refuse_unsure(one_at_a_time=one_at_a_time)
+    if progress is not None:
+        refuse_unsure(progress=progress)
     if threads is not None:
         refuse_count("threads", threads, "threads")
     refuse_no_bars(bars)

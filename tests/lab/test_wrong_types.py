@@ -88,6 +88,19 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: swept(bars=lab.load(frame()), entries=entries(price=[None, 1e30, None])),
         "entries: row 1 has the price 1e+30; it is beyond every price",
     ),
+    "twice when": (
+        lambda: swept(bars=lab.load(frame()), entries=entries(bar=[0, 1, 2])),
+        "entries: 'time' and 'bar' both say when; drop one of them",
+    ),
+    "bars of two lengths": (
+        lambda: portfolio(bars={"A": W, "B": replace(W, step_ms=300_000)}),
+        "bars of one length are needed for all symbols, got A 60 s, B 300 s; load all of one timeframe",
+    ),
+    "entries that no symbol has": (
+        lambda: portfolio(entries=entries()),
+        "entries of several symbols need a column 'symbol'; or give a dict",
+    ),
+    "progress by word": (lambda: swept(progress="yes"), "progress is True or False, got 'yes'"),
     "no step": (lambda: lab.every(W, step=0), "step is a whole number of bars from 1, got 0"),
     "every bar of a frame": (lambda: lab.every(frame()), NO_BARS + "DataFrame"),
     "breakouts of a frame": (lambda: lab.breakouts(frame()), NO_BARS + "DataFrame"),
