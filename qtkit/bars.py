@@ -98,6 +98,11 @@ def scan_bars(path: Path | str, start: datetime | str | None = None, end: dateti
 def check_bars(frame: pl.DataFrame, name: str = "bars") -> pl.DataFrame:
     """The six columns of ``frame`` if they are right, else ``BarsError``; ``name`` says in the message whose they are."""
     refuse_columns(frame.schema, name)
+    if "symbol" in frame.columns and frame["symbol"].n_unique() > 1:
+        first = frame["symbol"][0]
+        raise BarsError(
+            f"{name} hold {frame['symbol'].n_unique()} symbols, {first} and others; keep one, as with .filter(symbol={first!r})"
+        )
     bars = frame.select(*COLUMNS)
     if bars.is_empty():
         raise BarsError(f"{name} holds no bars; give a file with at least one")

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import typer
 
-from qtkit.commands import act, alerts, canary, data, desk, doctor, hindsight, init, look, operate, paper, policy, run
+from qtkit.commands import act, alerts, canary, data, desk, doctor, hindsight, init, look, operate, paper, parity, policy, run
 from qtkit.core.names import DEFAULT_ACCOUNT, of_account
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command()(doctor.doctor)
 app.command()(look.preview)
 app.command()(look.plan)
 app.command()(hindsight.hindsight)
+app.command()(parity.parity)
 app.command()(act.signal)
 app.command()(act.flatten)
 app.command()(operate.adopt)

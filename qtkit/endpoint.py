@@ -178,7 +178,8 @@ def cover_of(desk: Desk) -> Ledger:
     return Ledger(
         account=desk.account.name, scope=desk.account.scope.value, access=desk.access, running=True, at_ms=now_ms,
         last_pass_ms=health.last_pass_ms, tick_ms=int(desk.settings.tick_seconds * 1000), fault=health.fault, alarms=health.alarms,
-        released=released, notes=(*notes, *desk.permit.notes()),
+        released=released,
+        notes=(*notes, *desk.permit.notes(), *desk.executor.hints.notes(desk.account, desk.router.policies.names(), now_ms)),
         unread_ms=now_ms - min((*health.unread.values(), health.silent_ms or now_ms)),
         lines=lines_of(held, desk.applier.book.episodes, health.snapshots, instruments, slips=desk.applier.book.slips),
         orders=orders_of(health.snapshots, instruments, desk.settings.desk),

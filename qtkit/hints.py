@@ -4,16 +4,20 @@ It shapes entries and nothing else: a file that is damaged, stale or of another 
 stays protected all the same.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from qtkit.account import Account
 from qtkit.core.context import ExitContext, RLHints
 from qtkit.core.hints import HintTable
-from qtkit.core.model import PolicyError
+from qtkit.core.model import PolicyError, Scope
 from qtkit.core.policy import ExitPolicy
 from qtkit.settings import Settings
 from qtkit.store import codec
+
+REFUSED = "entries without a stop of their own are refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,19 @@ class HintsFile:
             raise PolicyError(f"hints {self.path}: {error}, or leave hints.file out of qtkit.toml") from None
         return table
 
+    def notes(self, account: Account, policies: Collection[str], now_ms: int) -> tuple[str, ...]:
+        """Why these hints do not serve the entries of an account, one sentence with what to do; nothing if they do, or if it makes none.
+
+        ``policies`` are the names that are known.
+        """
+        if account.scope is not Scope.FULL:
+            return ()
+        try:
+            told = idle(self.table(now_ms), account, policies)
+        except PolicyError as error:
+            told = f"{REFUSED}: {error}"
+        return (told,) if told else ()
+
     def of(self, context: ExitContext, policy: ExitPolicy) -> RLHints:
         """The hints for an entry by this policy; those of its signal where research found none, or found them on another policy.
 
@@ -47,6 +64,19 @@ class HintsFile:
         found = table.of(context.position.symbol, context.market)
         sure = [it.confidence for it in (found, told) if it.confidence is not None]
         return replace(found, confidence=min(sure, default=None))
+
+
+def idle(table: HintTable | None, account: Account, policies: Collection[str]) -> str:
+    """Why hints that are good shape no entry of an account, with what to do; empty if they may."""
+    if table is None:
+        return ""
+    told = "the hints shape no entry: they were fitted on"
+    if table.policy not in policies:
+        return f"{told} the policy '{table.policy}', which is not known here; fit them on one that is"
+    fitted = [symbol for symbol, _ in table.data]
+    if account.symbols and not {*fitted} & {*account.symbols}:
+        return f"{told} {', '.join(fitted)}, and accounts.{account.name}.symbols names none of them; fit them on those"
+    return ""
 
 
 def hints_of(settings: Settings, home: Path) -> HintsFile:

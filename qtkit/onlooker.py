@@ -12,6 +12,7 @@ from qtkit.core.events import Event
 from qtkit.core.model import Action, Key
 from qtkit.core.plan import ExitPlan
 from qtkit.desk import decisions_of, followed_by, gateway_of, identity, read_heartbeat, router_of
+from qtkit.hints import hints_of
 from qtkit.home import Paths, searched
 from qtkit.keys import keys_of, owner_keys
 from qtkit.ledger import Ledger, Step, lines_of, orders_of, said_of, steps_of
@@ -66,10 +67,12 @@ class Onlooker:
         health, instruments = self.monitor.health, self.monitor.gateway.instruments
         episodes = decision.book.episodes
         alarms = (*decision.alarms, *self.monitor.router.policies.faults())
-        released, said = said_of(decision.book, self.account.name, wall_ms())
-        notes = (*self.notes, *said, *notes_of(self.account, owner_keys(self.account, self.paths), self.paths, wall_ms()))
+        now_ms = wall_ms()
+        released, said = said_of(decision.book, self.account.name, now_ms)
+        hints = hints_of(self.settings, self.paths.home).notes(self.account, self.monitor.router.policies.names(), now_ms)
+        notes = (*self.notes, *said, *notes_of(self.account, owner_keys(self.account, self.paths), self.paths, now_ms), *hints)
         return Ledger(
-            account=self.account.name, scope=self.account.scope.value, running=False, at_ms=wall_ms(),
+            account=self.account.name, scope=self.account.scope.value, running=False, at_ms=now_ms,
             last_pass_ms=last if isinstance(last, int) else 0, tick_ms=int(self.settings.tick_seconds * 1000),
             access=self.access, owner=self.owner(), alarms=alarms, released=released, notes=notes,
             orders=orders_of(health.snapshots, instruments, self.settings.desk),

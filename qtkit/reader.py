@@ -137,8 +137,8 @@ class Reader:
             ]
         return pl.DataFrame(rows, schema=_JOURNAL, orient="row").with_columns(pl.col("at").cast(TIME))
 
-    def day(self, since: str | datetime) -> Recorded:
-        """What the desk recorded in the 24 hours from ``since`` (UTC unless it says otherwise), as ``lab.parity`` takes it.
+    def day(self, since: str | datetime, until: str | datetime = "") -> Recorded:
+        """What the desk recorded from ``since`` (UTC unless it says otherwise) to ``until``, by default for 24 hours; for ``lab.parity``.
 
         ``events`` are the whole journal's up to then: positions are known by how they began. Raises ``JournalMissing`` or
         ``FileNotFoundError`` naming the places searched.
@@ -146,7 +146,7 @@ class Reader:
         from qtkit.core.events import Event
 
         from_ms = _ms(since)
-        until_ms = from_ms + DAY_MS
+        until_ms = _ms(until) if until else from_ms + DAY_MS
         places = self._paths.of(self.account)
         types: tuple[type, ...] = Event.__args__
         reader: JournalReader[Event] = Journal.read(places.journal, types, account=self.account, searched=self._searched)

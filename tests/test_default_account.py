@@ -26,7 +26,7 @@ NOWHERE = 'base_url = "http://127.0.0.1:9"\n'
 COMMANDS = [
     ("desk",), ("check",), ("preview",), ("plan", "BTCUSDT"), ("signal", "BTCUSDT", "--side", "long"), ("flatten", "--all", "--yes"),
     ("adopt", "BTCUSDT", "--yes"), ("release", "BTCUSDT", "--keep", "--yes"), ("set", "BTCUSDT", "--stop", "@9", "--yes"),
-    ("pause", "--yes"), ("resume", "--yes"), ("hindsight",), ("canary",), ("disarm",), ("doctor",),
+    ("pause", "--yes"), ("resume", "--yes"), ("hindsight",), ("parity",), ("canary",), ("disarm",), ("doctor",),
 ]  # fmt: skip
 commands = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 
@@ -47,7 +47,7 @@ def test_the_only_account_is_meant(command: tuple[str, ...], own_home: Path, run
     settle(own_home, "fut")
     status, out, err = run(*command)
     assert "paper'" not in err and "known:" not in err and "account paper" not in out + err
-    if command[0] not in ("hindsight", "disarm", "doctor"):
+    if command[0] not in ("hindsight", "parity", "disarm", "doctor"):
         assert (status, str(Paths(own_home).paper_keys("fut")) in err) == (1, True), err
     assert not (own_home / "accounts" / "paper").exists()
 

@@ -20,6 +20,7 @@ from types import MappingProxyType
 import pytest
 
 from qtkit import cli
+from qtkit.core.hints import DAY_MS
 from qtkit.core.model import ONE, Side
 from qtkit.desk import EVENT_TYPES, Desk, identity, opened
 from qtkit.doctor import Examination, Finding, Limits, State, examine, places, software
@@ -27,6 +28,8 @@ from qtkit.doctor.finding import age, size
 from qtkit.endpoint import served
 from qtkit.home import PaperKeys, Paths
 from qtkit.keys import keys_of
+from qtkit.lab.hints import write_hints
+from qtkit.onlooker import onlooker
 from qtkit.paper.server import PaperServer
 from qtkit.proofs import write_proof
 from qtkit.settings import Settings, account_of
@@ -35,6 +38,7 @@ from qtkit.store.lease import Lease, lease_folder
 from qtkit.store.register import PlanRegister
 from qtkit.venue.gateway import KeyRights
 from tests import cli_rig
+from tests.lab.test_hints import table
 from tests.story.rig import SIDES, World
 from tests.test_proofs import proof
 
@@ -163,7 +167,7 @@ def test_from_five_naked_shorts_to_a_desk_that_was_killed(tmp_path: Path, told: 
         with cli_rig.desk(env) as (child, _):
             done = cli_rig.qtkit("doctor", env=env)
             assert done.returncode == 0 and done.stderr == "", done
-            assert done.stdout.startswith("account paper (paper, scope full): 21 findings, 0 wrong"), done.stdout
+            assert done.stdout.startswith("account paper (paper, scope full): 22 findings, 0 wrong"), done.stdout
             status, it = told(env)
             assert status == 0 and it["margin mode"][0] == "look", it
             assert f"held by process {child.pid} since " in it["lease"][1] and "endpoint answers" in it["desk process"][1]
@@ -199,7 +203,7 @@ async def test_a_desk_at_work_is_well(side: Side, monkeypatch: pytest.MonkeyPatc
     assert found.is_well
     surroundings = {"file system", "versions", "notebook kernel", "disk"}  # of the computer that runs the test
     assert {f.name for f in found.findings if f.state is not FINE} <= surroundings, found.findings
-    assert found.sentence.startswith("account paper (paper, scope full): 21 findings, 0 wrong")
+    assert found.sentence.startswith("account paper (paper, scope full): 22 findings, 0 wrong")
 
 
 async def test_nothing_is_written_sent_or_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -228,7 +232,7 @@ def test_the_table_and_an_unknown_account(capsys: pytest.CaptureFixture[str], mo
     monkeypatch.setenv("QTKIT_ACCOUNTS__PAPER__BASE_URL", "http://127.0.0.1:9")
     assert cli.main(["doctor"]) == 1
     out = capsys.readouterr().out
-    assert out.startswith("account paper (paper, scope full): 21 findings, ") and "notebook kernel" in out and "remedy" not in out
+    assert out.startswith("account paper (paper, scope full): 22 findings, ") and "notebook kernel" in out and "remedy" not in out
     assert cli.main(["doctor", "--account", "papre"]) == 1
     assert capsys.readouterr().err == "qtkit: there is no account 'papre': did you mean 'paper'?\n"
 
@@ -757,6 +761,20 @@ def _kernel(folder: Path, *argv: str) -> None:
     spec = folder / "kernels" / "python3"
     spec.mkdir(parents=True, exist_ok=True)
     (spec / "kernel.json").write_text(json.dumps({"argv": list(argv), "display_name": "Python 3", "language": "python"}))
+
+
+async def test_hints(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with house(monkeypatch) as it:
+        says(named(await examine(), "hints"), FINE, "none are set")
+        monkeypatch.setenv("QTKIT_HINTS__FILE", "hints.json")
+        says(named(await examine(), "hints"), WRONG, "entries without a stop of their own are refused", "No such file", "hints.file")
+        now_ms = int(time.time() * 1000)
+        write_hints(table(until_ms=now_ms - 3 * DAY_MS, policy="scaled_tp"), it.paths.home / "hints.json")
+        says(named(await examine(), "hints"), FINE, "1 row", "scaled_tp", "their data end 3 days ago")
+        write_hints(table(until_ms=now_ms), it.paths.home / "hints.json")
+        says(named(await examine(), "hints"), LOOK, "shape no entry", "'base', which is not known here", "fit them on one that is")
+        async with onlooker("paper") as seen:  # `qtkit check` without a desk
+            assert "the hints shape no entry: they were fitted on the policy 'base'" in "".join((await seen.ledger()).notes)
 
 
 def test_notebook_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,10 +127,12 @@ async def _run(account: str, tick: float | None, json_logs: bool) -> None:
 
 
 def _standing(running: "Desk") -> tuple[str, ...]:
-    """What holds from before, in plain words: arm, pause, what is adopted and released; a desk that is paused looks idle else."""
+    """What holds from before, in plain words: arm, pause, what is adopted and released, hints; a desk that is paused looks idle else."""
     from qtkit.ledger import said_of
 
-    return (*running.permit.notes(), *said_of(running.applier.book, running.account.name, running.applier.clock_ms())[1])
+    now_ms = running.applier.clock_ms()
+    hints = running.executor.hints.notes(running.account, running.router.policies.names(), now_ms)
+    return (*running.permit.notes(), *said_of(running.applier.book, running.account.name, now_ms)[1], *hints)
 
 
 def farewell(running: "Desk") -> str:

@@ -18,7 +18,7 @@ from qtkit.desk import VENUE, gateway_of, read_heartbeat, traits_of
 from qtkit.doctor import account as accounts
 from qtkit.doctor import knock, places, process, software, stores
 from qtkit.doctor.finding import Finding, Limits, State, Unread, count, unread, worst
-from qtkit.doctor.setup import NO_KEYS, UNSET, Setup, permission, set_up, settings_hold
+from qtkit.doctor.setup import NO_KEYS, UNSET, Setup, hints, permission, set_up, settings_hold
 from qtkit.home import Paths, home
 from qtkit.keys import Keys
 from qtkit.store import codec
@@ -72,6 +72,7 @@ async def examine(name: str = "", limits: Limits | None = None) -> Examination:
         settings_hold(setup, desk, facts.instruments),
         places.key_files(places.read_key_files(paths), setup.fault, str(setup.keys) if isinstance(setup.keys, Keys) else ""),
         permission(setup, paths, desk, facts.hedge, now_ms),
+        hints(setup, paths, now_ms),
         *_of_exchange(setup, knocked, facts, plans, limits, now_ms),
         process.lease(desk),
         process.heartbeat(desk),

@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qtkit.account import Account
+from qtkit.core.hints import DAY_MS
 from qtkit.core.model import ONE, Instrument, PolicyError, Scope
 from qtkit.core.names import suggestion
 from qtkit.desk import identity
 from qtkit.doctor import process
 from qtkit.doctor.finding import Finding, Unread, age, count, fine, look, told_by, unread, wrong
+from qtkit.hints import REFUSED, hints_of, idle
 from qtkit.home import Paths
 from qtkit.keys import Keys, keys_of, owner_keys, require_own_key
 from qtkit.limits import require_first_limits
+from qtkit.policies import Policies
 from qtkit.proofs import armed_until_ms, may_write, require_mode, traits_for, traits_used
 from qtkit.settings import Settings, account_of
 
@@ -83,6 +86,24 @@ def _against(account: Account, rules: Mapping[str, Instrument]) -> Finding | Non
         told = f"{here}.max_notional {account.max_notional:f} is below the exchange's minimum of {', '.join(low)}: no entry is possible"
         return look("settings", told, f"raise it to more than {least}, or leave these symbols out")
     return None
+
+
+def hints(setup: Setup, paths: Paths, now_ms: int) -> Finding:
+    """Do the hints from research that are set shape the entries of this account."""
+    name, account = "hints", setup.account
+    if isinstance(account, Unread):
+        return unread(name, UNSET)
+    try:
+        table = hints_of(setup.settings, paths.home).table(now_ms)
+    except PolicyError as error:
+        found, remedy = told_by(error)
+        return wrong(name, f"{REFUSED}: {found}", remedy)
+    if table is None:
+        return fine(name, "none are set")
+    if told := idle(table, account, Policies(paths).names()):
+        return look(name, *told_by(told))
+    days = count((now_ms - table.until_ms) // DAY_MS, "day")
+    return fine(name, f"{count(len(table.rows), 'row')} for entries by {table.policy}, their data end {days} ago")
 
 
 def permission(setup: Setup, paths: Paths, desk: process.DeskFacts, hedge: bool | Unread, now_ms: int) -> Finding:

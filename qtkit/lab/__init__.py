@@ -9,7 +9,7 @@ from qtkit.lab.episodes import episodes, journal_fills
 from qtkit.lab.example import breakouts, example
 from qtkit.lab.excursions import Excursions, edge_ratio, excursions
 from qtkit.lab.exits import before_funding, exit_at_opposite, session_end
-from qtkit.lab.fills import fills
+from qtkit.lab.fills import fills, funding_paid
 from qtkit.lab.given import content, given
 from qtkit.lab.grid import Grid, grid
 from qtkit.lab.hints import fit_hints, hints_frame, require_data, write_hints
@@ -21,6 +21,7 @@ from qtkit.lab.replay import Replayed, replay
 from qtkit.lab.result import Result
 from qtkit.lab.series import Bars, load
 from qtkit.lab.significance import BestOfMany, Comparison, compare, deflated_sharpe, reality_check
+from qtkit.lab.sizes import Size
 from qtkit.lab.slippage import Slippage, fit_slippage, slips
 from qtkit.lab.sweep import sweep
 from qtkit.lab.walkforward import WalkForward, walk_forward
@@ -42,6 +43,7 @@ __all__ = [
     "Portfolio",
     "Replayed",
     "Result",
+    "Size",
     "Slippage",
     "WalkForward",
     "as_entries",
@@ -62,6 +64,7 @@ __all__ = [
     "first_lookahead",
     "fit_hints",
     "fit_slippage",
+    "funding_paid",
     "given",
     "grid",
     "hints_frame",

@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 
 from qtkit.bars import BarsError
-from qtkit.core.model import ONE, PolicyError
+from qtkit.core.model import ONE
 from qtkit.core.policy import ExitPolicy
 from qtkit.lab.arguments import Ints
+from qtkit.lab.asked import refuse_policy
 from qtkit.lab.costs import Costs, costs_of
 from qtkit.lab.entries import Entries, at_close
 from qtkit.lab.episodes import EPISODES
@@ -67,8 +68,7 @@ class Counterfactual:
 
     def frame(self, policy: int) -> pl.DataFrame:
         """Every position under one policy: what it ``would`` have brought, how much ``better``, and how it would have ended."""
-        if not 0 <= policy < len(self.grid):
-            raise PolicyError(f"there are {len(self.grid)} policies, numbered from 0; got {policy}")
+        refuse_policy(policy, len(self.grid))
         would_end = {symbol: iter(_ends(it, policy)) for symbol, it in self.results.items()}
         ends = [next(would_end[symbol]) for symbol in self.episodes["symbol"]]
         return self.episodes.with_columns(
@@ -108,7 +108,7 @@ def counterfactual(
     results = {}
     for (symbol,), part in kept.group_by("symbol", maintain_order=True):
         series = bars[str(symbol)]
-        results[str(symbol)] = sweep(series, _entries(series, part), asked, costs=paid, keep="outcomes")
+        results[str(symbol)] = sweep(series, _entries(series, part), asked, costs=paid, size="given", keep="outcomes")
     return Counterfactual(kept, left_out, results, asked)
 
 

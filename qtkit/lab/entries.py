@@ -11,11 +11,13 @@ from qtkit.bars import BarsError
 from qtkit.core.model import ONE
 from qtkit.core.names import suggestion
 from qtkit.lab.arguments import Ints
-from qtkit.lab.series import Bars
+from qtkit.lab.asked import kind_of, refuse_count, refuse_words
+from qtkit.lab.series import Bars, refuse_no_bars
 
 SIDES = {"long": 1, "short": -1, "buy": 1, "sell": -1, "1": 1, "-1": -1}
 COLUMNS = ("time", "bar", "side", "price", "size", "stop", "exit_at", "tag", "atr")
 NONE = -1
+HIGHEST = 1e10  # above, a number does not fit 64 bits in 1e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +26,8 @@ class Entries:
 
     ``bar`` is the bar of the entry: at its close, or ``inside`` it at ``price`` (E8); ``sign`` +1 long, -1 short. ``stop`` is the entry's
     own stop (E8) and ``atr`` the average true range known then (E8), 0 where there is none; ``last`` the bar at whose close it is left
-    at the latest, by its ``exit_at``, -1 where there is none; ``size`` in units. ``tag`` names what the rows have in common.
+    at the latest, by its ``exit_at``, -1 where there is none. ``size`` in coins and ``tag``, which names what rows have in common, are None
+    where the entries have none.
     """
 
     bar: Ints
@@ -34,7 +37,7 @@ class Entries:
     stop: Ints
     atr: Ints
     last: Ints
-    size: npt.NDArray[np.float64]
+    size: npt.NDArray[np.float64] | None = None
     tag: pl.Series | None = None
 
     def __len__(self) -> int:
@@ -43,8 +46,9 @@ class Entries:
     def take(self, rows: Ints | slice | npt.NDArray[np.bool_]) -> "Entries":
         """Some of the entries."""
         tag = None if self.tag is None else self.tag[np.arange(len(self))[rows]]
-        names = ("bar", "sign", "price", "inside", "stop", "atr", "last", "size")
-        return Entries(**{name: getattr(self, name)[rows] for name in names}, tag=tag)
+        size = None if self.size is None else self.size[rows]
+        names = ("bar", "sign", "price", "inside", "stop", "atr", "last")
+        return Entries(**{name: getattr(self, name)[rows] for name in names}, size=size, tag=tag)
 
     def frame(self, bars: Bars) -> pl.DataFrame:
         """The entries as a table: time, side, price, and what else they have."""
@@ -64,14 +68,15 @@ def at_close(bars: Bars, bar: Ints, sign: Ints) -> Entries:
     zero = np.zeros(n, np.int64)
     return Entries(
         bar=bar.astype(np.int64), sign=sign.astype(np.int64), price=bars.close[bar] * bars.tick, inside=np.zeros(n, np.bool_),
-        stop=zero, atr=zero, last=np.full(n, NONE, np.int64), size=np.ones(n),
+        stop=zero, atr=zero, last=np.full(n, NONE, np.int64),
     )  # fmt: skip
 
 
 def every(bars: Bars, side: Literal["long", "short", "both"] = "both", *, step: int = 1) -> Entries:
     """An entry at the close of every ``step``-th bar, the last one left out: what an exit does to entries that know nothing."""
-    if side not in ("long", "short", "both"):
-        raise BarsError(f"there is no side {side!r}: {suggestion(str(side), ('long', 'short', 'both'))}")
+    refuse_no_bars(bars)
+    refuse_words(side=(side, ("long", "short", "both")))
+    refuse_count("step", step, "bars")
     bar = np.arange(0, len(bars) - 1, step, dtype=np.int64)
     if side != "both":
         return at_close(bars, bar, np.full(len(bar), SIDES[side], np.int64))
@@ -85,6 +90,7 @@ def as_entries(bars: Bars, entries: "pl.DataFrame | Entries | str") -> Entries:
 
     Raises ``BarsError`` naming the row: outside the series, unknown side, a price that the bar did not trade, a stop on the wrong side.
     """
+    refuse_no_bars(bars)
     if isinstance(entries, Entries):
         return _of_these(bars, entries)
     if isinstance(entries, str):
@@ -92,8 +98,9 @@ def as_entries(bars: Bars, entries: "pl.DataFrame | Entries | str") -> Entries:
             raise BarsError(f"entries are a frame, or the words 'every bar', got {entries!r}")
         return every(bars)
     if not isinstance(entries, pl.DataFrame):
-        kind = f"{type(entries).__module__}.{type(entries).__qualname__}"
-        raise BarsError(f"entries are a polars frame, or the words 'every bar', got {kind}; make one of it with pl.DataFrame(...)")
+        raise BarsError(f"entries are a polars frame, or the words 'every bar', got {kind_of(entries)}")
+    if "symbol" in entries.columns:
+        raise BarsError("entries: column 'symbol' is for lab.portfolio, which takes bars by symbol; filter the rows of one and drop it")
     for column in entries.columns:
         if column not in COLUMNS:
             raise BarsError(f"entries: column '{column}' is not known: {suggestion(column, COLUMNS)}")
@@ -120,6 +127,8 @@ def _bars_of(bars: Bars, frame: pl.DataFrame) -> Ints:
         if "time" not in frame.columns:
             raise BarsError("entries need a column 'time' (a moment in the bar) or 'bar' (its number)")
         return _bar_at(bars, frame["time"], "time")
+    if "time" in frame.columns:
+        raise BarsError("entries: 'time' and 'bar' both say when; drop one of them")
     told = frame["bar"]
     if not told.dtype.is_integer():
         raise BarsError(f"entries: 'bar' is {told.dtype}; it is the number of a bar, a whole number from 0")
@@ -136,6 +145,8 @@ def _bar_at(bars: Bars, times: pl.Series, name: str) -> Ints:
     """The bar that each moment lies in, ``NONE`` for no moment where that may be (``exit_at``)."""
     if not isinstance(times.dtype, pl.Datetime):
         raise BarsError(f"entries: '{name}' is {times.dtype}; it must be a datetime in UTC")
+    if times.dtype.time_zone is None:
+        raise BarsError(f"entries: '{name}' has no time zone: if it is UTC, write it with .dt.replace_time_zone(\"UTC\")")
     if name == "time" and times.null_count():
         raise BarsError(f"entries: row {times.is_null().arg_max()} has no time (null); leave that row out")
     at_ms = times.dt.epoch("ms").fill_null(int(bars.time_ms[0])).to_numpy()
@@ -162,6 +173,8 @@ def _when(bars: Bars, bar: int) -> object:
 def _signs(frame: pl.DataFrame) -> Ints:
     if "side" not in frame.columns:
         raise BarsError("entries need a column 'side': long or short")
+    if frame["side"].null_count():
+        raise BarsError(f"entries: row {frame['side'].is_null().arg_max()} has no side (null): long or short")
     said = [str(value).lower() for value in frame["side"]]
     for row, word in enumerate(said):
         if word not in SIDES:
@@ -178,6 +191,9 @@ def _numbers(frame: pl.DataFrame, column: str) -> pl.Series:
     if wrong.any():
         row = int(wrong.arg_max() or 0)
         raise BarsError(f"entries: row {row} has the {column} {values[row]}; it must be a number above zero, or null for none")
+    if (values > HIGHEST).any():
+        row = int((values > HIGHEST).arg_max() or 0)
+        raise BarsError(f"entries: row {row} has the {column} {values[row]:g}; it is beyond every {column}, leave that row out or mend it")
     return values
 
 
@@ -189,15 +205,22 @@ def _e8(frame: pl.DataFrame, column: str, default: Ints) -> Ints:
     return np.where(exact.is_null().to_numpy(), default, exact.fill_null(0).to_numpy()).astype(np.int64)
 
 
+def _sizes(frame: pl.DataFrame) -> npt.NDArray[np.float64]:
+    values = _numbers(frame, "size")
+    if values.null_count():
+        row = values.is_null().arg_max()
+        raise BarsError(f"entries: row {row} has no size (null); give how many coins it has, or leave the column out")
+    return values.to_numpy()
+
+
 def _told(bars: Bars, frame: pl.DataFrame, made: Entries) -> Entries:
     zero = np.zeros(len(made), np.int64)
     price = _e8(frame, "price", made.price)
     inside = frame["price"].is_not_null().to_numpy() if "price" in frame.columns else made.inside
     last = _bar_at(bars, frame["exit_at"], "exit_at") if "exit_at" in frame.columns else made.last
-    size = _numbers(frame, "size").fill_null(1.0).to_numpy() if "size" in frame.columns else made.size
     return Entries(
         bar=made.bar, sign=made.sign, price=price, inside=inside, stop=_e8(frame, "stop", zero), atr=_e8(frame, "atr", zero), last=last,
-        size=size, tag=frame["tag"] if "tag" in frame.columns else None,
+        size=_sizes(frame) if "size" in frame.columns else None, tag=frame["tag"] if "tag" in frame.columns else None,
     )  # fmt: skip
 
 

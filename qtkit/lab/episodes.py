@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import polars as pl
 
+from qtkit.bars import BarsError
 from qtkit.core.events import Event, LegResolved
 from qtkit.core.model import ONE
 from qtkit.lab.fills import FILLS, MONEY, TIME
@@ -70,6 +71,8 @@ def episodes(fills: pl.DataFrame) -> pl.DataFrame:
     A fill that turns a position around ends one episode and begins the next, its fee shared by size; long and short side of hedge mode
     are apart. The account is taken to be flat before the first fill of a slot; in hedge mode what closes nothing known is left out.
     """
+    if tuple(fills.columns) != tuple(FILLS):
+        raise BarsError("these are no fills; make them with lab.fills(...)")
     rows = [row for _, part in fills.group_by("symbol", "position_side", maintain_order=True) for row in _paired(part)]
     return pl.DataFrame(rows, schema=EPISODES, orient="row").sort("opened", maintain_order=True)
 

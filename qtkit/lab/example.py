@@ -9,8 +9,9 @@ import polars as pl
 from qtkit.bars import BarsError
 from qtkit.core.model import ONE
 from qtkit.lab.arguments import Ints
+from qtkit.lab.asked import refuse_count, refuse_words
 from qtkit.lab.entries import SIDES, Entries, at_close
-from qtkit.lab.series import Bars, load
+from qtkit.lab.series import Bars, load, refuse_no_bars
 
 MINUTE_MS = 60_000
 DAY = 1_440  # minutes
@@ -80,6 +81,9 @@ def breakouts(bars: Bars, *, bars_back: int = DAY, side: Literal["long", "short"
 
     The plainest entry that follows the market; exits are compared on it, nothing is recommended. Raises ``BarsError`` if there is none.
     """
+    refuse_no_bars(bars)
+    refuse_words(side=(side, ("long", "short", "both")))
+    refuse_count("bars_back", bars_back, "bars")
     close, high, low = pl.Series(bars.close), pl.Series(bars.high), pl.Series(bars.low)
     beyond = {
         "long": (close > high.rolling_max(bars_back).shift(1)).fill_null(False),

@@ -16,6 +16,7 @@ import polars as pl
 from qtkit.core.model import PolicyError
 from qtkit.core.names import suggestion
 from qtkit.lab.arguments import Ints, Small
+from qtkit.lab.asked import refuse_policy
 from qtkit.lab.entries import Entries, as_entries
 from qtkit.lab.kernels import BREAK_EVEN, STOP, TIME
 from qtkit.lab.result import WHOLE, Result
@@ -73,6 +74,9 @@ def excursions(result: Result, policy: int, *, after: int = 240) -> Excursions:
 
     Exact in ticks. Raises ``PolicyError`` where the sweep kept statistics alone.
     """
+    if not isinstance(result, Result):
+        raise PolicyError(f"excursions are of what lab.sweep gave, got {type(result).__name__}")
+    refuse_policy(policy, len(result))
     trades = result.trades(policy)
     out, bars = result.outcomes, result.bars
     assert out is not None  # trades has asked for it

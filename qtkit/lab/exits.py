@@ -11,6 +11,7 @@ import polars as pl
 
 from qtkit.bars import BarsError
 from qtkit.lab.arguments import Ints
+from qtkit.lab.asked import is_whole
 from qtkit.lab.entries import NONE, Entries, as_entries
 from qtkit.lab.series import Bars
 
@@ -38,8 +39,8 @@ def before_funding(bars: Bars, entries: "pl.DataFrame | Entries | str", minutes:
     """
     if bars.funding is None:
         raise BarsError(f"{bars.source} has no funding; load the bars with funding=, a file with time and rate")
-    if minutes < 0:
-        raise BarsError(f"minutes are counted back from the funding, 0 or more; got {minutes}")
+    if not is_whole(minutes) or minutes < 0:
+        raise BarsError(f"minutes are counted back from the funding, 0 or more; got {minutes!r}")
     made = as_entries(bars, entries)
     paid = np.flatnonzero(np.diff(bars.funding, prepend=0))
     leave = _last_close(bars, bars.time_ms[paid] - minutes * MINUTE_MS)
@@ -52,8 +53,8 @@ def session_end(bars: Bars, entries: "pl.DataFrame | Entries | str", hour: int) 
     Where the bars have a hole from the entry until then, it is left at the first close after the hole. Raises ``BarsError`` for an hour
     that is none.
     """
-    if not 0 <= hour < 24:
-        raise BarsError(f"the hour of a session's end is 0 to 23 in UTC, got {hour}")
+    if not is_whole(hour) or not 0 <= hour < 24:
+        raise BarsError(f"the hour of a session's end is 0 to 23 in UTC, got {hour!r}")
     made = as_entries(bars, entries)
     closed = bars.time_ms[made.bar] + bars.step_ms
     end = closed + DAY_MS - (closed - hour * HOUR_MS) % DAY_MS

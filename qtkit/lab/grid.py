@@ -9,15 +9,17 @@ from typing import TypeVar
 
 import polars as pl
 
-from qtkit.core.distance import InAtr, InBps, InR, format_distance, parse_distance
+from qtkit.core.distance import Distance, InAtr, InBps, InR, format_distance, parse_distance
 from qtkit.core.model import Bps, PolicyError
 from qtkit.core.policy import WHOLE, ExitPolicy, StageRule, TargetRule, TightenRule, TrailRule
+from qtkit.lab.asked import is_whole, refuse_unsure
 
 A = TypeVar("A")
 B = TypeVar("B")
 Rung = tuple[str | int, int | float]
 """A target: its distance (``"1R"``, ``"2.5%"``, or bps) and its share of the position in percent."""
 MINUTE_MS = 60_000
+MOST = 1_000_000  # policies are made one by one: more take minutes
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +95,7 @@ def grid(
 
     Raises ``PolicyError`` when a combination is no policy (shares over 100 %, targets out of order) or nothing is given.
     """
+    refuse_unsure(own_stop=own_stop)
     stops = [InBps(_bps(bps, "stop_bps")) for bps in _many(stop_bps)] + [_stop(text) for text in _many(stop)]
     if own_stop and not stops:
         stops = [InBps(Bps(WHOLE - 1))]
@@ -115,6 +118,9 @@ def grid(
         "stages": [_stages_label(steps) for steps in raised],
         "max_bars": ["none" if it is None else str(it) for it in holds],
     }
+    count = prod(map(len, axes.values()))
+    if count > MOST:
+        raise PolicyError(f"{count:,} policies are more than {MOST:,}; give fewer values to an axis")
     policies = []
     for number, (first, callback, arm, curve, ladder, after, steps, hold) in enumerate(
         product(stops, callbacks, arms, curves, ladders, afters, raised, holds)
@@ -142,10 +148,9 @@ def _many(values: object) -> list:  # type: ignore[type-arg]
 
 
 def _whole(value: object, name: str, unit: str) -> int:
-    try:
-        return operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise PolicyError(f"{name} is a whole number of {unit}, got {value!r}") from None
+    if not is_whole(value):
+        raise PolicyError(f"{name} is a whole number of {unit}, got {value!r}")
+    return operator.index(value)  # type: ignore[arg-type]
 
 
 def _bps(value: object, name: str) -> Bps:
@@ -153,15 +158,16 @@ def _bps(value: object, name: str) -> Bps:
 
 
 def _share(percent: float) -> Bps:
-    if not 0 < percent <= 100:
+    if not isinstance(percent, int | float) or not 0 < percent <= 100:
         raise PolicyError(f"a target takes more than 0 and at most 100 percent of the position, got {percent!r}")
     return Bps(round(percent * 100))
 
 
 def _lists(choices: Sequence[Sequence[tuple[A, B]]], name: str, pair: str) -> Sequence[Sequence[tuple[A, B]]]:
     """The choices of an axis, each a list of pairs."""
-    for choice in choices:
-        if isinstance(choice, str) or not all(isinstance(it, tuple | list) and len(it) == 2 for it in choice):
+    for choice in choices if isinstance(choices, Iterable) else [choices]:
+        listed = isinstance(choice, Iterable) and not isinstance(choice, str)
+        if not listed or not all(isinstance(it, tuple | list) and len(it) == 2 for it in choice):
             raise PolicyError(f"{name} are a list of choices, each a list of {pair}, as {name}=[[...], [...]]; got {choice!r} for a choice")
     return choices
 
@@ -174,8 +180,14 @@ def _stage(at: object, to: object) -> StageRule:
     return StageRule(at=_bps(at, "stages"), to=None if to is None else _bps(to, "stages"))
 
 
+def _parsed(text: object) -> Distance:
+    if not isinstance(text, str):
+        raise PolicyError(f"a distance is written 2.5%, 250bps, 2R or 3atr; got {text!r}")
+    return parse_distance(text)
+
+
 def _stop(text: str) -> InBps | InAtr:
-    distance = parse_distance(text)
+    distance = _parsed(text)
     if isinstance(distance, InBps | InAtr):
         return distance
     raise PolicyError(f"'{text}': a stop or a callback in a grid is a part of the price (2.5%, 250bps) or of ATR (3atr)")

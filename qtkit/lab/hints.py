@@ -23,6 +23,7 @@ from qtkit.core.policy import ExitPolicy
 from qtkit.core.shape import STOP_CLAMP, TARGET_CLAMP
 from qtkit.lab import cohorts
 from qtkit.lab.arguments import Ints
+from qtkit.lab.asked import is_whole
 from qtkit.lab.bandit import contexts, train
 from qtkit.lab.costs import Costs
 from qtkit.lab.entries import Entries
@@ -99,6 +100,11 @@ def fit_hints(
     """
     if learner not in ("cells", "linucb") or not 0 < split < 1:
         raise PolicyError(f"learner is 'cells' or 'linucb' and split between 0 and 1, got {learner!r} and {split}")
+    if not isinstance(policy, ExitPolicy):
+        raise PolicyError(f"hints are fitted on one policy, as grid.policies[0]; got {type(policy).__name__}")
+    for name, values in (("sl_bps", sl_bps), ("tp_bps", tp_bps), ("trail_bps", trail_bps)):
+        if wrong := next((repr(bps) for bps in values if not is_whole(bps)), ""):
+            raise PolicyError(f"{name} is a whole number of basis points (250 is 2.5 %), got {wrong}")
     hints = [(None, None, None), *product(sl_bps or (None,), tp_bps or (None,), trail_bps or (None,))]
     if len(hints) < 3:
         raise PolicyError("there is nothing to choose from; give at least two stops, targets or trails (sl_bps, tp_bps, trail_bps)")

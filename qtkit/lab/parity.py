@@ -12,7 +12,7 @@ from qtkit.core import arithmetic
 from qtkit.core.events import Event
 from qtkit.core.model import ONE, Instrument, Ticks
 from qtkit.lab.costs import Costs
-from qtkit.lab.fills import FILLS, MONEY, TIME
+from qtkit.lab.fills import FILLS, MONEY, PAID, TIME
 from qtkit.lab.lived import Lived, lived
 from qtkit.lab.replay import level_of
 from qtkit.lab.seen import BARS, MINUTE_MS, PRICES, Retold, View, view_of
@@ -89,10 +89,16 @@ class Parity:
         return min(self.differences, key=lambda it: it.at_ms, default=None)
 
     @property
+    def compared(self) -> int:
+        """How many positions were told both ways."""
+        return self.frame.filter(pl.col("note") == "").height
+
+    @property
     def sentence(self) -> str:
         """How many positions were compared, and where they first differ."""
-        compared = self.frame.filter(pl.col("note") == "").height
-        left = self.frame.height - compared
+        compared, left = self.compared, self.frame.height - self.compared
+        if not compared:
+            return f"no position could be compared, {left} were there" if left else "there was no position to compare"
         said = f"{compared} positions compared" + (f", {left} not" if left else "")
         return f"{said}: " + (f"{len(self.differences)} differ, first {self.first}" if self.differences else "every decision is the same")
 
@@ -113,15 +119,20 @@ def parity(
 
     ``events`` are a journal's with their times (ms), ``prices`` and ``bars`` what the desk saw (``seen.PRICES``, ``seen.BARS``), ``rules``
     the trading rules by symbol: ``qtkit.open().day(since)`` reads them all. ``trades`` are the account's own ``fills``, which alone know
-    when and at what price; ``funding`` has time, symbol, position_side and paid (money). The desk has to trail on closed bars. Positions
-    are compared minute by minute: the stop in force after it, and the exit. Raises ``BarsError`` for frames of another shape.
+    when and at what price; ``funding`` what ``funding_paid`` gives. The desk has to trail on closed bars. Positions that were not closed
+    before the first price are compared minute by minute: the stop in force after it, and the exit. Raises ``BarsError`` for frames of
+    another shape.
     """
     _refuse_other(prices, PRICES, "prices")
     _refuse_other(bars, BARS, "bars")
     if trades is not None:
-        _refuse_other(trades, FILLS, "trades")
-    told, differences = [], []
+        _refuse_other(trades, FILLS, "trades", "make them with lab.fills(...)")
+    if funding is not None:
+        _refuse_other(funding, PAID, "funding", "make it with lab.funding_paid(...)")
+    told, differences, begun_ms = [], [], int(prices["at"].min() or 0)  # type: ignore[arg-type]
     for it in lived(events):
+        if it.closed_ms is not None and it.closed_ms < begun_ms:
+            continue
         row, difference = _compared(it, prices, bars, rules, dealt_of(it, trades), paid_by(it, funding))
         told.append(row)
         differences += [] if difference is None else [difference]
@@ -136,12 +147,12 @@ _SCHEMA = {
 }  # fmt: skip
 
 
-def _refuse_other(frame: pl.DataFrame, schema: Mapping[str, pl.DataType], name: str) -> None:
+def _refuse_other(
+    frame: pl.DataFrame, schema: Mapping[str, pl.DataType], name: str, remedy: str = "read them with qtkit.open().day(since)"
+) -> None:
     for column, kind in schema.items():
         if frame.schema.get(column) != kind:
-            raise BarsError(
-                f"{name}: column '{column}' has to be {kind}, got {frame.schema.get(column)}; read them with qtkit.open().day(since)"
-            )
+            raise BarsError(f"{name}: column '{column}' has to be {kind}, got {frame.schema.get(column)}; {remedy}")
 
 
 def _compared(

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Literal
+from math import inf
+from typing import Literal, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,14 @@ from qtkit.core.model import PolicyError
 from qtkit.core.names import suggestion
 from qtkit.core.policy import ExitPolicy
 from qtkit.lab.arguments import Ints, Sums
+from qtkit.lab.asked import refuse_policy, refuse_words
 from qtkit.lab.costs import Costs, costs_of
 from qtkit.lab.entries import Entries
 from qtkit.lab.grid import Grid, as_grid
 from qtkit.lab.kernels import BREAK_EVEN, STOP
 from qtkit.lab.result import DAY_MS, Floats, Result, stacked
-from qtkit.lab.series import Bars
+from qtkit.lab.series import Bars, refuse_no_bars
+from qtkit.lab.sizes import SIZES, Size
 from qtkit.lab.sweep import sweep
 
 Of = Mapping[str, "pl.DataFrame | Entries | str"]
@@ -28,13 +31,15 @@ class Portfolio:
     """The answer of a sweep over symbols: ``results`` by symbol, and what they make together, policy by policy.
 
     The capital is split evenly among the symbols and a position takes the share of its symbol; or with ``size="risk"`` every position
-    risks ``risk_bps`` of the whole capital between its entry and its policy's initial stop. A position counts on the day (UTC) that it
-    was left: what it lost or won on the way, in days before, is not marked.
+    risks ``risk_bps`` of the whole capital between its entry and its policy's initial stop; or with ``size="given"`` it has as many coins
+    as its entry says, and columns named ``quote`` in place of ``bps`` count the money. A position counts on the day (UTC) that it was left:
+    what it lost or won on the way, in days before, is not marked.
     """
 
-    def __init__(self, results: Mapping[str, Result], *, size: str, risk_bps: float) -> None:
+    def __init__(self, results: Mapping[str, Result], *, size: Size, risk_bps: float) -> None:
         self.results, self.size, self.risk_bps = dict(results), size, risk_bps
         self.grid = next(iter(self.results.values())).grid
+        self.unit = "quote" if size == "given" else "bps"
 
     def __len__(self) -> int:
         return len(self.grid)
@@ -47,8 +52,8 @@ class Portfolio:
         return np.arange(first // DAY_MS, last // DAY_MS + 1)
 
     @cached_property
-    def daily_bps(self) -> Floats:
-        """Net bps of the capital, [days, policies]."""
+    def daily_net(self) -> Floats:
+        """Net bps of the capital, or money of given sizes, [days, policies]."""
         return np.asarray(np.sum([self._by_day(it, self._earned(it)) for it in self.results.values()], axis=0))
 
     @cached_property
@@ -62,7 +67,15 @@ class Portfolio:
         return np.stack([np.isin(self.days, it.bars.time_ms // DAY_MS) for it in self.results.values()], axis=1)
 
     def _earned(self, it: Result) -> Floats:
-        earned = it.r * self.risk_bps if self.size == "risk" else it.net_bps / len(self.results)
+        match self.size:
+            case "risk":
+                earned = it.r * self.risk_bps
+            case "equal":
+                earned = it.net_bps / len(self.results)
+            case "given":
+                earned = it.net_quote
+            case _:
+                assert_never(self.size)
         return np.nan_to_num(earned, nan=0.0)
 
     def _by_day(self, it: Result, values: Floats) -> Floats:
@@ -76,22 +89,23 @@ class Portfolio:
     # -- what is told
 
     def daily(self, policy: int) -> pl.DataFrame:
-        """One policy day by day: ``net_bps`` of the capital, what it comes to, how far that is below its best, how many symbols stopped."""
-        self._check(policy)
-        net = self.daily_bps[:, policy]
+        """One policy day by day: ``net_bps`` of the capital (or ``net_quote``), what it comes to, how far that is below its best, and
+        how many symbols were stopped."""
+        refuse_policy(policy, len(self))
+        net = self.daily_net[:, policy]
         total = np.cumsum(net)
         return pl.DataFrame(
             {
                 "day": pl.Series(self.days, dtype=pl.Int32).cast(pl.Date),
-                "net_bps": net,
-                "total_bps": total,
-                "drawdown_bps": np.maximum(np.maximum.accumulate(total), 0) - total,
+                f"net_{self.unit}": net,
+                f"total_{self.unit}": total,
+                f"drawdown_{self.unit}": np.maximum(np.maximum.accumulate(total), 0) - total,
                 "stopped": self.stopped[:, :, policy].sum(1),
             }
         )
 
     def table(self, *, joint: int = 2) -> pl.DataFrame:
-        """A row a policy, the best first: entries, net bps a day, worst day, greatest drawdown, joint stop-outs, effective entries.
+        """A row a policy, the best first: entries, net a day, worst day, greatest drawdown, joint stop-outs, effective entries.
 
         ``joint_stops`` are the days on which at least ``joint`` symbols were stopped, ``joint_expected`` how many there would be if the
         symbols were stopped as often, each independently of the others. ``effective`` counts overlapping entries of a symbol for as much
@@ -100,43 +114,41 @@ class Portfolio:
         """
         if not 1 <= joint <= len(self.results):
             raise PolicyError(f"joint={joint}: stop-outs of 1 to {len(self.results)} symbols can be joint here")
-        total = np.cumsum(self.daily_bps, axis=0)
+        total = np.cumsum(self.daily_net, axis=0)
         drawdown = np.maximum(np.maximum.accumulate(total, axis=0), 0) - total
-        worst = self.daily_bps.argmin(0)
+        worst = self.daily_net.argmin(0)
         own, together = self._effective()
         columns = {
-            "entries": self.sums.entries, "net_bps_per_day": self.daily_bps.mean(0), "worst_day_bps": self.daily_bps.min(0),
-            "worst_day": pl.Series(self.days[worst], dtype=pl.Int32).cast(pl.Date), "drawdown_bps": drawdown.max(0),
+            "entries": self.sums.entries, f"net_{self.unit}_per_day": self.daily_net.mean(0),
+            f"worst_day_{self.unit}": self.daily_net.min(0), "worst_day": pl.Series(self.days[worst], dtype=pl.Int32).cast(pl.Date),
+            f"drawdown_{self.unit}": drawdown.max(0),
             "joint_stops": (self.stopped.sum(1) >= joint).sum(0), "joint_expected": self._expected(joint), "effective": own,
             "effective_at_least": together,
         }  # fmt: skip
         told = self.grid.frame().with_columns(pl.Series(name, values) for name, values in columns.items())
-        return told.sort("net_bps_per_day", descending=True, maintain_order=True)
+        return told.sort(f"net_{self.unit}_per_day", descending=True, maintain_order=True)
 
     def by(self, group: str) -> pl.DataFrame:
         """The table of ``Result`` for each ``symbol``, or for what ``Result.by`` groups by, over all symbols."""
-        found: dict[str, list[Sums]] = {}
+        found: dict[str, list[tuple[Sums, Floats | None]]] = {}
         for symbol, it in self.results.items():
             labels = np.full(len(it.entries), symbol) if group == "symbol" else it.labels(group)
             for name in np.unique(labels):
-                found.setdefault(str(name), []).append(it.sums_of(np.flatnonzero(labels == name)))
+                rows = np.flatnonzero(labels == name)
+                found.setdefault(str(name), []).append((it.sums_of(rows), it.quote_of(rows)))
         one = next(iter(self.results.values()))
-        parts = [one.table_of(_added(sums)).select(pl.lit(name).alias(group), pl.all()) for name, sums in sorted(found.items())]
-        return stacked(parts)
+        tables = {name: one.table_of(_added([sums for sums, _ in parts]), _paid(parts)) for name, parts in sorted(found.items())}
+        return stacked([table.select(pl.lit(name).alias(group), pl.all()) for name, table in tables.items()])
 
     @cached_property
     def sums(self) -> Sums:
         """The statistics of all symbols together."""
         return _added([it.sums for it in self.results.values()])
 
-    def trades(self, policy: int) -> pl.DataFrame:
-        """The trades of one policy with their symbol, by the time of the entry."""
+    def trades(self, policy: int | None = None) -> pl.DataFrame:
+        """The trades of one policy, or of all told apart by ``policy``, with their symbol, by the time of the entry."""
         parts = [it.trades(policy).select(pl.lit(symbol).alias("symbol"), pl.all()) for symbol, it in self.results.items()]
-        return pl.concat(parts, how="diagonal").sort("time", "symbol")
-
-    def _check(self, policy: int) -> None:
-        if not 0 <= policy < len(self):
-            raise PolicyError(f"there are {len(self)} policies, numbered from 0; got {policy}")
+        return pl.concat(parts, how="diagonal").sort("time", "symbol", maintain_order=True)
 
     def _expected(self, joint: int) -> Floats:
         """Days on which at least ``joint`` symbols would be stopped if each were by itself: a Poisson-binomial count, day by day."""
@@ -166,7 +178,7 @@ def portfolio(
     costs: Costs | str | None = "account",
     fill: Literal["worst", "best"] = "worst",
     one_at_a_time: bool = True,
-    size: Literal["equal", "risk"] = "equal",
+    size: Size = "equal",
     risk_bps: float = 25,
 ) -> Portfolio:
     """Sweep the same policies over several symbols, by default one position a symbol at a time.
@@ -174,18 +186,35 @@ def portfolio(
     ``entries`` are a frame with a column ``symbol``, or what ``sweep`` takes by symbol, or ``"every bar"``. Raises ``BarsError`` for a
     symbol without bars, bars of different length, and what ``sweep`` refuses, naming the symbol.
     """
-    if size not in ("equal", "risk"):
-        raise PolicyError(f"size is 'equal' (the capital split evenly) or 'risk', got {size!r}")
+    refuse_words(size=(size, SIZES))
+    if isinstance(risk_bps, bool) or not isinstance(risk_bps, int | float) or not 0 < risk_bps < inf:
+        raise PolicyError(f"risk_bps is a number above zero, got {risk_bps!r}")
+    _refuse_other(bars)
     if len({it.step_ms for it in bars.values()}) != 1:
-        raise BarsError(f"bars of one length are needed for all symbols, got {sorted({it.step_ms for it in bars.values()})} ms")
+        lengths = ", ".join(f"{symbol} {it.step_ms // 1000} s" for symbol, it in bars.items())
+        raise BarsError(f"bars of one length are needed for all symbols, got {lengths}; load all of one timeframe")
     asked, paid = as_grid(grid), costs_of(costs)
     results = {}
     for symbol, part in _by_symbol(bars, entries):
         try:
-            results[symbol] = sweep(bars[symbol], part, asked, costs=paid, fill=fill, one_at_a_time=one_at_a_time, keep="outcomes")
+            results[symbol] = sweep(
+                bars[symbol], part, asked, costs=paid, size=size, one_at_a_time=one_at_a_time, fill=fill, keep="outcomes"
+            )
         except (BarsError, PolicyError) as error:
             raise type(error)(f"{symbol}: {error}") from None
     return Portfolio(results, size=size, risk_bps=risk_bps)
+
+
+def _refuse_other(bars: object) -> None:
+    """Raise ``BarsError`` for what is no dict of bars by symbol."""
+    if not isinstance(bars, Mapping) or not bars:
+        found = "there is none" if isinstance(bars, Mapping) else f"got {type(bars).__name__}"
+        raise BarsError(f"bars of a portfolio are a dict by symbol, as {{'BTCUSDT': lab.load(...)}}; {found}")
+    for symbol, one in bars.items():
+        try:
+            refuse_no_bars(one)
+        except BarsError as error:
+            raise BarsError(f"{symbol}: {error}") from None
 
 
 def _by_symbol(bars: Mapping[str, Bars], entries: "pl.DataFrame | Of | str") -> Iterator[tuple[str, "pl.DataFrame | Entries | str"]]:
@@ -194,8 +223,13 @@ def _by_symbol(bars: Mapping[str, Bars], entries: "pl.DataFrame | Of | str") -> 
         return
     if isinstance(entries, pl.DataFrame):
         if "symbol" not in entries.columns:
-            raise BarsError("entries of several symbols need a column 'symbol'")
+            raise BarsError("entries of several symbols need a column 'symbol'; or give a dict of entries by symbol")
+        if entries["symbol"].null_count():
+            raise BarsError(f"entries: row {entries['symbol'].is_null().arg_max()} has no symbol (null); leave that row out")
         entries = {str(name): part.drop("symbol") for (name,), part in entries.group_by("symbol", maintain_order=True)}
+    if not isinstance(entries, Mapping):
+        known = "a frame with a column 'symbol', a dict by symbol, or the words 'every bar'"
+        raise BarsError(f"entries of several symbols are {known}; got {type(entries).__name__}")
     if not entries:
         raise BarsError("entries: there is none; give at least one row with symbol, time and side")
     for symbol, part in entries.items():
@@ -213,6 +247,11 @@ def _stopped(it: Result) -> Floats:
 def _added(parts: list[Sums]) -> Sums:
     how = {"best": np.max, "worst": np.min}
     return Sums(**{name: how.get(name, np.sum)([getattr(part, name) for part in parts], axis=0) for name in Sums._fields})
+
+
+def _paid(parts: "list[tuple[Sums, Floats | None]]") -> Floats | None:
+    money = [quote for _, quote in parts if quote is not None]
+    return np.sum(money, axis=0) if money else None
 
 
 def _spans(it: Result, policy: int) -> tuple[Ints, Ints]:

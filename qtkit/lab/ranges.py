@@ -5,23 +5,27 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import polars as pl
 
 from qtkit.core.model import Bar
+from qtkit.lab.asked import refuse_count
 from qtkit.lab.cohorts import hours_of
-from qtkit.lab.entries import Entries
+from qtkit.lab.entries import Entries, as_entries
 from qtkit.lab.series import Bars
 
 
-def with_atr(bars: Bars, entries: Entries, *, hours: int = 14) -> Entries:
+def with_atr(bars: Bars, entries: "pl.DataFrame | Entries | str", *, hours: int = 14) -> Entries:
     """The entries with the hourly average true range known at each: Wilder's, as ``qtkit.market.atr`` counts it from the first bar on.
 
     Entries before there are enough whole hours have none, and policies take the distance that they name for that case.
     """
+    refuse_count("hours", hours, "hours")
+    made = as_entries(bars, entries)
     known = hours_of(bars)
     averages = np.array(list(_wilder(known.bars, bars.tick, hours)), np.int64)
-    last = entries.bar - entries.inside  # inside its bar an entry knows the bars before it alone
+    last = made.bar - made.inside  # inside its bar an entry knows the bars before it alone
     count = np.where(last >= 0, known.closed[np.maximum(last, 0)], 0)
-    return replace(entries, atr=averages[count])
+    return replace(made, atr=averages[count])
 
 
 def _wilder(bars: tuple[Bar, ...], tick: int, n: int) -> Iterator[int]:

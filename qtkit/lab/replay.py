@@ -28,16 +28,19 @@ import polars as pl
 from qtkit.core import arithmetic
 from qtkit.core.context import ExitContext, MarketData
 from qtkit.core.distance import AtPrice
-from qtkit.core.model import E8, Bps, Instrument, Lots, Position, PositionSide, Side, Ticks
+from qtkit.core.model import E8, Bps, Instrument, Lots, PolicyError, Position, PositionSide, Side, Ticks
 from qtkit.core.plan import WHOLE, ExitPlan
 from qtkit.core.planner import ExitPlanner
 from qtkit.core.policy import ExitPolicy
 from qtkit.core.trail import TrailState, begin, callback_at, fold, step_of
+from qtkit.lab.asked import refuse_words
 from qtkit.lab.costs import PPM, Costs, costs_of
 from qtkit.lab.entries import NONE, Entries, as_entries
 from qtkit.lab.liquidation import checked
 from qtkit.lab.series import Bars
 
+FILLS = ("worst", "best")
+"""Which side of a bar is told first where both could have been."""
 MANY = Lots(1_000_000)  # lots of the position that is planned: enough for every leg, as shares are what the lab counts in
 
 
@@ -242,6 +245,9 @@ def replay(
     leverage: int | None = None,
 ) -> list[Replayed]:
     """What became of every entry under one policy: the specification that ``sweep`` is equal to. Costs a few microseconds a bar held."""
+    if not isinstance(policy, ExitPolicy):
+        raise PolicyError(f"replay takes one policy, as grid.policies[0]; got {type(policy).__name__}")
+    refuse_words(fill=(fill, FILLS))
     made, paid = as_entries(bars, entries), costs_of(costs)
     one = partial(replay_one, bars, made, policy=policy, costs=paid, fill=fill, own_stop=own_stop, leverage=checked(leverage))
     return [one(row) for row in range(len(made))]

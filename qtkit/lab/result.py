@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,9 @@ from qtkit.core.model import ONE, PolicyError
 from qtkit.core.names import suggestion
 from qtkit.lab import cohorts
 from qtkit.lab.arguments import Ints, Outcomes, Sums
+from qtkit.lab.asked import refuse_policy
 from qtkit.lab.problem import Problem
+from qtkit.lab.sizes import UNITS, Size
 
 if TYPE_CHECKING:
     from qtkit.picture import Picture
@@ -22,20 +24,17 @@ Floats = npt.NDArray[np.float64]
 WHYS = ("passed over", "stop", "trail", "stage", "break-even", "target", "time", "asked", "end of data")
 """Reasons by their number: 1 the initial stop, 7 the entry's own ``exit_at``, 0 an entry while the one before was open."""
 WHOLE = 10_000
-
-
 DAY_MS = 86_400_000
-Size = Literal["risk", "unit"]
-SIZES = ("risk", "unit")
-UNITS = {"risk": "net_r", "unit": "net_bps"}
-"""What positions bring, so counted that they can be added up: of the same risk each in R, of one unit each in bps of it."""
+COIN = ONE * WHOLE
+NOT_GIVEN = "only a sweep with size='given' counts in 'net_quote': sweep again with it"
 
 
 class Result:
     """The answer of a sweep: ``outcomes`` by entry and policy (None where only statistics were kept), and ``sums`` by policy.
 
     Money is net of fees and funding unless it says gross. Bps are of the entry's notional; R is the distance to the policy's initial stop,
-    so over a grid of stops it compares different bets: bps stand beside it, and bps a day of capital held.
+    so over a grid of stops it compares different bets: bps stand beside it, and bps a day of capital held. Of positions of given size there
+    is ``net_quote``, the money of each or of all, in the quote coin.
     """
 
     def __init__(
@@ -91,6 +90,13 @@ class Result:
         """Net R, [entries, policies]: by the distance to the policy's initial stop; NaN where an entry was passed over."""
         return self.net_bps / self.stop_bps
 
+    @property
+    def net_quote(self) -> Floats:
+        """Net money of each position, [entries, policies], quote coin; NaN where an entry was passed over. Needs ``size="given"``."""
+        if self.size != "given" or self.entries.size is None:
+            raise PolicyError(NOT_GIVEN)
+        return self._float(self.net / COIN * self.entries.size[:, None])
+
     @cached_property
     def stop_bps(self) -> Ints:
         """Distance of the initial stop, [1 or entries, policies], bps: one R."""
@@ -133,13 +139,22 @@ class Result:
             whys=np.stack([(out.why[rows] == why).sum(0) for why in range(len(WHYS))], axis=1) * (np.arange(len(WHYS)) > 0),
         )  # fmt: skip
 
+    def quote_of(self, rows: Ints) -> Floats | None:
+        """The money that some of the entries brought, by policy; None unless positions are of given size."""
+        return np.nansum(self.net_quote[rows], axis=0) if self.size == "given" else None
+
+    @cached_property
+    def _whole(self) -> pl.DataFrame:
+        return self.table_of(self.sums, self.quote_of(np.arange(len(self.entries))))
+
     def table(self) -> pl.DataFrame:
-        """A row a policy: what was varied, how many, net and gross bps, R, bps a day held, wins, days held, and how they ended.
+        """A row a policy: what was varied, how many, net and gross bps, R, bps a day held, wins, days held, and how they ended; of given
+        sizes also the money that all brought together.
 
         ``band_bps`` is what the other order inside the bars would add to ``net_bps``. Policies whose bands touch are not ranked:
         ``rank_from`` and ``rank_to`` are the places that each may have. ``lab.bands`` tells more of it.
         """
-        found = self.table_of(self.sums)
+        found = self._whole
         net = found["net_bps"].to_numpy()
         first, last = places(net, net + self.band_bps)
         columns = {"band_bps": self.band_bps, "rank_from": first, "rank_to": last}
@@ -163,11 +178,9 @@ class Result:
         ``regime``, its ``volatility``, and by the sign of the last ``funding`` who pays."""
         labels = self.labels(group)
         names, numbers = np.unique(labels, return_inverse=True)
-        parts = [
-            self.table_of(self.sums_of(np.flatnonzero(numbers == number))).select(pl.lit(name).alias(group), pl.all())
-            for number, name in enumerate(names)
-        ]
-        return stacked(parts)
+        cohorts_ = [np.flatnonzero(numbers == number) for number in range(len(names))]
+        tables = [self.table_of(self.sums_of(rows), self.quote_of(rows)) for rows in cohorts_]
+        return stacked([table.select(pl.lit(name).alias(group), pl.all()) for name, table in zip(names, tables, strict=True)])
 
     def labels(self, group: str) -> npt.NDArray[np.str_]:
         """The cohort of each entry. Raises ``PolicyError`` for a group that is not known, or that the entries do not have."""
@@ -182,11 +195,11 @@ class Result:
         if self.entries.tag is not None:
             known["tag"] = self.entries.tag.cast(pl.String).fill_null("")
         if group not in known:
-            raise PolicyError(f"entries cannot be grouped by '{group}': {suggestion(group, (*known, *cohorts.OF_MARKET))}")
+            raise PolicyError(f"entries cannot be grouped by '{group}': {suggestion(str(group), (*known, *cohorts.OF_MARKET))}")
         return np.asarray(known[group].to_numpy(), np.str_)
 
-    def table_of(self, sums: Sums) -> pl.DataFrame:
-        """Statistics as a table, a row a policy in the order of the grid."""
+    def table_of(self, sums: Sums, quote: Floats | None = None) -> pl.DataFrame:
+        """Statistics as a table, a row a policy in the order of the grid; ``quote`` the money beside them."""
         count = np.maximum(sums.entries, 1)
         mean, gross = sums.points / count / 100, sums.gross / count / 100
         spread = np.sqrt(np.maximum(sums.squares / count / 10_000 - mean**2, 0))
@@ -197,6 +210,7 @@ class Result:
             "error_bps": spread / np.sqrt(count),
             "gross_bps": gross,
             "net_r": mean / self.stop_bps[0] if len(self.stop_bps) == 1 else sums.risks / count / WHOLE,
+            **({} if quote is None else {"net_quote": quote}),
             "bps_per_day": np.divide(mean, days, out=np.full(len(mean), np.nan), where=days > 0),
             "win_pct": 100 * sums.wins / count,
             "days_held": days,
@@ -208,46 +222,39 @@ class Result:
 
     def cube(self, metric: str = "net_bps") -> Floats:
         """A column of the table laid out along the axes of the grid."""
-        table = self.table_of(self.sums)
-        if metric not in table.columns:
-            raise PolicyError(f"the table has no '{metric}': {suggestion(metric, table.columns)}")
-        return np.asarray(table[metric].to_numpy(), float).reshape(self.grid.shape)
+        if metric not in self._whole.columns:
+            raise PolicyError(f"the table has no '{metric}': {suggestion(str(metric), self._whole.columns)}")
+        return np.asarray(self._whole[metric].to_numpy(), float).reshape(self.grid.shape)
 
     def best(self, metric: str = "net_bps") -> int:
         """Number of the policy that did best here; the luckiest of many looks better than it is."""
         return int(np.nanargmax(self.cube(metric)))
 
-    # -- one policy
+    # -- positions
 
-    def trades(self, policy: int) -> pl.DataFrame:
-        """A row a position under one policy: entry, exit, why, and what it brought."""
-        out, made = self._kept(), self.entries
-        if policy not in range(len(self)):
-            raise PolicyError(f"there are {len(self)} policies, numbered from 0; got {policy!r}")
-        took = out.why[:, policy] > 0
-        bar = np.where(took, out.bar[:, policy], 0)
-        frame = made.frame(self.bars).with_columns(
-            pl.Series("exit_time", self.bars.time_ms[bar] + self.bars.step_ms).cast(pl.Datetime("ms", "UTC")),
-            pl.Series("exit_price", out.price[:, policy] * (self.bars.tick / ONE)),
-            pl.Series("why", [WHYS[why] for why in out.why[:, policy]]),
-            pl.Series("bars_held", self.held[:, policy]),
-            pl.Series("net_bps", self.net_bps[:, policy]),
-            pl.Series("gross_bps", out.gross[:, policy] / made.price),
-            pl.Series("fees_bps", out.fees[:, policy] / made.price if len(out.fees) else np.zeros(len(made))),
-            pl.Series("funding_bps", out.paid[:, policy] / made.price if len(out.fees) else np.zeros(len(made))),
-            pl.Series("net_r", self.r[:, policy]),
-        )
-        return frame.filter(pl.Series(took))
+    def trades(self, policy: int | None = None) -> pl.DataFrame:
+        """A row a position: entry, exit, why, and what it brought; of all policies in one frame, told apart by ``policy``, their number
+        in the table, or of one policy alone. Entries that were passed over have no row."""
+        from qtkit.lab.trades import trades_of
+
+        if policy is None:
+            return trades_of(self, self._kept(), np.arange(len(self)))
+        refuse_policy(policy, len(self))
+        return trades_of(self, self._kept(), np.array([policy])).drop("policy")
 
     def equity(self, policy: int, *, unit: str | None = None) -> pl.DataFrame:
         """What one policy has brought by the time of each exit, by default as the sweep was told to size its positions.
 
         With ``size="risk"`` each position risks the same part of the capital between entry and initial stop, so that it weighs one by
-        the distance of its stop: counted in ``net_r``, multiples of that part. With ``"unit"`` each is one unit: ``net_bps`` of it.
+        the distance of its stop: counted in ``net_r``, multiples of that part. With ``"equal"`` each is of the same notional, counted in
+        ``net_bps`` of it; with ``"given"`` each has its own size, counted in ``net_quote``, money.
         """
+        refuse_policy(policy, len(self))
         unit = unit or UNITS[self.size]
         if unit not in UNITS.values():
-            raise PolicyError(f"equity is not counted in '{unit}': {suggestion(unit, UNITS.values())}")
+            raise PolicyError(f"equity is not counted in '{unit}': {suggestion(str(unit), UNITS.values())}")
+        if unit == UNITS["given"] and self.size != "given":
+            raise PolicyError(NOT_GIVEN)
         ordered = self.trades(policy).sort("exit_time", maintain_order=True)
         return ordered.select(pl.col("exit_time").alias("time"), pl.col(unit).cum_sum().alias(unit))
 

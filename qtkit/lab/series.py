@@ -1,5 +1,6 @@
 """Bars of one symbol as the lab computes with them: whole ticks in arrays, checked once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +13,14 @@ from qtkit.core import matching
 from qtkit.core.model import ONE
 from qtkit.core.names import suggestion
 from qtkit.lab.arguments import Ints, Scan, Small
+from qtkit.lab.asked import kind_of
 from qtkit.lab.checks import FUNDING_RULES
 from qtkit.lab.gaps import FUNDING_STEP_MS
 from qtkit.lab.months import FUNDING
 from qtkit.lab.ticks import OffGrid, tick_of
 
+UNNAMED = "bars"  # symbol of bars from a frame that nobody named
+FURTHEST = 1.25  # how many times as high as the last prices the mark may be in the middle of all bars
 BLOCKS = (16, 256, 4096)  # bars that one entry of the index sums up
 
 
@@ -141,19 +145,37 @@ def load(
 def triggered(bars: Bars, trigger: "Bars | Path | str | pl.DataFrame") -> Bars:
     """``bars`` with a series that fires stops and is trailed: bars, a frame or a file with every minute of them.
 
-    Its prices are taken at the nearest tick of ``bars``. Raises ``BarsError`` for a bar that it does not have.
+    Its prices are taken at the nearest tick of ``bars``. Raises ``BarsError`` for a bar that it does not have, and for one of another
+    symbol: by its name where it is ``Bars``, by its prices in any case.
     """
+    if isinstance(trigger, Bars) and trigger.symbol != bars.symbol and UNNAMED not in (trigger.symbol, bars.symbol):
+        raise BarsError(
+            f"the trigger is of {trigger.symbol} and the bars are of {bars.symbol}; give the mark price of {bars.symbol}, or load it with "
+            f"symbol='{bars.symbol}' if it is"
+        )
     frame, name = (trigger.frame(), trigger.source) if isinstance(trigger, Bars) else _read(trigger, "trigger")
     return replace(bars, trigger=_aligned(bars, frame, name))
 
 
-def _read(source: Path | str | pl.DataFrame, what: str = "bars") -> tuple[pl.DataFrame, str]:
+def _read(source: Path | str | pl.DataFrame, what: str = UNNAMED) -> tuple[pl.DataFrame, str]:
     """Checked bars and their name: the file's, or ``what`` they are."""
     if isinstance(source, pl.DataFrame):
         return check_bars(source, what), what
-    if not isinstance(source, Path | str):
-        raise BarsError(f"{what} are a parquet file or a polars frame, got {type(source).__module__}.{type(source).__qualname__}")
+    _refuse_kind(source, what)
     return load_bars(source), str(source)
+
+
+def _refuse_kind(source: object, what: str) -> None:
+    if not isinstance(source, Path | str | pl.DataFrame):
+        verb = "are" if what == "bars" else "is"
+        raise BarsError(f"{what} {verb} a parquet file or a polars frame, got {kind_of(source)}")
+
+
+def refuse_no_bars(bars: object) -> None:
+    """Raise ``BarsError`` for what ``load`` did not make."""
+    if not isinstance(bars, Bars):
+        several = "; of several symbols lab.portfolio takes them" if isinstance(bars, Mapping) else ""
+        raise BarsError(f"bars are what lab.load gives of a file or a frame; got {type(bars).__name__}{several}")
 
 
 def _bars(frame: pl.DataFrame, symbol: str, tick: int, name: str) -> Bars:
@@ -178,6 +200,12 @@ def _aligned(bars: Bars, frame: pl.DataFrame, name: str) -> Bars:
             "fired by a series with holes: leave those bars out of both, or out of none"
         )
     columns = {column: np.ascontiguousarray(ticks[column].to_numpy()[where]) for column in ("time_ms", *PRICES)}
+    times_as_high = float(np.median(columns["close"] / bars.close))
+    if not 1 / FURTHEST < times_as_high < FURTHEST:
+        raise BarsError(
+            f"{name}: its closes are {times_as_high:.2g} times those of {bars.source}; a mark price is never so far away: give that of the "
+            "same symbol"
+        )
     return replace(bars, source=name, trigger=None, funding=None, **columns)  # type: ignore[arg-type]
 
 
@@ -192,6 +220,7 @@ def _paid(bars: Bars, source: Path | str | pl.DataFrame) -> Ints:
 
 def _fundings(bars: Bars, source: Path | str | pl.DataFrame) -> pl.DataFrame:
     """Times (ms) and rates (E8) within the bars, in order. Refuses a file of something else, or of other symbols or times."""
+    _refuse_kind(source, "funding")
     frame, name = (source, "funding") if isinstance(source, pl.DataFrame) else (read_parquet(source), str(source))
     wanted = {column: kind for column, kind in FUNDING.items() if column != "symbol" or column in frame.columns}
     refuse_columns(frame.schema, name, wanted)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 TOP = 10
 HEADS = {
     "net_bps": "net bps", "band_bps": "other order", "error_bps": "± bps", "gross_bps": "before costs", "net_r": "net R",
-    "bps_per_day": "bps a day held", "win_pct": "won %", "days_held": "days held", "best_bps": "best bps", "worst_bps": "worst bps",
+    "net_quote": "net money", "bps_per_day": "bps a day held", "win_pct": "won %", "days_held": "days held", "best_bps": "best bps",
+    "worst_bps": "worst bps",
 }  # fmt: skip
 FORMS = {name: form for name, (_, _, form) in METRICS.items()} | {
     "net_bps": "+.1f", "gross_bps": "+.1f", "band_bps": "+.1f", "best_bps": "+,.0f"
@@ -57,7 +58,8 @@ def top(result: "Result", most: int = TOP) -> Table:
     """
     found = result.table()
     axes, ended = list(result.grid.axes), [name for name in found.columns if name.endswith(" %")]
-    names = ["rank", *axes, *(name for name in HEADS if name != "band_bps" or (found["band_bps"] != 0).any()), *ended]
+    told = [name for name in HEADS if name in found.columns and (name != "band_bps" or (found["band_bps"] != 0).any())]
+    names = ["rank", *axes, *told, *ended]
     heads = {name: HEADS.get(name) or SHORT.get(name, name) for name in names}
     said = dict.fromkeys(axes, spaced) | {"rank": str}
     rows = [
@@ -178,7 +180,8 @@ def parity(it: "Parity") -> Table:
         for row in it.frame.to_dicts()
     ]  # fmt: skip
     columns = ("position", "side", "opened (UTC)", "the desk", "the reference", "net", "reference", "slippage", "fee", "funding", "note")
-    shown = columns if any(row["note"] for row in rows) else columns[:-1]
+    money = it.frame["net"].null_count() < it.frame.height
+    shown = [name for name in columns if (money or name not in columns[5:-1]) and (name != "note" or any(row["note"] for row in rows))]
 
     def tone(row: Mapping[str, Any], name: str) -> str:
         return "" if name != "the reference" or row.get("note") else GOOD if row[name] == row["the desk"] else BAD

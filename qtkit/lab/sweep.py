@@ -10,12 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from qtkit.bars import BarsError
-from qtkit.core.model import PolicyError
-from qtkit.core.names import suggestion
 from qtkit.core.policy import ExitPolicy
 from qtkit.lab import plain
 from qtkit.lab.arguments import CostsOf, Ints, Outcomes, Sums
+from qtkit.lab.asked import refuse_count, refuse_unsure, refuse_words
 from qtkit.lab.cluster import spread
 from qtkit.lab.compiled import available, compiled, keep, prepared
 from qtkit.lab.costs import Costs, costs_of
@@ -24,9 +22,11 @@ from qtkit.lab.grid import Grid, as_grid
 from qtkit.lab.liquidation import checked
 from qtkit.lab.problem import Problem
 from qtkit.lab.progress import Progress
-from qtkit.lab.result import SIZES, Result, Size
+from qtkit.lab.replay import FILLS
+from qtkit.lab.result import Result
 from qtkit.lab.room import room_of
-from qtkit.lab.series import Bars, triggered
+from qtkit.lab.series import Bars, refuse_no_bars, triggered
+from qtkit.lab.sizes import SIZES, Size, refuse_unsized
 from qtkit.lab.tables import no_tables, tables_of
 
 Done = Callable[[int], None]
@@ -58,7 +58,8 @@ def sweep(
     """What became of every entry under every policy, by the rules of ``qtkit.lab.replay``, equal to it to the last digit.
 
     ``trigger`` are mark-price bars that fire stops, as ``load`` takes them; given there, they are aligned once for many sweeps. ``size``
-    is how positions are sized where they are added up (``Result.equity``): each the same risk to its initial stop, or each one unit.
+    is how positions are sized where they are added up (``Result.equity``): each the same ``"risk"`` to its initial stop, each the same
+    notional (``"equal"``), or each as many coins as its entry's own ``size`` (``"given"``), which tells money in the quote coin.
     ``one_at_a_time`` passes over entries while the position before them is open. ``leverage`` refuses stops that the desk would not
     send with an isolated position of it. ``fill`` decides bars in which stop and target could both have been first; ``Result.table``
     says what hangs on it. ``keep`` outcomes as arrays, entries by policies, or statistics by policy alone; by default whatever fits.
@@ -69,14 +70,19 @@ def sweep(
 
     Raises ``PolicyError`` for a policy that the desk would refuse, ``BarsError`` for entries that do not fit the bars.
     """
-    _refuse_words(fill=(fill, tuple(OTHER)), size=(size, SIZES), keep=(keep, (None, *KEEPS)))
-    if not isinstance(bars, Bars):
-        raise BarsError(f"bars are what lab.load gives of a file or a frame; got {type(bars).__name__}")
+    refuse_words(fill=(fill, FILLS), size=(size, SIZES), keep=(keep, (None, *KEEPS)))
+    refuse_unsure(one_at_a_time=one_at_a_time)
+    if progress is not None:
+        refuse_unsure(progress=progress)
+    if threads is not None:
+        refuse_count("threads", threads, "threads")
+    refuse_no_bars(bars)
     bars = bars if trigger is None else triggered(bars, trigger)
     made = as_entries(bars, entries)
     asked = as_grid(grid)
     problem = Problem(bars, made, asked, costs_of(costs), checked(leverage))
     streamed = keep == "statistics" or (keep is None and len(made) * len(asked) > FITS)
+    refuse_unsized(size, made, streamed=streamed)
     run = partial(_swept, problem, alone=one_at_a_time, threads=threads, cluster=cluster, progress=progress)
     found = run(fill, streamed=streamed)
     outcomes, sums = (None, found) if isinstance(found, Sums) else (found, None)
@@ -93,12 +99,6 @@ def _swept(
             return run(problem, fill, alone, threads, shown.add)
         work = partial(run, fill=fill, alone=alone, threads=1, done=_nobody)
         return _joined(spread(cluster, problem, work, whole=alone, done=shown.add))
-
-
-def _refuse_words(**asked: tuple[object, tuple[str | None, ...]]) -> None:
-    for name, (word, known) in asked.items():
-        if word not in known:
-            raise PolicyError(f"there is no {name}={word!r}: {suggestion(str(word), (it for it in known if it))}")
 
 
 def _nobody(entries: int) -> None:

@@ -13,15 +13,17 @@ import polars as pl
 import pytest
 
 from qtkit import lab
+from qtkit.account import Account
 from qtkit.bars import BarsError
 from qtkit.core.context import ExitContext, MarketData, RLHints
 from qtkit.core.distance import InAtr, InBps, InR
 from qtkit.core.hints import DAY_MS, HintRow, HintTable, digest_of
-from qtkit.core.model import E8, Bps, Lots, PolicyError, Position, PositionSide, Side
+from qtkit.core.model import E8, Bps, Lots, PolicyError, Position, PositionSide, Scope, Side
 from qtkit.core.plan import ExitPlan
 from qtkit.core.planner import ExitPlanner
 from qtkit.core.policy import CHOP, HYBRID, RANGE, SCALED_TP, STAGED, TRAILING_TP, ExitPolicy, Regime, TargetRule, TightenRule, TrailRule
 from qtkit.desk import opened
+from qtkit.endpoint import cover_of
 from qtkit.hints import HintsFile, hints_of
 from qtkit.lab.bandit import BUCKETS, REGIMES
 from qtkit.lab.hints import data_hash, hinted
@@ -230,6 +232,41 @@ def test_stale_hints_those_of_another_version_and_none_are_refused(tmp_path: Pat
         HintsFile(path=path).table(NOW)
     with pytest.raises(PolicyError, match=r"give the right file in hints\.file"):
         HintsFile(path=tmp_path / "none.json").table(NOW)
+
+
+KNOWN = ("base", "scaled_tp")
+UNFIT: dict[str, tuple[dict[str, object], str]] = {
+    "stale": ({"until_ms": NOW - 40 * DAY_MS}, "their data end 40 days ago, and 30 are allowed; fit them on newer bars, or leave"),
+    "of another version": ({"kit": "0.0.9"}, "they were fitted by qtkit 0.0.9 and this is"),
+    "of another policy": ({"policy": "narrow"}, "shape no entry: they were fitted on the policy 'narrow', which is not known here; fit"),
+    "of other data": ({"data": (("DOGEUSDT", "00"),)}, "fitted on DOGEUSDT, and accounts.main.symbols names none of them; fit"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_hints_that_do_not_serve_are_told_in_one_line(name: str, tmp_path: Path) -> None:
+    changed, said = UNFIT[name]
+    file = HintsFile(path=tmp_path / "hints.json")
+    full = Account(name="main", scope=Scope.FULL, symbols=("BTCUSDT", "ETHUSDT"))
+    lab.write_hints(table(), tmp_path / "hints.json")
+    assert file.notes(full, KNOWN, NOW) == () == HintsFile().notes(full, KNOWN, NOW)
+    lab.write_hints(table(**changed), tmp_path / "hints.json")
+    (note,) = file.notes(full, KNOWN, NOW)
+    assert said in note and "\n" not in note
+    assert note.startswith("entries without a stop of their own are refused: hints ") == (name in ("stale", "of another version"))
+    assert file.notes(replace(full, scope=Scope.GUARD), KNOWN, NOW) == (), "there are no entries to be shaped"
+
+
+@story
+async def test_the_ledger_of_a_desk_shows_hints_that_do_not_serve() -> None:
+    home = Paths.here()
+    PaperKeys.create(home.paper_keys())
+    world = World()
+    lab.write_hints(table(until_ms=START_MS - 60 * DAY_MS), home.home / "hints.json")
+    gateway = PaperGateway(world.exchange, "paper", world.faults)
+    async with opened(replace(Settings(), hints=Hints(file="hints.json")), gateway=gateway, clock_ms=lambda: world.now_ms) as it:
+        (note,) = cover_of(it).notes
+    assert "are refused: hints " in note and "their data end 60 days ago, and 30 are allowed" in note
 
 
 def test_the_file_is_set_in_qtkit_toml(tmp_path: Path) -> None:

@@ -215,7 +215,10 @@ ENTRIES: dict[str, tuple[Any, str]] = {
     "a price of text": (entries(price=["a", "b", "c"]), "entries: 'price' is String; it must be a number"),
     "a stop of NaN": (entries(stop=[NAN, None, 99.0]), "entries: row 0 has the stop nan"),
     "a stop ahead": (entries(stop=[90.0, 99.0, 99.0]), "entries: row 1, 2024-01-02 12:00:00+00:00: the entry's own stop lies on the"),
-    "no size": (entries(size=[1.0, 0.0, 1.0]), "entries: row 1 has the size 0.0"),
+    "no size": (entries(size=[1.0, None, 1.0]), "entries: row 1 has no size (null); give how many coins it has, or leave the column out"),
+    "a size of nothing": (entries(size=[1.0, 0.0, 1.0]), "entries: row 1 has the size 0.0; it must be a number above zero"),
+    "a size below nothing": (entries(size=[1.0, 1.0, -2.0]), "entries: row 2 has the size -2.0; it must be a number above zero"),
+    "a size of NaN": (entries(size=[NAN, 1.0, 1.0]), "entries: row 0 has the size nan; it must be a number above zero"),
     "an exit too early": (entries(exit_at=[None, None, at(1)]), "entries: row 2, 2024-01-02 12:02:00+00:00: exit_at does not lie after"),
     "an exit in a hole": (entries(exit_at=[None, at(3), None]), "entries: row 1 has the exit_at 2024-01-02 12:03:00+00:00, in a hole of"),
     "none": (entries()[:0], "entries: there is none"),
@@ -233,11 +236,12 @@ def test_entries(name: str) -> None:
 
 
 def test_entries_are_put_in_order_with_all_they_have() -> None:
-    told = entries(price=[100.1, None, 100.0], tag=["a", None, "c"], exit_at=[None, at(5), at(7)], size=[1.0, None, 3.0])
+    told = entries(price=[100.1, None, 100.0], tag=["a", None, "c"], exit_at=[None, at(5), at(7)], size=[1.0, 2.5, 3.0])
     result = lab.sweep(lab.load(holed()), told, lab.grid(stop_bps=200))
     made = result.entries
     assert (made.bar.tolist(), made.sign.tolist()) == ([0, 2, 4], [-1, 1, 1])
-    assert (made.inside.tolist(), made.last.tolist(), made.size.tolist()) == ([False, True, True], [3, 5, -1], [1.0, 3.0, 1.0])
+    assert made.size is not None and made.size.tolist() == [2.5, 3.0, 1.0]
+    assert (made.inside.tolist(), made.last.tolist()) == ([False, True, True], [3, 5, -1])
     assert made.tag is not None and made.tag.to_list() == [None, "c", "a"]
 
 
@@ -296,7 +300,7 @@ WORDS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "own stops of none": (lambda: swept(grid=lab.grid(own_stop=True)), "own_stop: the entry at 1970-01-01 00:00:00+00:00 has no stop"),
     "a fill": (lambda: swept(fill="worse"), "there is no fill='worse': did you mean 'worst'?"),
-    "a size": (lambda: swept(size="units"), "there is no size='units': did you mean 'unit'?"),
+    "a size": (lambda: swept(size="gven"), "there is no size='gven': did you mean 'given'?"),
     "what to keep": (lambda: swept(keep="statistic"), "there is no keep='statistic': did you mean 'statistics'?"),
     "costs": (lambda: swept(costs="acount"), "costs are a Costs, 'account' for the fees of a regular account, or None"),
     "a fee as a fraction": (lambda: lab.Costs(taker=0.0005), "costs: taker is a whole number of 1e-8, as taker=E8(50_000) for 0.05 %"),  # type: ignore[arg-type]

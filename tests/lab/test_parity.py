@@ -206,12 +206,8 @@ def test_without_fills_the_decisions_are_compared_and_no_money_is_told(staged: P
 def test_funding_that_was_paid_is_told_apart(staged: Played) -> None:
     day, trades = staged.day(), staged.trades()
     row = lab.parity(**day, trades=trades).frame.filter(pl.col("net").is_not_null()).row(0, named=True)
-    paid = pl.DataFrame(
-        {
-            "time": [row["exit_bar"]], "symbol": [row["key"].rpartition("/")[2]], "position_side": ["BOTH"],
-            "paid": pl.Series([Decimal("1.25")], dtype=pl.Decimal(38, 8)),
-        }
-    )  # fmt: skip
+    symbol = row["key"].rpartition("/")[2]
+    paid = lab.funding_paid(pl.DataFrame({"time": [row["exit_bar"]], "symbol": [symbol], "paid": ["1.25"]}))
     this = (pl.col("key") == row["key"]) & (pl.col("opened") == row["opened"])
     again = lab.parity(**day, trades=trades, funding=paid).frame.row(by_predicate=this, named=True)
     assert (row["funding"], again["funding"], again["net"]) == (0, Decimal("-1.25"), row["net"] - Decimal("1.25"))

@@ -33,6 +33,7 @@ METRICS = {  # columns of a table of policies: what they are, in which unit, and
     "net_bps": ("net result", "bps", "+.0f"),
     "gross_bps": ("result before costs", "bps", "+.0f"),
     "net_r": ("net result", "R", "+.2f"),
+    "net_quote": ("net result", "of the quote coin", "+,.2f"),
     "bps_per_day": ("net result", "bps a day of capital held", "+.0f"),
     "error_bps": ("standard error of the net result", "bps", ".1f"),
     "win_pct": ("winners", "%", ".0f"),

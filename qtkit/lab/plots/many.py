@@ -22,14 +22,18 @@ LINES: tuple[tuple[str, list[int]], ...] = (
     (KILL, [9, 2, 2, 2]),
     (FLOOR, [4, 4]),
 )  # told apart by colour and dash
-UNITS = {"net_bps": ("bps of the notional, summed", "+,.0f", "bps"), "net_r": ("R, summed", "+,.1f", "R")}
+UNITS = {
+    "net_bps": ("bps of the notional, summed", "+,.0f", "bps", "one unit of capital each"),
+    "net_r": ("R, summed", "+,.1f", "R", "the same risk each"),
+    "net_quote": ("money, summed", "+,.2f", "of the quote coin", "each of its own size"),
+}
 PAGE, NARROWEST, LETTER = 940, 460, 7  # pixels: of a page, of a picture beside long names, of a letter
 POINTS = 500  # of a line
 ROW, BINS = 62, 60  # pixels of a row of the distribution; columns across it
 
 
 def equity(result: "Result", policies: Sequence[int], *, unit: str = "net_bps", names: Sequence[str] = ()) -> Picture:
-    """What a few policies have brought by the time of each exit, one unit of capital a position; ``names`` in their order.
+    """What a few policies have brought by the time of each exit, counted as ``Result.equity`` counts; ``names`` in their order.
 
     Raises ``PolicyError`` for none or more than five: more lines are not told apart.
     """
@@ -39,7 +43,7 @@ def equity(result: "Result", policies: Sequence[int], *, unit: str = "net_bps", 
     ends = int(result.bars.time_ms[0]), int(result.bars.time_ms[-1]) + result.bars.step_ms
     curves = [_thin(result.equity(policy, unit=unit), unit, ends) for policy in policies]
     every = [row["value"] for rows in curves for row in rows]
-    what, form, short = UNITS[unit]
+    what, form, short, sized = UNITS[unit]
     x, y = times("at", ends, "UTC"), axis("value", what, form=form, domain=padded([*every, 0.0]))
     lasts = [rows[-1]["value"] if rows else 0.0 for rows in curves]
     layers = [rule({"value": 0}, FAINT, dash=[2, 3], y=y)]
@@ -52,7 +56,7 @@ def equity(result: "Result", policies: Sequence[int], *, unit: str = "net_bps", 
     how = "brought most" if lasts[top] >= 0 else "lost least"
     found = f"{said[top]} {how}: {brought[top]} in all" if len(policies) > 1 else f"{said[0]}: {brought[0]} in all"
     found = found[0].upper() + found[1:]
-    under = f"{result.bars.symbol}, {len(result.entries):,} entries, one unit of capital each, {after_what(result)}, at the time of exit"
+    under = f"{result.bars.symbol}, {len(result.entries):,} entries, {sized}, {after_what(result)}, at the time of exit"
     width = max(NARROWEST, PAGE - LETTER * max(len(tag.text) for tag in tags))
     return layered(title(found, [under]), [*layers, *labels(tags, y, x=width)], found, width=width)
 
