@@ -12,6 +12,7 @@ import pytest
 from qtkit import lab
 from qtkit.bars import BarsError
 from qtkit.core.model import Bps, PolicyError
+from qtkit.lab import plots
 from qtkit.lab.entries import NONE
 from tests.lab.rig import case, funded, marked, some_entries, some_grid, walk
 from tests.lab.test_equality import same
@@ -109,6 +110,15 @@ def test_money_of_given_sizes_adds_up_in_every_table() -> None:
         parts = result.by(group).group_by("policy").agg(pl.col("net_quote").sum()).sort("policy")
         np.testing.assert_allclose(parts["net_quote"], brought)
     assert "net_quote" not in lab.sweep(bars, entries, grid).table().columns
+
+
+def test_tables_and_pictures_of_given_sizes_tell_money() -> None:
+    bars, entries = given(5)
+    result = lab.sweep(bars, entries, lab.grid(stop_bps=(150, 400), trail_bps=(80, 200)), size="given")
+    assert "net money" in repr(result) and "net money" not in repr(lab.sweep(bars, entries, result.grid))
+    drawn = plots.equity(result, [0, 1], unit="net_quote").svg
+    assert "of the quote coin" in drawn and "each of its own size" in drawn
+    assert "of the quote coin" in result.heatmap("net_quote").svg
 
 
 def test_a_portfolio_of_given_sizes_counts_money() -> None:

@@ -33,7 +33,7 @@ ROW, BINS = 62, 60  # pixels of a row of the distribution; columns across it
 
 
 def equity(result: "Result", policies: Sequence[int], *, unit: str = "net_bps", names: Sequence[str] = ()) -> Picture:
-    """What a few policies have brought by the time of each exit, counted as ``Result.equity`` counts; ``names`` in their order.
+    """What a few policies have brought by the time of each exit; ``unit`` as ``Result.equity`` has it; ``names`` in their order.
 
     Raises ``PolicyError`` for none or more than five: more lines are not told apart.
     """
