@@ -6,15 +6,17 @@ from dataclasses import replace
 import numpy as np
 
 from qtkit.core import arithmetic
+from qtkit.core.distance import InAtr
 from qtkit.core.model import ONE, PolicyError
 from qtkit.core.shape import ATR_SANE, COSTS, NARROWEST_STOP, WIDEST_CALLBACK
-from qtkit.lab.arguments import Begins, Ints
+from qtkit.lab.arguments import Begins, Ints, Lines
 from qtkit.lab.costs import Costs
 from qtkit.lab.entries import NONE, Entries
 from qtkit.lab.grid import Grid
 from qtkit.lab.kernels import ASKED, END, TIME
 from qtkit.lab.lines import ATR, BPS, OWN, R, Spec, Trailed, drawn
 from qtkit.lab.liquidation import furthest_stop
+from qtkit.lab.ranges import callbacks
 from qtkit.lab.series import Bars
 
 BPS_WHOLE = 10_000
@@ -33,7 +35,7 @@ class Problem:
         self.bars, self.entries, self.grid, self.costs = bars, entries, grid, costs
         self.least = arithmetic.round_trip_bps(costs.taker)
         self.drawn = drawn(grid, self.least)
-        self.lines = self.drawn.lines
+        self.lines = self._moved(self.drawn.lines)
         self.distances = self._resolved()
         self.begins = self._begins()
         self._refuse_unsafe()
@@ -52,6 +54,13 @@ class Problem:
         columns = [self._bps(spec) for spec in self.drawn.far]
         rows = max((np.size(column) for column in columns), default=1)
         return np.ascontiguousarray(np.stack([np.broadcast_to(column, rows) for column in columns], axis=1).astype(np.int64))
+
+    def _moved(self, lines: Lines) -> Lines:
+        """The lines, with the callbacks that move hour by hour where there are any."""
+        if not len(lines.moving):
+            return lines
+        until, moved = callbacks(self.bars, [InAtr(*spec[1:]) for spec in self.drawn.moves])  # type: ignore[arg-type]
+        return lines._replace(until=until, moved=moved)
 
     def _bps(self, spec: Spec) -> Ints | int:
         kind, *rest = spec
@@ -129,7 +138,8 @@ class Problem:
 
     def _refuse_narrow(self, trail: Trailed, name: str, narrow: int) -> None:
         curve = (int(self._bps_of(to).min()) for _, to in trail[3])
-        tightest = min([int(self._bps_of(trail[1]).min(initial=WIDEST_CALLBACK)), *curve])
+        callback = int(trail[1][2]) if trail[4] else int(self._bps_of(trail[1]).min(initial=WIDEST_CALLBACK))  # type: ignore[arg-type]
+        tightest = min([callback, *curve])
         if tightest < narrow or narrow > WIDEST_CALLBACK:
             least = f"at least {narrow / 100:g} %"
             raise PolicyError(f"{name}: a trail of {tightest / 100:g} % is within a tick or the cost of a round trip: {least}")
