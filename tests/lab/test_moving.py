@@ -116,7 +116,7 @@ def test_a_trail_armed_at_the_entry_begins_with_the_callback_known_then(jit: str
     monkeypatch.setenv("NUMBA_DISABLE_JIT", jit)
     bars = walk(2, 600, price=800, rough=2, step=10 * MINUTE)
     grid = lab.grid(stop_bps=900, moving_trail=("1.5atr", "3atr"), activation_bps=1, step_bps=0)
-    bar = np.arange(100, 590, 3)
+    bar = np.arange(100, 590, 5)  # some of them the last of their hours
     sign = np.where(np.arange(len(bar)) % 2, 1, -1)
     closing, rng = at_close(bars, bar, sign), np.random.default_rng(2)
     within = bars.low[bar] + rng.integers(0, bars.high[bar] - bars.low[bar] + 1)
