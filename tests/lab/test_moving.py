@@ -114,9 +114,9 @@ def test_a_sweep_over_minutes_is_equal_to_the_reference(seed: int, jit: str, mon
 def test_a_trail_armed_at_the_entry_begins_with_the_callback_known_then(jit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an entry at an hour's close it is that of the hour just closed, of one inside its bar that of the hour before."""
     monkeypatch.setenv("NUMBA_DISABLE_JIT", jit)
-    bars = walk(2, 600, price=800, rough=2, step=10 * MINUTE)
+    bars = walk(2, 600, price=9_000, rough=25, step=10 * MINUTE)
     grid = lab.grid(stop_bps=900, moving_trail=("1.5atr", "3atr"), activation_bps=1, step_bps=0)
-    bar = np.arange(100, 590, 5)  # some of them the last of their hours
+    bar = np.arange(101, 590, 2)  # every third the last of its hour
     sign = np.where(np.arange(len(bar)) % 2, 1, -1)
     closing, rng = at_close(bars, bar, sign), np.random.default_rng(2)
     within = bars.low[bar] + rng.integers(0, bars.high[bar] - bars.low[bar] + 1)
