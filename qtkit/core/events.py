@@ -8,6 +8,8 @@ from qtkit.core.model import E8, Bps, Key, Lots, Order, OrderStatus, Scope, Side
 from qtkit.core.plan import ADDED, ExitPlan
 from qtkit.core.trail import TrailState
 
+ATR_MOVED = "ATR moved"
+
 
 class LegStatus(Enum):
     """What is known of the last order sent for a leg. UNKNOWN is not failed; ACKED is not working."""
