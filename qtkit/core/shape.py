@@ -240,7 +240,8 @@ def _trail(rule: TrailRule, context: ExitContext, atr: E8 | None, unit: Bps, not
         callback = context.hints.trail
     elif rule.moves and isinstance(rule.callback, InAtr):
         moves = _within_reason(rule.callback, least, notes)
-        callback = moving_callback(moves, context.market) or moves.fallback
+        market = context.market if context.market.close is not None else replace(context.market, close=position.entry)
+        callback = moving_callback(moves, market) or moves.fallback
     if callback < least:
         notes.mend(f"trail of {pct(callback)} is within a tick or the cost of a round trip", f"widened to {pct(least)}")
         callback = least
