@@ -13,6 +13,8 @@ from qtkit.core.model import E8, Bar, Bps, PolicyError
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
 DAY_HOURS = 24
+ATR_HOURS = 47
+"""Hours whose bars an ATR is reckoned from: whoever knows more of them (the lab) gets the same as the desk."""
 _FINE = 100_000_000  # returns are kept in 1e-8
 
 
@@ -97,7 +99,8 @@ def trend(bars: Sequence[Bar], hours: int = DAY_HOURS) -> Bps | None:
 def market_data(bars: Sequence[Bar], tick: E8, *, funding_paid: E8 | None = None) -> MarketData:
     """ATR(14, 1h), volatility, trend and regime from bars of an hour or finer; what the bars are too few for stays unknown."""
     hourly = resample(bars, 60)
-    swing, direction = volatility(hourly), trend(hourly)
+    swing, direction, closed = volatility(hourly), trend(hourly), _closed(hourly)[-ATR_HOURS:]
     return MarketData(
-        volatility=swing, trend=direction, atr=atr(hourly, tick), regime=classify(swing, direction), funding_paid=funding_paid
-    )
+        volatility=swing, trend=direction, atr=atr(closed, tick), regime=classify(swing, direction), funding_paid=funding_paid,
+        close=E8(closed[-1].close * tick) if closed else None,
+    )  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import structlog
 
 from qtkit.apply import Applier
+from qtkit.core import arithmetic
 from qtkit.core.book import Book, fold_all
 from qtkit.core.context import MarketData
 from qtkit.core.coverage import Coverage
@@ -21,12 +22,13 @@ from qtkit.core.desired import closing_market
 from qtkit.core.events import EntryFailed, EpisodeClosed
 from qtkit.core.events import Event as BookEvent
 from qtkit.core.ids import client_order_id, parse_client_order_id
-from qtkit.core.model import Cancel, Key, Lookup, Lots, Place, Position, Snapshot, TriggerBy
+from qtkit.core.model import Cancel, Key, Lookup, Lots, Place, Position, Snapshot, Ticks, TriggerBy
 from qtkit.core.plan import ExitPlan
 from qtkit.core.roll import entered_elsewhere
+from qtkit.core.shape import moving_callback
 from qtkit.ledger import ledger_line
 from qtkit.logs import Alarms
-from qtkit.market import MINUTE_MS, market_data
+from qtkit.market import HOUR_MS, MINUTE_MS, market_data
 from qtkit.observe import Observer
 from qtkit.router import ExitRouter
 from qtkit.store.lease import LeaseLost
@@ -43,6 +45,7 @@ WAKES = 5  # passes that events may bring forward at once ...
 WAKE_EVERY_S = 6.0  # ... and how soon another one may: the request budget is for the rhythm first
 SYMBOLS_OF_A_WAKE = 6  # reading the lists of so many symbols costs as much again as the pass itself
 PASS_AGAIN_S = 0.05
+MISSED_AFTER_MS = 3 * MINUTE_MS  # an hour's ATR that comes so long after its close was missed: as with bars, it does not sell
 
 
 @dataclass(slots=True)
@@ -99,6 +102,7 @@ class PositionMonitor:
         self._said: dict[Key, tuple[Coverage, int]] = {}
         self._markets: dict[str, MarketData] = {}
         self._asked: dict[str, tuple[int, MarketData]] = {}
+        self._moved_minute = 0
         self._wakes = float(WAKES)
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
@@ -185,6 +189,7 @@ class PositionMonitor:
             self.observer.due(action.key.symbol for action in decision.actions if not isinstance(action, Lookup))
             if changed:
                 self._wake.set()
+            await self._move_trails()
             self.observer.due(key.symbol for key, episode in self.applier.book.episodes.items() if episode.flat_since_ms is not None)
             self._tell(decision, now_ms)
             self.trails.watch.follow(self.applier.book.episodes.values())
@@ -272,6 +277,22 @@ class PositionMonitor:
             bars = await self.gateway.bars(symbol, limit=48, by=TriggerBy.LAST, minutes=60)
             self._asked[symbol] = minute, market_data(bars, self.gateway.instruments[symbol].tick)
         return self._asked[symbol][1]
+
+    async def _move_trails(self) -> None:
+        """Once a minute, bring trails that move to the ATR of the newest full hour. What protects does not wait for it."""
+        minute, episodes = self.applier.clock_ms() // MINUTE_MS, self.applier.book.episodes
+        moving = [(key, it.plan.trail) for key, it in episodes.items() if it.opened and it.plan.trail is not None and it.plan.trail.moves]
+        if minute == self._moved_minute or not moving:
+            return
+        self._moved_minute = minute
+        await self._learn_markets({key.symbol for key, _ in moving})
+        missed = self.trails.behind or self.trails.now_ms() % HOUR_MS >= MISSED_AFTER_MS
+        for key, trail in moving:
+            callback = None if trail.moves is None else moving_callback(trail.moves, self._markets[key.symbol])
+            held = self.observer.position(key.symbol, key.position_side)
+            if callback is not None and callback != trail.callback and held is not None:
+                price = arithmetic.favourable_ticks(held.side.sign, held.mark, self.gateway.instruments[key.symbol].tick)
+                self.trails.move(key, callback, Ticks(price) if missed else None)
 
     def _plan_for(self, key: Key, position: Position) -> ExitPlan:
         instrument = self.gateway.instruments[key.symbol]

@@ -353,7 +353,7 @@ def _policy(wish: PlanAnew, plan: ExitPlan, policies: Policies) -> ExitPolicy:
         raise PolicyError(f"a trail is set by its callback, 1% or 100bps, got '{wish.trail}'")
     if policy.trail is None:
         raise PolicyError(f"policy {policy.name} does not trail; choose one that does: --policy trailing_tp")
-    return replace(policy, trail=replace(policy.trail, callback=callback, tightening=()))
+    return replace(policy, trail=replace(policy.trail, callback=callback, tightening=(), moves=False))
 
 
 def _price(ticks: int, instrument: Instrument) -> str:

@@ -16,8 +16,8 @@ from pathlib import Path
 from qtkit import sealed
 from qtkit.account import Account
 from qtkit.core.desired import Traits
-from qtkit.core.events import ADDED
 from qtkit.core.model import PolicyError, Scope
+from qtkit.core.plan import ADDED
 from qtkit.home import Paths
 from qtkit.keys import Keys
 from qtkit.store.disk import sync_folder

@@ -132,7 +132,7 @@ class _Retold:
         self.shadow.now_ms = max(self.shadow.now_ms, at_ms)
         if it.scope is not Scope.WATCH:
             self.acted[it.scope.value] = None
-        self._told_by_operator(at_ms)
+        self._told_besides(at_ms)
         readings, self.snapshots = self.snapshots, {}
         shown = [self._read(snapshot, at_ms) for snapshot in readings.values() if snapshot.symbol in self.shadow.instruments]
         self.trails.record()
@@ -158,11 +158,13 @@ class _Retold:
         self.applier.book, self.shadow.slips = Book(episodes=episodes), book.slips
         self.trails.watch.follow(episodes.values())
 
-    def _told_by_operator(self, at_ms: int) -> None:
-        """Stops that the operator set."""
+    def _told_besides(self, at_ms: int) -> None:
+        """Stops that the operator set, and callbacks that moved with ATR: the tape has no hours."""
         while self.next_row < len(self.rows) and self.rows[self.next_row].at_ms <= at_ms:
             event = self.rows[self.next_row].event
             self.next_row += 1
+            if isinstance(event, Ratcheted) and event.callback is not None and event.key in self.applier.book.episodes:
+                self.trails.move(event.key, event.callback, None)
             if isinstance(event, StopSet) and (episode := self.applier.book.episodes.get(event.key)) is not None:
                 sign = episode.side.sign
                 stops = [o for o in self.shadow.of(event.key) if o.kind in STOPS and o.trigger is not None]

@@ -16,10 +16,10 @@ from qtkit.core import arithmetic
 from qtkit.core.book import Book, Episode
 from qtkit.core.context import to_trailing_config
 from qtkit.core.describe import describe_trail, phrases
-from qtkit.core.events import Event, Ratcheted
-from qtkit.core.model import E8, Bar, Key, PolicyError, PositionSide, TriggerBy
+from qtkit.core.events import ATR_MOVED, Event, Ratcheted
+from qtkit.core.model import E8, Bar, Bps, Key, PolicyError, PositionSide, Ticks, TriggerBy
 from qtkit.core.names import suggestion
-from qtkit.core.trail import fold
+from qtkit.core.trail import fold, moved
 from qtkit.core.watch import PriceWatch
 from qtkit.router import ExitRouter
 from qtkit.store.seen import BarMissed, BarSeen
@@ -161,6 +161,18 @@ class Trails:
         for line in phrases(episode.trail, after, episode.plan, extreme):
             log.info(line)
         self.applier.record([Ratcheted(key=key, trail=after, reason="bars missed" if catching_up else "bar closed")])
+        if after.stop != episode.trail.stop:
+            self.tightened.append(key)
+            self.wake()
+
+    def move(self, key: Key, callback: Bps, price: Ticks | None) -> None:
+        """Bring a trail's callback to where its ATR has moved; ``price`` is that of now where the hour's close was missed."""
+        episode = self.applier.book.episodes[key]
+        seen = None if self.follows.closed_bars else self.watch.state(key, self.now_ms())
+        _, after = moved(episode.plan, seen or episode.trail, callback, targets_done=episode.targets_done, price=price)
+        reason = ATR_MOVED if price is None else "ATR of a missed hour"
+        self.applier.record([Ratcheted(key=key, trail=after, reason=reason, callback=callback)])
+        log.info(f"{key.symbol}: ATR moved -> trail {callback / 100:g}%", key=str(key))
         if after.stop != episode.trail.stop:
             self.tightened.append(key)
             self.wake()

@@ -44,7 +44,7 @@ def test_a_gap_counts_in_the_true_range() -> None:
 def test_too_few_bars_are_unknown(count: int) -> None:
     bars = hours([100 + i for i in range(count)]) if count else []
     assert atr(bars, E8(1)) is None and volatility(bars) is None and trend(bars) is None
-    assert market_data(bars, E8(1)) == MarketData()
+    assert market_data(bars, E8(1)) == MarketData(close=E8(100 + count - 1) if count > 1 else None)
 
 
 def test_a_still_market_has_no_atr_and_no_trend() -> None:

@@ -44,7 +44,8 @@ def trails(draw: st.DrawFn, share: int) -> TrailRule:
     unit = draw(st.sampled_from((InR, InBps)))
     curve = tuple(TightenRule(at=unit(at), callback=Bps(step)) for at, step in zip(ats, falling, strict=True))
     step = Bps(draw(st.integers(0, 10**6)))
-    return TrailRule(activation=draw(in_r | in_bps), callback=callback, share=Bps(share), min_step=step, tightening=curve)
+    moves = isinstance(callback, InAtr) and draw(st.booleans())
+    return TrailRule(activation=draw(in_r | in_bps), callback=callback, share=Bps(share), min_step=step, tightening=curve, moves=moves)
 
 
 @st.composite

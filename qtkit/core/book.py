@@ -146,7 +146,8 @@ def step(episode: Episode, event: EpisodeEvent) -> Episode:
         case WentFlat():
             return replace(episode, flat_since_ms=event.at_ms, ended=episode.ended and (event.at_ms is not None or episode.expected == 0))
         case Ratcheted():
-            return replace(episode, trail=event.trail)
+            plan = episode.plan if event.callback is None else episode.plan.with_callback(event.callback)
+            return replace(episode, plan=plan, trail=event.trail)
         case Resized():
             return replace(episode, ladder=event.ladder, expected=event.lots, entry=event.entry)
         case IntentMade():

@@ -81,7 +81,7 @@ class MarketData:
     """What is known of the market: volatility (bps of price a day), trend strength (-10,000 to 10,000 bps), ATR(14, 1h) in price (E8).
 
     ``regime`` beats what volatility and trend would tell. ``funding_paid`` is the money the position paid in funding (E8 of the quote
-    coin; negative: received).
+    coin; negative: received). ``close`` is the last price of the newest full hour (E8).
     """
 
     volatility: Bps | None = None
@@ -89,6 +89,7 @@ class MarketData:
     atr: E8 | None = None
     regime: Regime | None = None
     funding_paid: E8 | None = None
+    close: E8 | None = None
 
     def __post_init__(self) -> None:
         _within("volatility", self.volatility, 0, 1_000_000)

@@ -6,7 +6,7 @@ from qtkit.core.book import Episode
 from qtkit.core.distance import AtPrice, Distance, InAtr, InBps, bps_of, decimal, format_distance
 from qtkit.core.ladder import split
 from qtkit.core.model import E8, ONE, TriggerBy
-from qtkit.core.plan import WHOLE, ExitPlan
+from qtkit.core.plan import WHOLE, ExitPlan, Trail
 from qtkit.core.policy import ExitPolicy
 from qtkit.core.trail import TrailState, callback_at
 from qtkit.core.watch import FAR, next_price
@@ -35,8 +35,18 @@ def levels(plan: ExitPlan, stop: int) -> str:
     targets = ", ".join(f"{decimal(row.price * plan.tick, 8)} ({decimal(row.share, 2)} %)" for row in plan.targets)
     said = [f"stop {decimal(stop * plan.tick, 8)}", f"targets {targets}" if targets else "no targets"]
     trail = plan.trail
-    said.append(f"trail {decimal(trail.callback, 2)} % from {decimal(trail.activation * plan.tick, 8)}" if trail else "no trail")
+    said.append(
+        f"trail {decimal(trail.callback, 2)} % from {decimal(trail.activation * plan.tick, 8)}{_moving(trail)}" if trail else "no trail"
+    )
     return ", ".join((*said, *_held(plan)))
+
+
+def _moving(trail: Trail) -> str:
+    """By what its callback moves."""
+    if trail.moves is None:
+        return ""
+    least, most = decimal(trail.moves.least, 2), decimal(trail.moves.most, 2)
+    return f", moving every hour with {decimal(trail.moves.milli, 3)} x ATR(14, 1h) within {least}-{most} %"
 
 
 def _held(plan: ExitPlan) -> tuple[str, ...]:
@@ -61,7 +71,7 @@ def describe_plan(plan: ExitPlan, episode: Episode | None = None) -> tuple[str, 
         part = f"{decimal(lots * plan.lot, 8)} ({decimal(target.share, 2)} %)"
         lines.append(f"target {number} {_level(plan, target.price)}, {part}, {_money(plan, target.price, lots)}")
     if plan.trail is not None:
-        lines.append(f"trail by {decimal(plan.trail.callback, 2)} % from {_level(plan, plan.trail.activation)}")
+        lines.append(f"trail by {decimal(plan.trail.callback, 2)} % from {_level(plan, plan.trail.activation)}{_moving(plan.trail)}")
         lines += [f"trail by {decimal(step.callback, 2)} % from {_level(plan, step.at)}" for step in plan.trail.tightening]
     lines += [f"at {_level(plan, stage.at)} stop to {_level(plan, stage.to)}" for stage in plan.stages]
     if plan.break_even_after is not None:
@@ -95,7 +105,8 @@ def _gains(policy: ExitPolicy) -> Iterator[tuple[Distance, str]]:
         trail = policy.trail
         callback = f"{decimal(trail.callback.bps, 2)} %" if isinstance(trail.callback, InBps) else _written(trail.callback)
         step = f"in steps of {decimal(trail.min_step, 2)} %"
-        yield trail.activation, f"trail {callback} behind the best price, {decimal(trail.share, 2)} %, {step}"
+        moves = "; it moves with ATR every hour" if trail.moves else ""
+        yield trail.activation, f"trail {callback} behind the best price, {decimal(trail.share, 2)} %, {step}{moves}"
         for row in trail.tightening:
             yield row.at, f"trail {decimal(row.callback, 2)} % behind the best price"
     for stage in policy.stages:
@@ -136,11 +147,11 @@ def describe_trail(episode: Episode) -> str:
         moves = f"Plan {plan.strategy_id} ({plan.profile or 'no profile'}) does not trail by choice of policy."
     elif state.armed:
         callback = callback_at(plan, plan.trail, state.best) / 100
-        moves = f"The trail is armed: {callback:g} % behind the best price {_price(plan, state.best)}."
+        moves = f"The trail is armed: {callback:g} % behind the best price {_price(plan, state.best)}{_moving(plan.trail)}."
     else:
         left = abs(plan.trail.activation - state.best) * 100 / state.best
         begins, best = _price(plan, plan.trail.activation), _price(plan, state.best)
-        moves = f"The trail is not armed: it begins at {begins}, {left:.2f} % beyond the best price {best}."
+        moves = f"The trail is not armed: it begins at {begins}, {left:.2f} % beyond the best price {best}{_moving(plan.trail)}."
     step = next_price(plan, plan.side.sign, state.best, state.stop, state.stage, state.armed)
     after = "No further price moves the stop." if abs(step) >= FAR else f"The stop moves next at {_price(plan, step)}."
     passed = f"Stages passed: {state.stage} of {len(plan.stages)}." if plan.stages else ""

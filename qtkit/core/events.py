@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from qtkit.core.model import E8, Key, Lots, Order, OrderStatus, Scope, Side, Ticks
-from qtkit.core.plan import ExitPlan
+from qtkit.core.model import E8, Bps, Key, Lots, Order, OrderStatus, Scope, Side, Ticks
+from qtkit.core.plan import ADDED, ExitPlan
 from qtkit.core.trail import TrailState
 
-ADDED = {"added": True}  # a field that older journals lack: they are read with its default
+ATR_MOVED = "ATR moved"
 
 
 class LegStatus(Enum):
@@ -100,11 +100,12 @@ class WentFlat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratcheted:
-    """Trail state moved on."""
+    """Trail state moved on; with ``callback``, because that of the trail moved there with its ATR."""
 
     key: Key
     trail: TrailState
     reason: str
+    callback: Bps | None = field(default=None, metadata=ADDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

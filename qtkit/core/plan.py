@@ -1,11 +1,13 @@
 """The exit plan: a policy made concrete for one position, from leaving flat to being flat again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from qtkit.core.distance import InAtr
 from qtkit.core.model import E8, Bps, Key, Lots, PolicyError, Side, Ticks, TriggerBy
 
 WHOLE = 10_000  # shares are bps of the position
+ADDED = {"added": True}  # a field that older records lack: they are read with its default
 
 
 class LegKind(Enum):
@@ -52,13 +54,17 @@ class Tightening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trail:
-    """From ``activation`` (ticks) on, the stop follows ``callback`` (bps) behind the best price, in steps of ``min_step`` (bps)."""
+    """From ``activation`` (ticks) on, the stop follows ``callback`` (bps) behind the best price, in steps of ``min_step`` (bps).
+
+    ``moves`` is the multiple of ATR by which the callback is measured anew every hour, None where it stays.
+    """
 
     activation: Ticks
     callback: Bps
     share: Bps
     min_step: Bps = Bps(10)
     tightening: tuple[Tightening, ...] = ()
+    moves: InAtr | None = field(default=None, metadata=ADDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,3 +127,7 @@ class ExitPlan:
             return stop + targets
         trail = ExitLeg(kind=LegKind.TRAIL, share=self.trail.share, trigger=self.trail.activation, callback=self.trail.callback)
         return (*stop, *targets, trail)
+
+    def with_callback(self, callback: Bps) -> "ExitPlan":
+        """The plan after its trail's callback has moved."""
+        return self if self.trail is None else replace(self, trail=replace(self.trail, callback=callback))

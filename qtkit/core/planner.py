@@ -4,7 +4,7 @@ Total on a position: it never returns None and never raises, for a position with
 What is unsafe there is made safe and the plan's ``warnings`` say so. In front of an entry the same things are refused.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from qtkit.core import arithmetic
 from qtkit.core.context import ExitContext, MarketData
@@ -269,6 +269,7 @@ def _trail(context: ExitContext, shape: Shape, grid: _Grid, wish: TrailShape | N
             Tightening(at=grid.clamp(arithmetic.target_level(grid.sign, entry, at, grid.tick)), callback=callback)
             for at, callback in wish.tightening
         ),
+        moves=wish.moves,
     )
 
 
@@ -283,13 +284,7 @@ def _fit(context: ExitContext, targets: list[Target], trail: Trail | None, notes
     freed = sum(shares[index] for index in small)
     kept = [target for index, target in enumerate(targets) if index not in small]
     if trail is not None:
-        return kept, Trail(
-            activation=trail.activation,
-            callback=trail.callback,
-            share=Bps(trail.share + freed),
-            min_step=trail.min_step,
-            tightening=trail.tightening,
-        )
+        return kept, replace(trail, share=Bps(trail.share + freed))
     kept[-1] = Target(price=kept[-1].price, share=Bps(kept[-1].share + freed))
     return kept, None
 

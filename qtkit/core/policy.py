@@ -50,7 +50,9 @@ class TightenRule:
 class TrailRule:
     """From ``activation`` on, the stop follows ``callback`` behind the best price; ``share`` is what the targets leave to it.
 
-    It is moved in steps of ``min_step`` bps (0.1 %, the original's); ``tightening`` is the curve of callbacks by profit.
+    It is moved in steps of ``min_step`` bps (0.1 %, the original's); ``tightening`` is the curve of callbacks by profit. A callback of ATR
+    stays as it stood at the entry; one that ``moves`` is measured anew at the close of every full hour, in parts of that close (a
+    chandelier stop): a narrower one tightens the stop at once, a wider one never loosens it.
     """
 
     activation: InR | InBps
@@ -58,8 +60,11 @@ class TrailRule:
     share: Bps
     min_step: Bps = Bps(10)
     tightening: tuple[TightenRule, ...] = ()
+    moves: bool = False
 
     def __post_init__(self) -> None:
+        if self.moves and not isinstance(self.callback, InAtr):
+            raise PolicyError(f"trail: only a callback of ATR moves (3atr), {self.callback.bps / 100:g} % does not; leave 'moves' out")
         if not 0 < self.share <= WHOLE:
             raise PolicyError(f"a trail takes between 0.01 and 100 % of the position, got {self.share / 100:g} %")
         widest = self.callback.bps if isinstance(self.callback, InBps) else self.callback.most

@@ -6,7 +6,7 @@ Where a policy is unsafe, a new entry is refused; on an open position the number
 from dataclasses import dataclass, replace
 
 from qtkit.core import arithmetic
-from qtkit.core.context import ExitContext, RiskMode
+from qtkit.core.context import ExitContext, MarketData, RiskMode
 from qtkit.core.distance import AtPrice, Distance, InAtr, InBps, bps_of, decimal
 from qtkit.core.model import E8, ONE, Bps, PolicyError
 from qtkit.core.policy import ExitPolicy, TargetRule, TrailRule, hybrid
@@ -32,13 +32,14 @@ class Rung:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrailShape:
-    """A trail in bps: activation and curve from the entry."""
+    """A trail in bps: activation and curve from the entry. ``moves`` is what its callback moves by, None where it stays."""
 
     activation: Bps
     callback: Bps
     share: Bps
     min_step: Bps
     tightening: tuple[tuple[Bps, Bps], ...] = ()
+    moves: InAtr | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,10 +117,21 @@ def _hybrid_by_hints(policy: ExitPolicy, context: ExitContext) -> ExitPolicy:
 def _plausible_atr(context: ExitContext, notes: Notes) -> E8 | None:
     """ATR, unless its size says that it is not in price: it once was, and made a stop of 96 million."""
     atr, entry = context.market.atr, context.position.entry
-    if atr is None or ATR_SANE[0] * entry <= atr * 10_000 <= ATR_SANE[1] * entry:
+    if atr is None or _is_sane(atr, entry):
         return atr
     notes.tell(f"ATR {decimal(atr, 8)} cannot be a price distance at an entry of {decimal(entry, 8)}: taken as unknown")
     return None
+
+
+def _is_sane(atr: E8, price: E8) -> bool:
+    return ATR_SANE[0] * price <= atr * 10_000 <= ATR_SANE[1] * price
+
+
+def moving_callback(rule: InAtr, market: MarketData) -> Bps | None:
+    """The callback that moves with ATR, as of the newest full hour: the multiple in parts of that hour's close. None where not known."""
+    if market.atr is None or market.close is None or not _is_sane(market.atr, market.close):
+        return None
+    return bps_of(rule, unit=0, atr=market.atr, price=market.close)
 
 
 def _risk_part(context: ExitContext) -> int:
@@ -219,20 +231,33 @@ def _trail(rule: TrailRule, context: ExitContext, atr: E8 | None, unit: Bps, not
     position = context.position
     if isinstance(rule.callback, InAtr) and atr is None:
         notes.tell(f"ATR is not known: the trail's fixed {pct(rule.callback.fallback)} instead")
-    callback = bps_of(rule.callback, unit=unit, atr=atr, price=position.entry)
-    if hinted and context.hints.trail is not None:
-        callback = context.hints.trail
     least = narrowest_callback(context)
     if least > WIDEST_CALLBACK:
         notes.mend("a tick is too large a part of the price for a trail", "no trail")
         return None
+    callback, moves = bps_of(rule.callback, unit=unit, atr=atr, price=position.entry), None
+    if hinted and context.hints.trail is not None:
+        callback = context.hints.trail
+    elif rule.moves and isinstance(rule.callback, InAtr):
+        moves = _within_reason(rule.callback, least, notes)
+        market = context.market if context.market.close is not None else replace(context.market, close=position.entry)
+        callback = moving_callback(moves, market) or moves.fallback
     if callback < least:
         notes.mend(f"trail of {pct(callback)} is within a tick or the cost of a round trip", f"widened to {pct(least)}")
         callback = least
     curve = tuple((bps_of(step.at, unit=unit, atr=atr, price=position.entry), Bps(max(step.callback, least))) for step in rule.tightening)
-    kept = tuple(step for step in curve if step[1] < callback)
+    kept = tuple(step for step in curve if step[1] < (callback if moves is None else moves.most))
     activation = bps_of(rule.activation, unit=unit, atr=atr, price=position.entry)
-    return TrailShape(activation=activation, callback=callback, share=rule.share, min_step=rule.min_step, tightening=kept)
+    return TrailShape(activation=activation, callback=callback, share=rule.share, min_step=rule.min_step, tightening=kept, moves=moves)
+
+
+def _within_reason(moves: InAtr, least: Bps, notes: Notes) -> InAtr:
+    """A callback that moves is never narrower than one that stays may be."""
+    if moves.least >= least:
+        return moves
+    notes.mend(f"trail that moves down to {pct(moves.least)} would be within a tick or the cost of a round trip", f"down to {pct(least)}")
+    fallback, most = Bps(max(moves.fallback, least)), Bps(max(moves.most, least))
+    return replace(moves, least=least, fallback=fallback, most=most)
 
 
 def narrowest_callback(context: ExitContext) -> Bps:

@@ -78,6 +78,9 @@ class _Watched:
 
     def _aim(self) -> None:
         plan, sign, trail = self.plan, self.sign, self.plan.trail
+        if trail is not None and trail.moves is not None:
+            self.rank = (self.best + 1) * self.tick  # once its callback is narrower, every new best price will have counted
+            return
         if trail is None or trail.tightening or not self.armed or self.stage < len(plan.stages):
             self.rank = sign * next_price(plan, sign, sign * self.best, sign * self.stop, self.stage, self.armed) * plan.tick
             return

@@ -29,19 +29,23 @@ class Lines(NamedTuple):
     """What the kernel is told of a grid. Numbers in ``stop``, ``act``, ``level`` and the columns named *far* are columns of the distances.
 
     ``stop`` [S]; ``act`` [A]; ``trail`` [T, 5]: number of the activation, far callback, step in bps, first and last step of the curve;
-    ``curve`` [C, 2]: far price, far callback; ``level`` [L]: targets; ``be`` [B]: the target after which the stop is at break-even;
-    ``stage`` [G, 2]: far price, far stop or -1 for break-even. All stops are numbered through: initial, trailed, staged, break-even;
-    ``why`` of each; then come the time stops, then one that never is. ``stages`` lists the staged stops of each base; ``base`` [N, 5]:
-    initial stop, first and last of its stages, trailed stop, time stop; ``rung`` [R]: targets, ``share`` [R] of each in bps;
-    ``ladder`` [K, 5]: first and last rung, break-even stop (or the one that never is), where its policies begin and end in ``order``
-    [P], the policies ladder by ladder; ``policy`` [P, 2]: base, ladder. ``cross`` [S, T]:
-    the policy of a stop and a trail where the policies are no more than their product, else empty. ``own_stop`` is 1 when each entry has
-    its own. What numbers a row is unsigned: an index that cannot be negative is not looked at twice.
+    ``moving`` [M, 5]: the same of trails whose callback moves, but for the callback a row of ``moved`` [rows, hours], in bps of each
+    stretch of bars between which ATR is measured anew; ``until`` [hours]: the last bar of each. ``curve`` [C, 2]: far price, far callback;
+    ``level`` [L]: targets; ``be`` [B]: the target after which the stop is at break-even; ``stage`` [G, 2]: far price, far stop or -1 for
+    break-even. All stops are numbered through: initial, trailed, moving, staged, break-even; ``why`` of each; then come the time stops,
+    then one that never is. ``stages`` lists the staged stops of each base; ``base`` [N, 5]: initial stop, first and last of its stages,
+    trailed stop, time stop; ``rung`` [R]: targets, ``share`` [R] of each in bps; ``ladder`` [K, 5]: first and last rung, break-even stop
+    (or the one that never is), where its policies begin and end in ``order`` [P], the policies ladder by ladder; ``policy`` [P, 2]: base,
+    ladder. ``cross`` [S, T]: the policy of a stop and a trail where the policies are no more than their product, else empty. ``own_stop``
+    is 1 when each entry has its own. What numbers a row is unsigned: an index that cannot be negative is not looked at twice.
     """
 
     stop: Ints
     act: Ints
     trail: Ints
+    moving: Ints
+    moved: Ints
+    until: Ints
     curve: Ints
     level: Ints
     be: Ints

@@ -74,6 +74,7 @@ def grid(
     stop: str | Iterable[str] = (),
     trail_bps: int | Iterable[int | None] | None = None,
     trail: str | Iterable[str] = (),
+    moving_trail: str | Iterable[str] = (),
     activation_bps: int | Iterable[int] = (),
     activation: str | Iterable[str] = (),
     step_bps: int = 10,
@@ -88,9 +89,10 @@ def grid(
     """Every combination of the values given; one value is a fixed choice.
 
     ``stop_bps`` or ``stop`` (``"2.5%"``, ``"3atr"``) is the initial stop; ``own_stop`` takes each entry's own instead. ``trail_bps`` or
-    ``trail`` (``"2%"``, ``"2atr"``) is the callback, None for no trail, armed at ``activation_bps`` or ``activation`` (``"1R"``), moved
-    in steps of ``step_bps``; ``tightening`` are curves of (from where, callback in bps). ``targets`` are ladders of (distance, percent);
-    what they leave is trailed. ``break_even_after`` n targets; ``stages`` are lists of (at bps, stop to bps or None for break-even).
+    ``trail`` (``"2%"``, ``"2atr"``: of ATR at the entry) is the callback, None for no trail, ``moving_trail`` (``"2atr"``) one that is
+    measured anew every hour. Trails are armed at ``activation_bps`` or ``activation`` (``"1R"``) and moved in steps of ``step_bps``;
+    ``tightening`` are curves of (from where, callback in bps). ``targets`` are ladders of (distance, percent); what they leave is trailed.
+    ``break_even_after`` n targets; ``stages`` are lists of (at bps, stop to bps or None for break-even).
     ``max_bars`` is the time stop in bars of ``bar_ms``; the desk counts it by the clock, so does the lab.
 
     Raises ``PolicyError`` when a combination is no policy (shares over 100 %, targets out of order) or nothing is given.
@@ -99,8 +101,9 @@ def grid(
     stops = [InBps(_bps(bps, "stop_bps")) for bps in _many(stop_bps)] + [_stop(text) for text in _many(stop)]
     if own_stop and not stops:
         stops = [InBps(Bps(WHOLE - 1))]
-    callbacks: list[InBps | InAtr | None] = [None if bps is None else InBps(_bps(bps, "trail_bps")) for bps in _many(trail_bps) or [None]]
-    callbacks = [_stop(text) for text in _many(trail)] or callbacks
+    callbacks: list[tuple[InBps | InAtr | None, bool]] = [(_stop(text), False) for text in _many(trail)]
+    callbacks = callbacks or [(None if bps is None else InBps(_bps(bps, "trail_bps")), False) for bps in _many(trail_bps)]
+    callbacks = callbacks + [(_stop(text), True) for text in _many(moving_trail)] or [(None, False)]
     arms = [InBps(_bps(bps, "activation_bps")) for bps in _many(activation_bps)] + [_distance(text) for text in _many(activation)]
     arms = arms or [InBps(Bps(100))]
     ladders = [tuple((_target(at), _share(share)) for at, share in rungs) for rungs in _lists(targets, "targets", "(distance, percent)")]
@@ -110,7 +113,7 @@ def grid(
     holds = [None if it is None else _whole(it, "max_bars", "bars") for it in _many(max_bars) or [None]]
     axes = {
         "stop": ["own"] if own_stop else [format_distance(it) for it in stops],
-        "trail": ["none" if it is None else format_distance(it) for it in callbacks],
+        "trail": ["none" if it is None else format_distance(it) + " moving" * moves for it, moves in callbacks],
         "activation": [format_distance(it) for it in arms],
         "tightening": [_curve_label(curve) for curve in curves],
         "targets": [_ladder_label(ladder) for ladder in ladders],
@@ -122,13 +125,14 @@ def grid(
     if count > MOST:
         raise PolicyError(f"{count:,} policies are more than {MOST:,}; give fewer values to an axis")
     policies = []
-    for number, (first, callback, arm, curve, ladder, after, steps, hold) in enumerate(
+    for number, (first, (callback, moves), arm, curve, ladder, after, steps, hold) in enumerate(
         product(stops, callbacks, arms, curves, ladders, afters, raised, holds)
     ):
         left = Bps(WHOLE - sum(share for _, share in ladder))
         rule = None
         if callback is not None and left > 0:
-            rule = TrailRule(activation=arm, callback=callback, share=left, min_step=_bps(step_bps, "step_bps"), tightening=curve)
+            step = _bps(step_bps, "step_bps")
+            rule = TrailRule(activation=arm, callback=callback, share=left, min_step=step, tightening=curve, moves=moves)
         policies.append(
             ExitPolicy(
                 name=f"p{number}", stop=first, targets=tuple(TargetRule(at=at, share=share) for at, share in ladder), trail=rule,

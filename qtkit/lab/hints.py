@@ -58,7 +58,7 @@ def hinted(policy: ExitPolicy, hint: Hint) -> ExitPolicy:
     rule = policy.trail
     if rule is not None and trail is not None:
         kept = tuple(step for step in rule.tightening if step.callback < trail)
-        rule = replace(rule, callback=InBps(Bps(trail)), tightening=kept)
+        rule = replace(rule, callback=InBps(Bps(trail)), tightening=kept, moves=False)
     return replace(policy, stop=stop, adopted_stop=None, targets=targets, trail=rule)
 
 

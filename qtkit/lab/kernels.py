@@ -121,6 +121,44 @@ def first_trailed(scan, side, sign, best, callback, step, curve, start, end):
     return NEVER, level, best
 
 
+def stretch_of(until, bar):
+    """The stretch in which a bar lies; ``until`` is the last bar of each."""
+    low, high = 0, len(until) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if until[middle] < bar:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def first_moved(scan, side, sign, best, level, moved, until, hour, step, curve, start, end):
+    """First bar from ``start`` to ``end`` that hits a trail whose callback moves, and the stop there; ``level`` is the stop until then.
+
+    Of each ``hour`` ``moved`` is the callback and ``until`` the last bar. Blocks are skipped as in ``first_trailed``, within an hour.
+    """
+    bar = start
+    while bar <= end:
+        if bar > until[hour]:
+            hour += 1
+            level = max(level, trailed(sign, best, moved[hour], step, curve))
+        if bar & 15 == 0 and bar + 15 <= until[hour]:
+            high = scan.high[0][side, bar >> 4]
+            raised = level if high <= best else max(level, trailed(sign, high, moved[hour], step, curve))
+            if scan.low[0][side, bar >> 4] > raised:
+                best, level = max(best, high), raised
+                bar += 16
+                continue
+        if scan.adverse[side, bar] <= level:
+            return bar, level
+        if scan.favour[side, bar] > best:
+            best = scan.favour[side, bar]
+            level = max(level, trailed(sign, best, moved[hour], step, curve))
+        bar += 1
+    return NEVER, level
+
+
 def trail_table(scan, side, sign, callback, step, no_curve, window, bars, levels):
     """The bar that hits the trail armed in each bar, and the stop there: what ``first_trailed`` finds, for all bars in one pass.
 
@@ -215,6 +253,36 @@ def find_trails(grid, far, it, scan, tick, acts, curve, tables, ends):
         before = t
 
 
+def find_moving(grid, far, it, scan, tick, acts, curve, ends):
+    """Trailed stops whose callback moves with ATR: the tightest of what each bar's extreme and each hour's callback have asked for."""
+    first = len(grid.stop) + len(grid.trail)
+    for m in range(len(grid.moving)):
+        act, moved, line = grid.moving[m, 0], grid.moved[grid.moving[m, 1]], first + m
+        armed, peak = acts.bar[act], acts.level[act]
+        if armed == NEVER:
+            ends.bar[line], ends.level[line] = NEVER, -NEVER
+            continue
+        steps = curve[grid.moving[m, 3] : grid.moving[m, 4]]
+        for c in range(len(steps)):
+            row = grid.moving[m, 3] + c
+            steps[c, 0] = it.sign * max(1, arithmetic.target_level(it.sign, it.price, far[grid.curve[row, 0]], tick))
+            steps[c, 1] = far[grid.curve[row, 1]]
+        step = arithmetic.stop_step(it.price // tick, grid.moving[m, 2])
+        at = armed if (armed > it.bar) | it.inside else it.start  # an entry at its bar's close knows the callback of the next
+        hour = stretch_of(grid.until, min(at, it.end))
+        level = trailed(it.sign, peak, moved[hour], step, steps)
+        if it.inside and armed == it.bar and peak == it.begin:  # armed at the entry: the rest of its own bar counts
+            if it.own_low <= level:
+                ends.bar[line], ends.level[line] = it.bar, level
+                continue
+            peak = max(peak, it.own_high)
+            level = max(level, trailed(it.sign, peak, moved[hour], step, steps))
+        start = max(it.start, armed + 1)
+        ends.bar[line], ends.level[line] = first_moved(
+            scan, it.side, it.sign, peak, level, moved, grid.until, hour, step, steps, start, it.end
+        )
+
+
 def find_targets(grid, far, it, scan, funding, costs, tick, targets):
     """Targets, the nearest first, and where each is filled."""
     for v in range(len(grid.level)):
@@ -238,7 +306,7 @@ def find_later(grid, far, it, scan, tick, taker, targets, ends):
     if len(grid.stage) + len(grid.be) == 0:
         return
     even = it.sign * max(1, arithmetic.break_even_level(it.sign, it.price, taker, 0, tick))
-    line = len(grid.stop) + len(grid.trail)
+    line = len(grid.stop) + len(grid.trail) + len(grid.moving)
     for g in range(len(grid.stage)):
         at = it.sign * max(1, arithmetic.target_level(it.sign, it.price, far[grid.stage[g, 0]], tick))
         to = even
@@ -342,6 +410,7 @@ def sweep(scan, watch, funding, entries, grid, distances, costs, tick, best_firs
         find_stops(grid, far, entries.stop[row], it, watch, tick, ends)
         find_activations(grid, far, it, watch, tick, acts)
         find_trails(grid, far, it, watch, tick, acts, curve, tables, ends)
+        find_moving(grid, far, it, watch, tick, acts, curve, ends)
         find_targets(grid, far, it, scan, funding, costs, tick, targets)
         find_later(grid, far, it, watch, tick, costs.taker, targets, ends)
         fill_stops(stops, it, scan, watch, funding, costs, tick, ends)

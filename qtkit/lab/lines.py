@@ -17,7 +17,8 @@ Spec = tuple[int | tuple[int, ...], ...]
 """A distance that sorts: ``(BPS, bps)``, ``(ATR, milli, least, most, fallback)``, ``(R, milli, *stop)``, ``(OWN,)``, the entry's own, or
 ``(CURVE, bps)``, the callback of a step of a curve, which the planner widens where a tick or a round trip is wider."""
 BPS, ATR, R, OWN, CURVE = range(5)
-Trailed = tuple[Spec, Spec, int, tuple[tuple[Spec, Spec], ...]]
+Trailed = tuple[Spec, Spec, int, tuple[tuple[Spec, Spec], ...], bool]
+"""Activation, callback, step in bps, curve, and whether the callback moves."""
 _Stage = tuple[Spec, Spec | None]
 _Base = tuple[int, int, tuple[_Stage, ...], int]
 _Ladder = tuple[tuple[tuple[Spec, int], ...], int | None]
@@ -37,7 +38,7 @@ class _Wanted:
         if policy.trail is not None:
             rule = policy.trail
             steps = ((self._far(step.at), (CURVE, step.callback)) for step in rule.tightening)
-            self.trail = (self._far(rule.activation), _spec(rule.callback), int(rule.min_step), tuple(steps))
+            self.trail = (self._far(rule.activation), _spec(rule.callback), int(rule.min_step), tuple(steps), rule.moves)
 
     def _far(self, distance: Distance) -> Spec:
         if not isinstance(distance, InR):
@@ -79,7 +80,9 @@ class Drawn:
         trails = {it.trail for it in wanted if it.trail is not None}
         self.stops = _numbered({it.stop for it in wanted})
         self.acts = _numbered({trail[0] for trail in trails})
-        self.trails = _numbered(trails)
+        self.trails = _numbered({trail for trail in trails if not trail[4]})
+        self.moving = _numbered({trail for trail in trails if trail[4]})
+        self.moves = _numbered({trail[1] for trail in self.moving})
         self.levels = _numbered({at for it in wanted for at, _ in it.rungs})
         self.stages = _numbered({stage for it in wanted for stage in it.stages})
         self.nearest = {it.rungs[0][0]: policy.name for it, policy in zip(wanted, grid.policies, strict=True) if it.rungs}
@@ -95,15 +98,20 @@ class Drawn:
         bases: dict[_Base, int] = {}
         ladders: dict[_Ladder, int] = {}
         policy = [(bases.setdefault(self._base(it), len(bases)), ladders.setdefault((it.rungs, it.after), len(ladders))) for it in wanted]
-        trail, curve = self._trailed()
+        curve: list[tuple[int, int]] = []
+        trail = [self._trailed(row, self.column(row[1]), curve) for row in self.trails]
+        moving = [self._trailed(row, self.moves[row[1]], curve) for row in self.moving]
         rungs = [(self.levels[at], share) for ladder, _ in ladders for at, share in ladder]
         breaks = _numbered({ladder[after - 1][0] for ladder, after in ladders if after is not None})
         listed, base_rows = self._bases(bases, len(breaks))
-        stops, trails, stages = len(self.stops), len(self.trails), len(self.stages)
+        stops, trails, stages = len(self.stops), len(self.trails) + len(self.moving), len(self.stages)
         return Lines(
             stop=_array([self.column(spec) for spec in self.stops]),
             act=_array([self.column(spec) for spec in self.acts]),
             trail=_array(trail, 5),
+            moving=_array(moving, 5),
+            moved=np.empty((len(self.moves), 0), np.int64),
+            until=np.empty(0, np.int64),
             curve=_array(curve, 2),
             level=_array([self.column(spec) for spec in self.levels]),
             be=_array([self.levels[spec] for spec in breaks]),
@@ -122,7 +130,7 @@ class Drawn:
 
     def _cross(self, wanted: list[_Wanted]) -> Rows:
         """The policies by stop and trail, if they are no more than that: one activation, one step, fixed distances."""
-        alone = len(self.acts) == 1 and len(self.holds) == 1 and len({trail[2] for trail in self.trails}) == 1
+        alone = not self.moving and len(self.acts) == 1 and len(self.holds) == 1 and len({trail[2] for trail in self.trails}) == 1
         fixed = all(spec[0] == BPS for spec in (*self.stops, *(trail[1] for trail in self.trails)))
         plain = all(it.trail is not None and not it.trail[3] and not it.rungs and not it.stages for it in wanted)
         product = {(it.stop, it.trail): number for number, it in enumerate(wanted)}
@@ -131,22 +139,20 @@ class Drawn:
         return np.array([[product[stop, trail] for trail in self.trails] for stop in self.stops], np.uint32)
 
     def _base(self, it: _Wanted) -> _Base:
-        trail = -1 if it.trail is None else self.trails[it.trail]
+        trail = -1
+        if it.trail is not None:
+            trail = len(self.trails) + self.moving[it.trail] if it.trail[4] else self.trails[it.trail]
         return self.stops[it.stop], trail, it.stages, self.holds.index(it.hold)
 
-    def _trailed(self) -> tuple[list[tuple[int, ...]], list[tuple[int, int]]]:
-        """The trails, and the steps of their curves one after the other."""
-        curve: list[tuple[int, int]] = []
-        rows: list[tuple[int, ...]] = []
-        for act, callback, step, steps in self.trails:
-            first = len(curve)
-            curve += [(self.column(at), self.column(to)) for at, to in steps]
-            rows.append((self.acts[act], self.column(callback), step, first, len(curve)))
-        return rows, curve
+    def _trailed(self, trail: Trailed, callback: int, curve: list[tuple[int, int]]) -> tuple[int, ...]:
+        """The row of a trail; the steps of its curve are put after those of the others."""
+        first = len(curve)
+        curve += [(self.column(at), self.column(to)) for at, to in trail[3]]
+        return self.acts[trail[0]], callback, trail[2], first, len(curve)
 
     def _bases(self, bases: dict[_Base, int], breaks: int) -> tuple[list[int], list[tuple[int, ...]]]:
         """The staged stops of each base one after the other, and the rows of the bases."""
-        staged = len(self.stops) + len(self.trails)
+        staged = len(self.stops) + len(self.trails) + len(self.moving)
         times = staged + len(self.stages) + breaks
         never = times + len(self.holds)
         listed: list[int] = []
@@ -159,7 +165,7 @@ class Drawn:
 
     def _ladders(self, ladders: dict[_Ladder, int], breaks: dict[Spec, int], used: Ints) -> list[tuple[int, ...]]:
         """First and last rung of each ladder, its break-even stop or the one that never is, first and last of the policies that use it."""
-        before = len(self.stops) + len(self.trails) + len(self.stages)
+        before = len(self.stops) + len(self.trails) + len(self.moving) + len(self.stages)
         never = before + len(breaks) + len(self.holds)
         rows: list[tuple[int, ...]] = []
         first = begun = 0

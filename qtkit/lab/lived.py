@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from qtkit.core.events import (
+    ATR_MOVED,
     EpisodeClosed,
     EpisodeOpened,
     Event,
@@ -16,19 +17,20 @@ from qtkit.core.events import (
     StopSet,
     Watched,
 )
-from qtkit.core.model import E8, Key, Lots, Order
+from qtkit.core.model import E8, Bps, Key, Lots, Order
 from qtkit.core.plan import ExitPlan
 from qtkit.core.trail import TrailState
 
 LATE = "bars missed"  # folded with the price then in hand: it was asked for, or began before the plan
-BY_BARS = ("bar closed", LATE)
+BY_BARS = ("bar closed", LATE, ATR_MOVED)
 
 
 @dataclass(slots=True, kw_only=True)
 class Lived:
     """One position under one plan.
 
-    ``states`` are the trail's states as they were written down and why, the first as it began; ``filled`` the legs of ours that were
+    ``states`` are the trail's states as they were written down and why, the first as it began; ``callbacks`` where that of the trail moved
+    with ATR, by the time of its state; ``filled`` the legs of ours that were
     filled; ``triggers`` and ``averages`` of its stops that were, by client id (E8); ``sent`` the newest stop that was sent; ``closings``
     why it was closed at the market. ``closed_ms`` None: it is open. ``unfit`` says why no reference can be held against it: what no bar
     tells had a hand in it.
@@ -44,6 +46,7 @@ class Lived:
     filled: list[LegResolved] = field(default_factory=list)
     triggers: dict[str, E8] = field(default_factory=dict)
     averages: dict[str, E8] = field(default_factory=dict)
+    callbacks: dict[int, Bps] = field(default_factory=dict)
     sent: Order | None = None
     closings: list[str] = field(default_factory=list)
     closed_ms: int | None = None
@@ -96,6 +99,8 @@ def _heard(it: Lived, event: Event) -> None:
     match event:
         case Ratcheted():
             it.states.append((event.trail, event.reason))
+            if event.callback is not None:
+                it.callbacks[event.trail.at_ms] = event.callback
             if event.reason not in BY_BARS:
                 it.unfit = it.unfit or f"its stop was moved by what no bar tells: {event.reason}"
         case LegResolved() if event.filled > 0:

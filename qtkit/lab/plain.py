@@ -86,7 +86,8 @@ class _Block:
         for name, value in (("level", level), ("bar", bar), ("fill", fill), ("sure", sure)):
             getattr(targets, name)[mine] = value
         self._price(mine, targets, self.task.costs.maker if self.task.costs.limit else self.task.costs.taker)
-        columns = [self._stops(), self._trails(), self._stages(), self._evens(level, bar)]
+        reached = self._reached(self._level(grid.act))
+        columns = [self._stops(), self._trails(*reached), self._moving(*reached), self._stages(), self._evens(level, bar)]
         stops = len(grid.why)
         ends.level[mine, :stops] = np.concatenate([column[0] for column in columns], axis=1)
         ends.bar[mine, :stops] = np.concatenate([column[1] for column in columns], axis=1)
@@ -128,28 +129,51 @@ class _Block:
         found = np.where(own, self.bar[:, None], self._above(level, self.start))
         return np.where(at_entry, self.bar[:, None], found), at_entry
 
-    def _trails(self) -> tuple[Ints, Ints]:
-        grid, watch = self.task.grid, self.task.watch
+    def _trails(self, act_bar: Ints, at_entry: Bools) -> tuple[Ints, Ints]:
+        grid = self.task.grid
         count = len(grid.trail)
         bar, level = np.full((len(self.rows), count), NEVER, np.int64), np.full((len(self.rows), count), -NEVER, np.int64)
-        act_level = self._level(grid.act)
-        act_bar, at_entry = self._reached(act_level)
         for act, step_bps in sorted({(int(row[0]), int(row[2])) for row in grid.trail}):
             armed = np.flatnonzero(act_bar[:, act] != NEVER)
             step = np.array([arithmetic.stop_step(int(price) // self.task.tick, step_bps) for price in self.price[armed]], np.int64)
-            first = act_bar[armed, act]
-            peak = np.where(at_entry[armed, act], self.begin[armed], _wide(watch.favour[self.side, first]))
-            own = self.inside[armed] & (first == self.bar[armed])
-            peak = np.where(own & ~at_entry[armed, act], self.own_high[armed], peak)
+            first, peak, own = self._armed(armed, act_bar[armed, act], at_entry[armed, act])
             mine = [t for t in range(count) if grid.trail[t, 0] == act and grid.trail[t, 2] == step_bps]
-            self._trail_from(armed, mine, first, peak, own & at_entry[armed, act], step, bar, level)
+            self._trail_from(armed, mine, first, peak, own, step, bar, level)
+        return level, bar
+
+    def _armed(self, armed: Ints, first: Ints, at_entry: Bools) -> tuple[Ints, Ints, Bools]:
+        """Of trails armed in bar ``first``: that bar, the best price then, and whether the rest of the entry's own bar counts."""
+        peak = np.where(at_entry, self.begin[armed], _wide(self.task.watch.favour[self.side, first]))
+        own = self.inside[armed] & (first == self.bar[armed])
+        return first, np.where(own & ~at_entry, self.own_high[armed], peak), own & at_entry
+
+    def _moving(self, act_bar: Ints, at_entry: Bools) -> tuple[Ints, Ints]:
+        grid = self.task.grid
+        count = len(grid.moving)
+        bar, level = np.full((len(self.rows), count), NEVER, np.int64), np.full((len(self.rows), count), -NEVER, np.int64)
+        for m, (act, row, step_bps, *_) in enumerate(grid.moving):
+            armed = np.flatnonzero(act_bar[:, act] != NEVER)
+            if not len(armed):
+                continue
+            step = np.array([arithmetic.stop_step(int(price) // self.task.tick, int(step_bps)) for price in self.price[armed]], np.int64)
+            first, peak, own = self._armed(armed, act_bar[armed, act], at_entry[armed, act])
+            curve = self._curve(armed, grid.moving[m])
+            by_bar = grid.moved[row][np.searchsorted(grid.until, np.arange(len(self.task.watch.close[0])))]
+            callback = by_bar[np.minimum(first + ((first == self.bar[armed]) & ~self.inside[armed]), self.end[armed])]
+            stop = _trailed(self.sign, peak, callback, step, curve)
+            hit = own & (self.own_low[armed] <= stop)
+            peak = np.where(own, np.maximum(peak, self.own_high[armed]), peak)
+            stop = np.where(own & ~hit, np.maximum(stop, _trailed(self.sign, peak, callback, step, curve)), stop)
+            adverse, favour = self.task.watch.adverse[self.side], self.task.watch.favour[self.side]
+            found, there = _first_moved(adverse, favour, self.sign, peak, stop, by_bar, step, curve, first + 1, self.end[armed])
+            bar[armed, m], level[armed, m] = np.where(hit, self.bar[armed], found), np.where(hit, stop, there)
         return level, bar
 
     def _trail_from(self, armed: Ints, mine: list[int], first: Ints, peak: Ints, own: Bools, step: Ints, bar: Ints, level: Ints) -> None:
         """Trails of one activation and one step, armed in bar ``first`` with the best price ``peak``."""
         grid, sign = self.task.grid, self.sign
         callback = self.far[armed][:, grid.trail[mine, 1]]
-        curves = [self._curve(armed, t) for t in mine]
+        curves = [self._curve(armed, grid.trail[t]) for t in mine]
         hit = np.zeros(callback.shape, np.bool_)
         for k, curve in enumerate(curves):  # armed at the entry, inside its bar: the rest of that bar counts
             stop = _trailed(sign, peak, callback[:, k], step, curve)
@@ -164,9 +188,8 @@ class _Block:
             level[armed, mine[k]] = np.where(there, stop, level[armed, mine[k]])
             bar[armed, mine[k]] = np.where(hit[:, k], self.bar[armed], found[:, k])
 
-    def _curve(self, armed: Ints, trail: int) -> list[tuple[Ints, Ints]]:
-        grid = self.task.grid
-        steps = grid.curve[grid.trail[trail, 3] : grid.trail[trail, 4]]
+    def _curve(self, armed: Ints, trail: Ints) -> list[tuple[Ints, Ints]]:
+        steps = self.task.grid.curve[trail[3] : trail[4]]
         return [(self._level(step[:1])[armed, 0], self.far[armed, step[1]]) for step in steps]
 
     def _targets(self) -> tuple[Ints, Ints, Ints, Bools]:
@@ -315,6 +338,31 @@ def _first_trailed(
         offset += WINDOW
         rows = rows[(start[rows] + offset <= end[rows]) & (found[rows] == NEVER).any(1)]
     return found, best
+
+
+def _first_moved(
+    adverse: npt.NDArray[Any], favour: npt.NDArray[Any], sign: int, peak: Ints, stop: Ints, callback: Ints, step: Ints,
+    curve: list[tuple[Ints, Ints]], start: Ints, end: Ints,
+) -> tuple[Ints, Ints]:  # fmt: skip
+    """First bar that hits a trail whose ``callback`` [bars] moves, for each entry, ``NEVER`` if none, and the stop there."""
+    found, rows, offset, peak, stop = np.full(len(peak), NEVER, np.int64), np.flatnonzero(start <= end), 0, peak.copy(), stop.copy()
+    while len(rows):
+        bars = np.minimum(start[rows, None] + np.arange(offset, offset + WINDOW), len(adverse) - 1)
+        after = np.maximum.accumulate(np.concatenate((peak[rows, None], favour[bars]), axis=1), axis=1)
+        each = [(at[rows, None], tighter[rows, None]) for at, tighter in curve]
+        asked = [_trailed(sign, after[:, :-1], callback[at], step[rows, None], each) for at in (bars, np.maximum(bars - 1, 0))]
+        asked[1][:, 0] = np.maximum(asked[1][:, 0], stop[rows]) if offset else stop[rows]  # until the first bar ``stop`` is all
+        level = np.maximum.accumulate(np.maximum(*asked), axis=1)
+        hit = adverse[bars] <= level
+        passed = np.where(hit.any(1), hit.argmax(1), WINDOW - 1)
+        bar = start[rows] + offset + passed
+        new = hit.any(1) & (bar <= end[rows])
+        found[rows[new]] = bar[new]
+        stop[rows] = level[np.arange(len(rows)), passed]
+        peak[rows] = after[:, -1]
+        offset += WINDOW
+        rows = rows[(start[rows] + offset <= end[rows]) & (found[rows] == NEVER)]
+    return found, stop
 
 
 def _widest(sign: int, adverse: Ints, best: Ints, step: Ints) -> Ints:

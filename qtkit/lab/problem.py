@@ -6,15 +6,17 @@ from dataclasses import replace
 import numpy as np
 
 from qtkit.core import arithmetic
+from qtkit.core.distance import InAtr
 from qtkit.core.model import ONE, PolicyError
 from qtkit.core.shape import ATR_SANE, COSTS, NARROWEST_STOP, WIDEST_CALLBACK
-from qtkit.lab.arguments import Begins, Ints
+from qtkit.lab.arguments import Begins, Ints, Lines
 from qtkit.lab.costs import Costs
 from qtkit.lab.entries import NONE, Entries
 from qtkit.lab.grid import Grid
 from qtkit.lab.kernels import ASKED, END, TIME
 from qtkit.lab.lines import ATR, BPS, CURVE, OWN, R, Spec, drawn
 from qtkit.lab.liquidation import furthest_stop
+from qtkit.lab.ranges import callbacks
 from qtkit.lab.series import Bars
 
 BPS_WHOLE = 10_000
@@ -33,7 +35,7 @@ class Problem:
         self.bars, self.entries, self.grid, self.costs = bars, entries, grid, costs
         self.least = arithmetic.round_trip_bps(costs.taker)
         self.drawn = drawn(grid)
-        self.lines = self.drawn.lines
+        self.lines = self._moved(self.drawn.lines)
         self.distances = self._resolved()
         self.begins = self._begins()
         self._refuse_unsafe()
@@ -52,6 +54,13 @@ class Problem:
         columns = [self._bps(spec) for spec in self.drawn.far]
         rows = max((np.size(column) for column in columns), default=1)
         return np.ascontiguousarray(np.stack([np.broadcast_to(column, rows) for column in columns], axis=1).astype(np.int64))
+
+    def _moved(self, lines: Lines) -> Lines:
+        """The lines, with the callbacks that move hour by hour where there are any."""
+        if not len(lines.moving):
+            return lines
+        until, moved = callbacks(self.bars, [InAtr(*spec[1:]) for spec in self.drawn.moves])  # type: ignore[arg-type]
+        return lines._replace(until=until, moved=moved)
 
     def _bps(self, spec: Spec) -> Ints | int:
         kind, *rest = spec
@@ -121,7 +130,8 @@ class Problem:
             self._refuse_stop(spec, name)
         narrowest = self._narrowest(entry)
         for trail, name in self.drawn.trailing.items():
-            self._refuse_narrow(name, trail[1], narrowest)
+            callback = int(trail[1][2]) if trail[4] else self._bps_of(trail[1])  # type: ignore[arg-type]
+            self._refuse_narrow(name, callback, narrowest)
         for spec, name in self.drawn.nearest.items():
             self._refuse_near(name, spec, cheapest)
 
@@ -134,8 +144,8 @@ class Problem:
             whose = f"the stop of the entry at {self._when(int(far.argmin()))}" if spec[0] == OWN else f"{name}: its stop"
             raise PolicyError(f"{whose} is {far.min() / 100:g} % away, within noise and costs: at least {least / 100:g} %")
 
-    def _refuse_narrow(self, name: str, spec: Spec, least: Ints) -> None:
-        far = np.broadcast_to(self._bps_of(spec), least.shape)
+    def _refuse_narrow(self, name: str, callback: Ints | int, least: Ints) -> None:
+        far = np.broadcast_to(callback, least.shape)
         narrow = np.flatnonzero((far < least) | (least > WIDEST_CALLBACK))
         if len(narrow):
             trail, needed = (f"{bps[narrow[0]] / 100:g} %" for bps in (far, least))

@@ -10,7 +10,7 @@ The rules of a bar, in this order:
 3. Then the adverse side before the favourable one (``worst``), or the reverse (``best``): a stop is filled at its level, a target at its
    own. A market target is filled when touched, a limit when traded through. A stop ends the position.
 4. Then the ratchet: the stop takes this bar's favourable extreme, stages, trail, and break-even after targets. It is in force from the
-   next bar on.
+   next bar on. Where the bar is the last of its hour, a callback that moves with ATR takes its new value then, and the trail with it.
 5. Then time: at the first close at or after the deadline, at the entry's own ``exit_at``, or at the end of the data, the rest is left at
    the close.
 
@@ -20,24 +20,27 @@ within what the bar traded. Fees and slippage are those of ``Costs``, funding th
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal
 
 import polars as pl
 
 from qtkit.core import arithmetic
 from qtkit.core.context import ExitContext, MarketData
-from qtkit.core.distance import AtPrice
+from qtkit.core.distance import AtPrice, InAtr
 from qtkit.core.model import E8, Bps, Instrument, Lots, PolicyError, Position, PositionSide, Side, Ticks
-from qtkit.core.plan import WHOLE, ExitPlan
+from qtkit.core.plan import WHOLE, ExitPlan, Trail
 from qtkit.core.planner import ExitPlanner
 from qtkit.core.policy import ExitPolicy
-from qtkit.core.trail import TrailState, begin, callback_at, fold, step_of
+from qtkit.core.shape import moving_callback
+from qtkit.core.trail import TrailState, begin, callback_at, fold, moved, step_of
 from qtkit.lab.asked import refuse_words
+from qtkit.lab.cohorts import hours_of
 from qtkit.lab.costs import PPM, Costs, costs_of
 from qtkit.lab.entries import NONE, Entries, as_entries
 from qtkit.lab.liquidation import checked
 from qtkit.lab.series import Bars
+from qtkit.market import ATR_HOURS, market_data
 
 FILLS = ("worst", "best")
 """Which side of a bar is told first where both could have been."""
@@ -98,7 +101,26 @@ def plan_of(
         policy=policy,
         market=MarketData(atr=E8(atr) if atr else None),
     )
-    return ExitPlanner().plan(context, for_entry=True)
+    plan = ExitPlanner().plan(context, for_entry=True)
+    known = int(entries.bar[row]) + 1 - int(entries.inside[row])  # inside its bar an entry knows the bars before it alone
+    return plan if plan.trail is None or plan.trail.moves is None else plan.with_callback(callback_in(bars, plan.trail.moves, known))
+
+
+hours = lru_cache(maxsize=2)(hours_of)
+
+
+def callback_in(bars: Bars, moves: InAtr, bar: int) -> Bps:
+    """The callback in force in a bar: that of the newest hour known at its open, of an older one where that has no ATR."""
+    return _callback(bars, moves, int(hours(bars).closed[bar - 1]) if bar else 0)
+
+
+@lru_cache(maxsize=1 << 16)
+def _callback(bars: Bars, moves: InAtr, count: int) -> Bps:
+    """The callback once ``count`` hours of the series are closed."""
+    if count == 0:
+        return moves.fallback
+    known = market_data(hours(bars).bars[max(0, count - ATR_HOURS) : count], E8(bars.tick))
+    return moving_callback(moves, known) or _callback(bars, moves, count - 1)
 
 
 def _instrument(bars: Bars, costs: Costs) -> Instrument:
@@ -119,28 +141,38 @@ def replay_one(
     return walk.told()
 
 
-def level_of(plan: ExitPlan, state: TrailState) -> str:
-    """Which level the stop in force is, as a word of ``result.WHYS``: of equal ones the first of initial, stage, trail, break-even."""
+def level_of(plan: ExitPlan, state: TrailState, trailed: int | None = None) -> str:
+    """Which level the stop in force is, as a word of ``result.WHYS``: of equal ones the first of initial, stage, trail, break-even.
+
+    ``trailed`` is the tightest that the trail has asked for; without it, by the plan's callback, or what is left where that has moved.
+    """
     if state.stop == plan.stop:
         return "stop"
     if any(stage.to == state.stop for stage in plan.stages[: state.stage]):
         return "stage"
     trail = plan.trail
     if trail is not None and state.armed:
-        callback = callback_at(plan, trail, state.best)
-        if state.stop == arithmetic.trail_stop(plan.side.sign, state.best, callback, step_of(plan, trail)):
+        moved_there = trailed is None and trail.moves is not None and state.stop != plan.break_even
+        if moved_there or state.stop == (_trailed(plan, trail, state.best) if trailed is None else trailed):
             return "trail"
     return "break-even"
 
 
+def _trailed(plan: ExitPlan, trail: Trail, best: int) -> int:
+    """The stop that the trail asks for behind the best price, ticks."""
+    return arithmetic.trail_stop(plan.side.sign, best, callback_at(plan, trail, best), step_of(plan, trail))
+
+
 class Walk:
-    """A position on its way. ``left`` is what is still open, bps of the position."""
+    """A position on its way. ``left`` is what is still open, bps of the position; ``trailed`` the tightest that its trail has asked for."""
 
     def __init__(self, bars: Bars, entries: Entries, row: int, plan: ExitPlan, costs: Costs, *, best_first: bool) -> None:
         self.bars, self.plan, self.costs, self.best_first = bars, plan, costs, best_first
         self.sign, self.bar, self.inside = plan.side.sign, int(entries.bar[row]), bool(entries.inside[row])
         self.asked = int(entries.last[row])
         self.state: TrailState = begin(plan)
+        self.trailed: int | None = None
+        self._note()
         self.legs: list[Leg] = []
         self.stops: list[int] = []
         self.left = WHOLE
@@ -189,19 +221,38 @@ class Walk:
     def _sides(self, bar: int, fires: int | None, worst: int, best: int, opened: int | None, reach: int) -> None:
         if fires is not None and opened is not None:
             if arithmetic.stop_hit(self.sign, fires, self.state.stop):
-                self._leave(bar, opened, self.left, level_of(self.plan, self.state), market=True)
+                self._leave(bar, opened, self.left, level_of(self.plan, self.state, self.trailed), market=True)
                 return
             self._targets(bar, opened, opened)
         if self.best_first:
             self._targets(bar, reach, None)
         if self.left and arithmetic.stop_hit(self.sign, worst, self.state.stop):
             low, high = int(self.bars.low[bar]), int(self.bars.high[bar])
-            self._leave(bar, min(max(self.state.stop, low), high), self.left, level_of(self.plan, self.state), market=True)
+            self._leave(bar, min(max(self.state.stop, low), high), self.left, level_of(self.plan, self.state, self.trailed), market=True)
         if self.left and not self.best_first:
             self._targets(bar, reach, None)
         if self.left:
-            self.state = fold(self.plan, self.state, Ticks(best), int(self.bars.time_ms[bar]), targets_done=self.done)
+            self._ratchet(bar, best)
+            callback = self._callback_after(bar)
+            if callback is not None:
+                self.plan, self.state = moved(self.plan, self.state, callback, targets_done=self.done)
+                self._note()
             self.stops.append(self.state.stop)
+
+    def _ratchet(self, bar: int, best: int) -> None:
+        self.state = fold(self.plan, self.state, Ticks(best), int(self.bars.time_ms[bar]), targets_done=self.done)
+        self._note()
+
+    def _callback_after(self, bar: int) -> Bps | None:
+        """Where the trail's callback moves at the close of a bar."""
+        moves = None if self.plan.trail is None else self.plan.trail.moves
+        return None if moves is None else callback_in(self.bars, moves, bar + 1)
+
+    def _note(self) -> None:
+        trail = self.plan.trail
+        if trail is not None and self.state.armed:
+            level = _trailed(self.plan, trail, self.state.best)
+            self.trailed = level if self.trailed is None else arithmetic.tighter(self.sign, self.trailed, level)
 
     def _targets(self, bar: int, reach: int, opened: int | None) -> None:
         """Fill the targets that a price has reached; ``opened`` is the open when it is what reached them."""

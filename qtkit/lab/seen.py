@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from qtkit.core.model import Instrument, Side
+from qtkit.core.model import Bps, Instrument, Side
 from qtkit.core.trail import fold
 from qtkit.lab.costs import Costs
 from qtkit.lab.entries import Entries, at_close
@@ -103,17 +103,24 @@ class Retold(Walk):
     def __init__(self, view: View, it: Lived, costs: Costs, *, best_first: bool, asked: int) -> None:
         super().__init__(view.bars, _entry(view, it, asked), 0, it.plan, costs, best_first=best_first)
         self.late = view.late
+        self.callbacks = {view.number(at_ms - 1): callback for at_ms, callback in it.callbacks.items()}
         self.states = [self.state]
 
     def _sides(self, bar: int, fires: int | None, worst: int, best: int, opened: int | None, reach: int) -> None:
         super()._sides(bar, fires, worst, best, opened, reach)
-        if self.left and bar in self.late:
+        if self.left:
+            self.states.append(self.state)
+
+    def _ratchet(self, bar: int, best: int) -> None:
+        super()._ratchet(bar, best)
+        if bar in self.late:
             high, low, close = self.late[bar]
             extreme = high if self.sign > 0 else low
             self.state = fold(self.plan, self.state, extreme, int(self.bars.time_ms[bar]), targets_done=self.done, price=close)  # type: ignore[arg-type]
-            self.stops[-1] = self.state.stop
-        if self.left:
-            self.states.append(self.state)
+
+    def _callback_after(self, bar: int) -> Bps | None:
+        """Where the desk's own callback moved: what it read of the hours is not on its tape."""
+        return self.callbacks.get(bar)
 
 
 def _entry(view: View, it: Lived, asked: int) -> Entries:

@@ -187,7 +187,7 @@ def _in_blocks(
 def _loop(problem: Problem, alone: bool, out: Outcomes) -> str:
     """Which of the kernel's loops serves a grid."""
     lines = problem.lines
-    if alone or len(lines.rung) or len(lines.stage):
+    if alone or len(lines.rung) or len(lines.stage) or len(lines.moving):
         return "sweep"
     if len(out.bar):
         return "sweep_whole"

@@ -105,6 +105,7 @@ def _trail(value: object) -> TrailRule:
         share=_get(row, "share", _part),
         min_step=_get(row, "min_step", _part),
         tightening=_listed(row, "tightening", _tightening),
+        moves=_get(row, "moves", _truth) if "moves" in row else False,
     )
 
 
@@ -172,6 +173,12 @@ def _trigger(value: object) -> TriggerBy:
     if text not in TRIGGERS:
         raise PolicyError(f"there is no price '{text}' to trigger by; {suggestion(text, TRIGGERS)}")
     return TRIGGERS[text]
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise PolicyError(f"must be true or false, got {value!r}")
+    return value
 
 
 def _count(value: object) -> int:

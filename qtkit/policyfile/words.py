@@ -20,7 +20,7 @@ KEYS = (
     "name", "strategy", "stop", "adopted_stop", "targets", "trail", "stages", "break_even_after", "max_hold", "liquidation_buffer",
     "trigger_by", "provenance",
 )  # fmt: skip
-TRAIL_KEYS = ("activation", "callback", "share", "min_step", "tightening")
+TRAIL_KEYS = ("activation", "callback", "share", "min_step", "tightening", "moves")
 ATR_KEYS = ("distance", "least", "most", "fallback")
 
 

@@ -49,6 +49,8 @@ def _trail_written(trail: TrailRule) -> Iterator[str]:
     yield "\n[trail]\n"
     yield _line("activation", _said(trail.activation))
     yield _line("callback", _said(trail.callback))
+    if trail.moves:
+        yield _line("moves", value_text(trail.moves))
     yield _line("share", _share(trail.share))
     yield _line("min_step", _share(trail.min_step))
     yield from _list("tightening", [f"at = {_said(step.at)}, callback = {_share(step.callback)}" for step in trail.tightening])

@@ -436,6 +436,31 @@ def test_an_atr_trail_is_fixed_when_the_plan_is_made() -> None:
 
 
 @both
+def test_an_atr_trail_that_moves_is_measured_in_parts_of_the_hour_s_close_and_says_by_what_it_moves(side: Side) -> None:
+    rule = TrailRule(activation=InR(1_000), callback=InAtr(2_000, Bps(50), Bps(400), Bps(200)), share=Bps(10_000), moves=True)
+    policy = ExitPolicy(name="p", trail=rule)
+    made = plan(side, policy=policy, market=MarketData(atr=e8("35"), close=e8("2800")))
+    assert made.trail is not None and (made.trail.callback, made.trail.moves) == (250, rule.callback)
+    told = plan(side, policy=policy, market=MarketData(atr=e8("35")))
+    assert told.trail is not None and told.trail.callback == 200, "without a close, in parts of the entry"
+    unknown = plan(side, policy=policy).trail
+    assert unknown is not None and (unknown.callback, unknown.moves) == (200, rule.callback)
+    assert any("moving every hour with 2 x ATR(14, 1h) within 0.5-4 %" in line for line in describe_plan(made))
+    hinted = plan(side, policy=policy, hints=RLHints(trail=Bps(120))).trail
+    assert hinted is not None and (hinted.callback, hinted.moves) == (120, None), "what the model advises stays"
+
+
+@both
+def test_an_atr_trail_never_moves_down_to_a_round_trip(side: Side) -> None:
+    rule = TrailRule(activation=InR(1_000), callback=InAtr(2_000, Bps(2), Bps(400), Bps(200)), share=Bps(10_000), moves=True)
+    policy = ExitPolicy(name="p", trail=rule)
+    made = plan(side, policy=policy)
+    assert made.trail is not None and made.trail.moves == InAtr(2_000, Bps(10), Bps(400), Bps(200)) and made.warnings
+    with pytest.raises(PolicyError, match=r"moves down to 0\.02 % would be within a tick or the cost of a round trip"):
+        plan(side, policy=policy, for_entry=True)
+
+
+@both
 def test_a_plan_reads_as_plain_words(side: Side) -> None:
     lines = describe_plan(plan(side))
     assert any(line.startswith("stop ") and "(-2.5 %)" in line and "-87.5" in line for line in lines)

@@ -111,6 +111,7 @@ def test_parts_that_mean_nothing_are_refused() -> None:
         lambda: StageRule(at=Bps(100), to=Bps(100)),
         lambda: TrailRule(activation=InR(1), callback=InBps(Bps(100)), share=Bps(0)),
         lambda: TrailRule(activation=InR(1), callback=InBps(Bps(10_000)), share=HALF),
+        lambda: TrailRule(activation=InR(1), callback=InBps(Bps(100)), share=HALF, moves=True),
         lambda: TrailRule(activation=InR(1), callback=InBps(Bps(100)), share=HALF, tightening=(TightenRule(at=InR(1), callback=Bps(100)),)),
         lambda: InAtr(1_000, Bps(300), Bps(100), Bps(200)),
     ):

@@ -3,9 +3,10 @@
 import pytest
 
 from qtkit.core import arithmetic
+from qtkit.core.distance import InAtr
 from qtkit.core.model import E8, ONE, Bps, Key, Lots, PositionSide, Side, Ticks
 from qtkit.core.plan import ExitPlan, Stage, Trail
-from qtkit.core.trail import begin, fold
+from qtkit.core.trail import begin, fold, moved
 
 SIDES = pytest.mark.parametrize("side", list(Side), ids=lambda side: side.name.lower())
 
@@ -51,3 +52,20 @@ def test_what_was_caught_up_and_not_passed_counts_as_if_it_had_been_seen(side: S
     extreme = Ticks(1_000 + sign * 100)
     seen, caught_up = fold(made, begin(made), extreme, 60_000), fold(made, begin(made), extreme, 60_000, price=Ticks(1_000 + sign * 95))
     assert seen == caught_up
+
+
+@SIDES
+def test_a_narrower_callback_tightens_a_wider_one_loosens_nothing_and_one_that_came_late_does_not_sell(side: Side) -> None:
+    sign = side.sign
+    trail = Trail(activation=Ticks(1_000 + sign * 20), callback=Bps(500), share=Bps(10_000), min_step=Bps(0), moves=InAtr(3_000))
+    made = plan(side, trail=trail)
+    assert moved(made, begin(made), Bps(300)) == (made.with_callback(Bps(300)), begin(made)), "not armed: nothing to tighten"
+    armed = fold(made, begin(made), Ticks(1_000 + sign * 100), 60_000)
+    narrow, tight = moved(made, armed, Bps(200))
+    assert tight.stop == arithmetic.trail_level(sign, armed.best, 200) and (tight.best, tight.at_ms) == (armed.best, armed.at_ms)
+    wide, same = moved(narrow, tight, Bps(450))
+    assert same == tight and wide == made.with_callback(Bps(450))
+    price = Ticks(1_000 + sign * 85)
+    _, late = moved(made, armed, Bps(100), price=price)
+    assert late.stop == arithmetic.trail_level(sign, price, 100) and late.best == price
+    assert moved(made, armed, Bps(100))[1].stop == arithmetic.trail_level(sign, armed.best, 100), "on time it stands where it stands"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from qtkit.core import arithmetic
 from qtkit.core.book import Episode
+from qtkit.core.distance import InAtr
 from qtkit.core.model import E8, ONE, Bps, Key, Lots, PositionSide, Side, Ticks
 from qtkit.core.plan import ExitPlan, Stage, Tightening, Trail
 from qtkit.core.trail import TrailState, begin, fold
@@ -50,6 +51,7 @@ def plans(draw: st.DrawFn, number: int) -> Episode:
         activation=level(side, draw(st.integers(0, 700))), callback=Bps(callback), share=Bps(5_000),
         min_step=Bps(draw(st.sampled_from((0, 1, 10, 40)))),
         tightening=tuple(Tightening(at=level(side, at), callback=Bps(c)) for at, c in curve),
+        moves=draw(st.sampled_from((None, InAtr(3_000)))),
     )  # fmt: skip
     made = plan(side, key, trail=trail if draw(st.booleans()) else None, stages=stages, after=draw(st.sampled_from((None, 1, 2))))
     return episode(made, done=draw(st.integers(0, 2)))
@@ -92,6 +94,8 @@ def test_the_watch_equals_folding_every_price_into_every_position(market: tuple[
         for one in held:
             seen, true = watch.state(one.key), states[one.key]
             assert seen is not None and (seen.stop, seen.stage) == (true.stop, true.stage)
+            if one.plan.trail is not None and one.plan.trail.moves is not None:
+                assert seen.best == true.best, "a narrower callback will be measured from it"
 
 
 @settings(max_examples=100)

@@ -16,7 +16,9 @@ from qtkit.lab.series import Bars
 MINUTE = 60_000
 
 
-def walk(seed: int, n: int = 400, *, price: int = 3_000, tick: int = ONE // 10, holes: bool = False, rough: int = 6) -> Bars:
+def walk(
+    seed: int, n: int = 400, *, price: int = 3_000, tick: int = ONE // 10, holes: bool = False, rough: int = 6, step: int = MINUTE
+) -> Bars:
     """A coarse walk in ticks: gaps, flat bars, bars of one tick, equal highs and lows in plenty."""
     rng = np.random.default_rng(seed)
     moves = rng.integers(-rough, rough + 1, (n, 4))
@@ -25,11 +27,11 @@ def walk(seed: int, n: int = 400, *, price: int = 3_000, tick: int = ONE // 10, 
     moves[:, 0] = np.where(rng.random(n) < 0.5, 0, moves[:, 0] // 2) + gaps
     path = price + np.cumsum(moves.reshape(-1)).reshape(n, 4)
     path = np.maximum(path, price // 3)
-    time = np.arange(n, dtype=np.int64) * MINUTE
+    time = np.arange(n, dtype=np.int64) * step
     if holes:
-        time += np.cumsum(np.where(rng.random(n) < 0.05, rng.integers(1, 60, n), 0)) * MINUTE
+        time += np.cumsum(np.where(rng.random(n) < 0.05, rng.integers(1, 60, n), 0)) * step
     return Bars(
-        symbol="TESTUSDT", tick=tick, step_ms=MINUTE, time_ms=time, open=path[:, 0].astype(np.int64), high=path.max(1).astype(np.int64),
+        symbol="TESTUSDT", tick=tick, step_ms=step, time_ms=time, open=path[:, 0].astype(np.int64), high=path.max(1).astype(np.int64),
         low=path.min(1).astype(np.int64), close=path[:, 3].astype(np.int64),
     )  # fmt: skip
 
@@ -98,6 +100,7 @@ def some_grid(seed: int, *, own_stop: bool = False) -> Grid:
         stop=("3atr",) if not own_stop and rng.random() < 0.4 else (),
         trail_bps=() if bare else sorted(rng.sample(range(50, 400), 2)),
         trail=() if bare or rng.random() < 0.7 else ("2atr",),
+        moving_trail=() if bare else rng.choice(((), ("2atr",), ("1.5atr", "4atr"))),
         activation_bps=rng.choice(((50,), (100, 200))),
         activation=rng.choice(((), ("1R",))),
         step_bps=rng.choice((0, 10, 40)),
@@ -147,7 +150,8 @@ ALL_COSTS = (
 
 def case(seed: int) -> tuple[Bars, Entries, Grid, Costs, str]:
     """One random comparison: every kind of series, entry, grid, cost and order of a bar comes up within a few dozen seeds."""
-    bars = walk(seed, holes=seed % 3 == 0, rough=2 + seed % 11, price=(3_000, 800, 20_000)[seed % 7 % 3])
+    step = (10 * MINUTE, MINUTE)[seed % 8 // 3 % 2]  # of ten minutes ATR is known from a quarter of the series on
+    bars = walk(seed, holes=seed % 3 == 0, rough=2 + seed % 11, price=(3_000, 800, 20_000)[seed % 7 % 3], step=step)
     if seed % 4 == 1:
         bars = marked(bars, seed)
     if seed % 5 == 1:

@@ -12,9 +12,10 @@ import pytest
 import qtkit
 from qtkit import lab
 from qtkit.bars import BarsError
+from qtkit.core.distance import InAtr, InBps
 from qtkit.core.events import EpisodeOpened, Event, Ratcheted
-from qtkit.core.model import E8, ONE, Side, Ticks
-from qtkit.core.policy import RANGE, SCALED_TP, STAGED, TRAILING_TP, ExitPolicy
+from qtkit.core.model import E8, ONE, Bps, Side, Ticks
+from qtkit.core.policy import RANGE, SCALED_TP, STAGED, TRAILING_TP, ExitPolicy, TrailRule
 from qtkit.desk import EVENT_TYPES
 from qtkit.home import Paths
 from qtkit.lab.seen import BARS, PRICES
@@ -109,6 +110,17 @@ def test_every_position_of_a_paper_day_is_left_alike(policy: ExitPolicy, tmp_pat
         assert row["net"] - row["reference_net"] == row["slippage"] + row["fee"] + row["funding"]
         assert abs(row["fee"]) < 1, "fees of both sides are of nearly the same prices"
     assert "every decision is the same" in repr(it)
+
+
+def test_callbacks_that_moved_with_atr_are_told_too(tmp_path: Path) -> None:
+    callback = InAtr(1_500, least=Bps(50), most=Bps(1_500), fallback=Bps(250))
+    trail = TrailRule(activation=InBps(Bps(200)), callback=callback, share=Bps(10_000), moves=True)
+    played = Played(tmp_path, ExitPolicy(name="chandelier", stop=InBps(Bps(1_200)), trail=trail))
+    it = told(played, 260)
+    assert it.differences == (), it.sentence
+    moved = [event for _, event in played.day()["events"] if isinstance(event, Ratcheted) and event.callback is not None]
+    trailed = it.frame.filter((pl.col("why") == "trail") & (pl.col("note") == ""))
+    assert len(moved) >= 4 and trailed.height >= 4 and set(trailed["side"]) == {"LONG", "SHORT"}
 
 
 def test_own_entries_and_positions_closed_by_hand_are_told_too(tmp_path: Path) -> None:

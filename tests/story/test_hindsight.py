@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from qtkit.core.events import Event
+from qtkit.core.distance import InAtr, InBps
+from qtkit.core.events import Event, Ratcheted
 from qtkit.core.ids import parse_client_order_id
-from qtkit.core.model import ONE, Scope, Side, TriggerBy
-from qtkit.core.policy import RANGE, SCALED_TP, STAGED, TRAILING_TP, ExitPolicy
+from qtkit.core.model import ONE, Bps, Scope, Side, TriggerBy
+from qtkit.core.policy import RANGE, SCALED_TP, STAGED, TRAILING_TP, ExitPolicy, TrailRule
 from qtkit.desk import EVENT_TYPES
 from qtkit.hindsight import Hindsight, Outcome, in_words
 from qtkit.operate import PlanAnew, SetStop, operate
@@ -208,11 +209,26 @@ async def planned_anew(s: Session) -> None:
     await s.walk(2, 4, 8, 10, 9, 7, 4)
 
 
+async def through_calm_hours(s: Session) -> None:
+    assert s.rig is not None
+    await s.walk(1, 2, 3.2)
+    for _ in range(7 * 180):
+        s.world.move(SYMBOL, s.side, 3.1, ms=18_000)
+        await s.passes()
+    moved = [row.event for row in s.rig.journal.events() if isinstance(row.event, Ratcheted) and row.event.callback is not None]
+    assert len(moved) > 5
+    await s.walk(2, 1.5, 1, 0.5)
+
+
+CALM = TrailRule(activation=InBps(Bps(200)), callback=InAtr(3_000, Bps(50), Bps(500), Bps(250)), share=Bps(10_000), moves=True)
+CHANDELIER = ExitPolicy(name="chandelier", stop=InBps(Bps(400)), trail=CALM)
+
 STORIES: dict[str, tuple[Play, ExitPolicy, str]] = {
     "initial stop": (to_the_stop, STAGED, "initial stop"),
     "break-even": (to_break_even, STAGED, "break-even"),
     "stage": (to_the_stage, STAGED, "stage 2"),
     "trail": (to_the_trail, STAGED, "trail"),
+    "callback moved": (through_calm_hours, CHANDELIER, "trail"),
     "targets": (to_the_targets, SCALED_TP, "trail"),
     "break-even after a target": (to_break_even_after_a_target, EVEN, "break-even"),
     "all targets at once": (through_all_targets_at_once, TRAILING_TP, "trail"),

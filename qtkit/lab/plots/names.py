@@ -55,7 +55,8 @@ def policy_words(policy: ExitPolicy) -> str:
     said += [f"{target.share / 100:g} % at {_said(target.at)}" for target in policy.targets]
     if policy.trail is not None:
         tighter = "".join(f", {step.callback / 100:g} % from {_said(step.at)}" for step in policy.trail.tightening)
-        said.append(f"trail {_said(policy.trail.callback)} from {_said(policy.trail.activation)}{tighter}")
+        moves = " moving every hour" if policy.trail.moves else ""
+        said.append(f"trail {_said(policy.trail.callback)}{moves} from {_said(policy.trail.activation)}{tighter}")
     for stage in policy.stages:
         to = "break-even" if stage.to is None else f"{stage.to / 100:+g} %"
         said.append(f"stop to {to} at {stage.at / 100:+g} %")
