@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 import structlog
 
 from qtkit.apply import Applier
-from qtkit.core import arithmetic
 from qtkit.core.book import Book, fold_all
 from qtkit.core.context import MarketData
 from qtkit.core.coverage import Coverage
@@ -22,7 +21,7 @@ from qtkit.core.desired import closing_market
 from qtkit.core.events import EntryFailed, EpisodeClosed
 from qtkit.core.events import Event as BookEvent
 from qtkit.core.ids import client_order_id, parse_client_order_id
-from qtkit.core.model import Cancel, Key, Lookup, Lots, Place, Position, Snapshot, Ticks, TriggerBy
+from qtkit.core.model import Cancel, Key, Lookup, Lots, Place, Position, Snapshot, TriggerBy
 from qtkit.core.plan import ExitPlan
 from qtkit.core.roll import entered_elsewhere
 from qtkit.core.shape import moving_callback
@@ -35,6 +34,7 @@ from qtkit.store.lease import LeaseLost
 from qtkit.store.seen import PassSeen
 from qtkit.store.tape import Tape
 from qtkit.trailing import Follows, Trails
+from qtkit.venue.budget import asked
 from qtkit.venue.gateway import BarClosed, Event, Gateway, GatewayError, Nudge, Quote, Unavailable
 
 log = structlog.get_logger("qtkit.monitor")
@@ -103,6 +103,7 @@ class PositionMonitor:
         self._markets: dict[str, MarketData] = {}
         self._asked: dict[str, tuple[int, MarketData]] = {}
         self._moved_minute = 0
+        self._hours: dict[Key, int] = {}  # hour of the exchange in which the callback of a trail that moves was last measured
         self._wakes = float(WAKES)
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
@@ -189,10 +190,10 @@ class PositionMonitor:
             self.observer.due(action.key.symbol for action in decision.actions if not isinstance(action, Lookup))
             if changed:
                 self._wake.set()
-            await self._move_trails()
             self.observer.due(key.symbol for key, episode in self.applier.book.episodes.items() if episode.flat_since_ms is not None)
             self._tell(decision, now_ms)
             self.trails.watch.follow(self.applier.book.episodes.values())
+            await self._move_trails(snapshots)
             return decision.coverage
 
     async def preview(self, events: Iterable[BookEvent] = (), plan: ExitPlan | None = None) -> Decision:
@@ -266,7 +267,7 @@ class PositionMonitor:
     async def _learn_market(self, symbol: str) -> None:
         try:
             self._markets[symbol] = await asyncio.wait_for(self.market(symbol), MARKET_WITHIN_S)
-        except (GatewayError, TimeoutError) as error:
+        except (GatewayError, TimeoutError, ValueError, ArithmeticError) as error:  # the last two: bars that make no sense
             self._markets[symbol] = MarketData()
             log.warning("market", symbol=symbol, outcome="unknown", why=str(error) or "no answer in time")
 
@@ -278,25 +279,32 @@ class PositionMonitor:
             self._asked[symbol] = minute, market_data(bars, self.gateway.instruments[symbol].tick)
         return self._asked[symbol][1]
 
-    async def _move_trails(self) -> None:
-        """Once a minute, bring trails that move to the ATR of the newest full hour. What protects does not wait for it."""
+    async def _move_trails(self, snapshots: Iterable[Snapshot]) -> None:
+        """Once a minute, bring trails that move to the ATR of the newest full hour. What protects neither waits nor pays for it.
+
+        One that comes late, or where the hour before it was not measured, was missed: as with bars, it does not sell.
+        """
         minute, episodes = self.applier.clock_ms() // MINUTE_MS, self.applier.book.episodes
         moving = [(key, it.plan.trail) for key, it in episodes.items() if it.opened and it.plan.trail is not None and it.plan.trail.moves]
         if minute == self._moved_minute or not moving:
             return
         self._moved_minute = minute
-        await self._learn_markets({key.symbol for key, _ in moving})
-        missed = self.trails.behind or self.trails.now_ms() % HOUR_MS >= MISSED_AFTER_MS
+        await asyncio.gather(*(self._learn_if_room(symbol) for symbol in sorted({key.symbol for key, _ in moving})))
+        hour, past_ms = divmod(self.trails.now_ms(), HOUR_MS)
+        held = {Key(self.desk.account, p.symbol, p.position_side): p for snapshot in snapshots for p in snapshot.positions}
         for key, trail in moving:
-            callback = None if trail.moves is None else moving_callback(trail.moves, self._markets[key.symbol])
-            held = self.observer.position(key.symbol, key.position_side)
-            if callback is not None and callback != trail.callback and held is not None:
-                price = arithmetic.favourable_ticks(held.side.sign, held.mark, self.gateway.instruments[key.symbol].tick)
-                self.trails.move(key, callback, Ticks(price) if missed else None)
+            if key in held and (callback := moving_callback(trail.moves, self._markets[key.symbol])) is not None:
+                missed = self.trails.behind or past_ms >= MISSED_AFTER_MS or hour - self._hours.get(key, 0) > 1
+                self._hours[key] = hour
+                self.trails.move(key, callback, held[key].mark if missed else None)
+        self.trails.watch.follow(self.applier.book.episodes.values())
+
+    async def _learn_if_room(self, symbol: str) -> None:
+        with asked():
+            await self._learn_market(symbol)
 
     def _plan_for(self, key: Key, position: Position) -> ExitPlan:
-        instrument = self.gateway.instruments[key.symbol]
-        market = self._markets.get(key.symbol, MarketData())
+        instrument, market = self.gateway.instruments[key.symbol], self._markets.get(key.symbol, MarketData())
         return self.router.plan_for(key, position, instrument, market=market, time_ms=self.trails.now_ms(), over=self._plan_that_ended(key))
 
     def _plan_that_ended(self, key: Key) -> str | None:

@@ -16,7 +16,7 @@ from qtkit.core import arithmetic
 from qtkit.core.book import Book, Episode
 from qtkit.core.context import to_trailing_config
 from qtkit.core.describe import describe_trail, phrases
-from qtkit.core.events import ATR_MOVED, Event, Ratcheted
+from qtkit.core.events import ATR_MISSED, ATR_MOVED, Event, Ratcheted
 from qtkit.core.model import E8, Bar, Bps, Key, PolicyError, PositionSide, Ticks, TriggerBy
 from qtkit.core.names import suggestion
 from qtkit.core.trail import fold, moved
@@ -154,28 +154,32 @@ class Trails:
         if bar.time_ms + MINUTE_MS <= episode.trail.at_ms:
             return
         extreme = bar.high if episode.side.sign > 0 else bar.low
-        after = fold(
-            episode.plan, episode.trail, extreme, bar.time_ms + MINUTE_MS, targets_done=episode.targets_done,
-            price=bar.close if catching_up else None,
-        )  # fmt: skip
+        price = bar.close if catching_up else None
+        after = fold(episode.plan, episode.trail, extreme, bar.time_ms + MINUTE_MS, targets_done=episode.targets_done, price=price)
         for line in phrases(episode.trail, after, episode.plan, extreme):
             log.info(line)
-        self.applier.record([Ratcheted(key=key, trail=after, reason="bars missed" if catching_up else "bar closed")])
-        if after.stop != episode.trail.stop:
-            self.tightened.append(key)
+        self._ratchet(episode, Ratcheted(key=key, trail=after, reason="bars missed" if catching_up else "bar closed"))
+
+    def _ratchet(self, episode: Episode, event: Ratcheted) -> None:
+        self.applier.record([event])
+        if event.trail.stop != episode.trail.stop:
+            self.tightened.append(event.key)
             self.wake()
 
-    def move(self, key: Key, callback: Bps, price: Ticks | None) -> None:
-        """Bring a trail's callback to where its ATR has moved; ``price`` is that of now where the hour's close was missed."""
+    def move(self, key: Key, callback: Bps, mark: E8 | None) -> None:
+        """Bring a trail's callback to where its ATR has moved; ``mark`` is that of now where the hour's close was missed.
+
+        ``watch`` must follow the book as it is. Bars that are owed stay owed: nothing that was not seen counts as seen.
+        """
         episode = self.applier.book.episodes[key]
-        seen = None if self.follows.closed_bars else self.watch.state(key, self.now_ms())
-        _, after = moved(episode.plan, seen or episode.trail, callback, targets_done=episode.targets_done, price=price)
-        reason = ATR_MOVED if price is None else "ATR of a missed hour"
-        self.applier.record([Ratcheted(key=key, trail=after, reason=reason, callback=callback)])
+        plan = episode.plan.with_callback(callback)
+        if plan == episode.plan:
+            return
+        seen = None if self.follows.closed_bars else self.watch.state(key, episode.trail.at_ms)
+        price = None if mark is None else Ticks(arithmetic.favourable_ticks(plan.side.sign, mark, plan.tick))
+        after = moved(plan, seen or episode.trail, targets_done=episode.targets_done, price=price)
         log.info(f"{key.symbol}: ATR moved -> trail {callback / 100:g}%", key=str(key))
-        if after.stop != episode.trail.stop:
-            self.tightened.append(key)
-            self.wake()
+        self._ratchet(episode, Ratcheted(key=key, trail=after, reason=ATR_MOVED if price is None else ATR_MISSED, callback=callback))
 
     async def catch_up(self) -> None:
         """Fold the bars that were missed, clamped to the price, so that the stop is where it would have been.

@@ -146,8 +146,7 @@ def step(episode: Episode, event: EpisodeEvent) -> Episode:
         case WentFlat():
             return replace(episode, flat_since_ms=event.at_ms, ended=episode.ended and (event.at_ms is not None or episode.expected == 0))
         case Ratcheted():
-            plan = episode.plan if event.callback is None else episode.plan.with_callback(event.callback)
-            return replace(episode, plan=plan, trail=event.trail)
+            return replace(episode, plan=episode.plan.with_callback(event.callback), trail=event.trail)
         case Resized():
             return replace(episode, ladder=event.ladder, expected=event.lots, entry=event.entry)
         case IntentMade():

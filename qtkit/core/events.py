@@ -8,7 +8,7 @@ from qtkit.core.model import E8, Bps, Key, Lots, Order, OrderStatus, Scope, Side
 from qtkit.core.plan import ADDED, ExitPlan
 from qtkit.core.trail import TrailState
 
-ATR_MOVED = "ATR moved"
+ATR_MOVED, ATR_MISSED = "ATR moved", "ATR of a missed hour"
 
 
 class LegStatus(Enum):

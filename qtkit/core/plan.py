@@ -128,6 +128,6 @@ class ExitPlan:
         trail = ExitLeg(kind=LegKind.TRAIL, share=self.trail.share, trigger=self.trail.activation, callback=self.trail.callback)
         return (*stop, *targets, trail)
 
-    def with_callback(self, callback: Bps) -> "ExitPlan":
-        """The plan after its trail's callback has moved."""
-        return self if self.trail is None else replace(self, trail=replace(self.trail, callback=callback))
+    def with_callback(self, callback: Bps | None) -> "ExitPlan":
+        """The plan after its trail's callback has moved; None: it has not."""
+        return self if self.trail is None or callback is None else replace(self, trail=replace(self.trail, callback=callback))

@@ -127,9 +127,12 @@ def _is_sane(atr: E8, price: E8) -> bool:
     return ATR_SANE[0] * price <= atr * 10_000 <= ATR_SANE[1] * price
 
 
-def moving_callback(rule: InAtr, market: MarketData) -> Bps | None:
-    """The callback that moves with ATR, as of the newest full hour: the multiple in parts of that hour's close. None where not known."""
-    if market.atr is None or market.close is None or not _is_sane(market.atr, market.close):
+def moving_callback(rule: InAtr | None, market: MarketData) -> Bps | None:
+    """The callback that moves with ATR, as of the newest full hour: the multiple in parts of that hour's close.
+
+    None where that is not known, and of a trail that does not move (``rule`` None).
+    """
+    if rule is None or market.atr is None or market.close is None or not _is_sane(market.atr, market.close):
         return None
     return bps_of(rule, unit=0, atr=market.atr, price=market.close)
 

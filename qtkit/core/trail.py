@@ -54,15 +54,12 @@ def fold(plan: ExitPlan, state: TrailState, extreme: Ticks, at_ms: int, *, targe
     return TrailState(best=Ticks(best), stop=Ticks(stop), stage=stage, armed=armed, at_ms=max(at_ms, state.at_ms))
 
 
-def moved(
-    plan: ExitPlan, state: TrailState, callback: Bps, *, targets_done: int = 0, price: Ticks | None = None
-) -> tuple[ExitPlan, TrailState]:
-    """The plan and its state after the trail's callback has moved with its ATR: a narrower one tightens the stop without a new best price.
+def moved(plan: ExitPlan, state: TrailState, *, targets_done: int = 0, price: Ticks | None = None) -> TrailState:
+    """The state after the trail's callback has moved with its ATR to that of ``plan``: a narrower one tightens without a new best price.
 
     ``price`` clamps as in ``fold``, where the hour's close was missed.
     """
-    after = plan.with_callback(callback)
-    return after, fold(after, state, state.best, state.at_ms, targets_done=targets_done, price=price)
+    return fold(plan, state, state.best, state.at_ms, targets_done=targets_done, price=price)
 
 
 def advance(

@@ -235,7 +235,8 @@ class Walk:
             self._ratchet(bar, best)
             callback = self._callback_after(bar)
             if callback is not None:
-                self.plan, self.state = moved(self.plan, self.state, callback, targets_done=self.done)
+                self.plan = self.plan.with_callback(callback)
+                self.state = moved(self.plan, self.state, targets_done=self.done)
                 self._note()
             self.stops.append(self.state.stop)
 

@@ -59,13 +59,13 @@ def test_a_narrower_callback_tightens_a_wider_one_loosens_nothing_and_one_that_c
     sign = side.sign
     trail = Trail(activation=Ticks(1_000 + sign * 20), callback=Bps(500), share=Bps(10_000), min_step=Bps(0), moves=InAtr(3_000))
     made = plan(side, trail=trail)
-    assert moved(made, begin(made), Bps(300)) == (made.with_callback(Bps(300)), begin(made)), "not armed: nothing to tighten"
+    assert moved(made.with_callback(Bps(300)), begin(made)) == begin(made), "not armed: nothing to tighten"
     armed = fold(made, begin(made), Ticks(1_000 + sign * 100), 60_000)
-    narrow, tight = moved(made, armed, Bps(200))
+    tight = moved(made.with_callback(Bps(200)), armed)
     assert tight.stop == arithmetic.trail_level(sign, armed.best, 200) and (tight.best, tight.at_ms) == (armed.best, armed.at_ms)
-    wide, same = moved(narrow, tight, Bps(450))
-    assert same == tight and wide == made.with_callback(Bps(450))
+    assert moved(made.with_callback(Bps(450)), tight) == tight
     price = Ticks(1_000 + sign * 85)
-    _, late = moved(made, armed, Bps(100), price=price)
+    narrow = made.with_callback(Bps(100))
+    late = moved(narrow, armed, price=price)
     assert late.stop == arithmetic.trail_level(sign, price, 100) and late.best == price
-    assert moved(made, armed, Bps(100))[1].stop == arithmetic.trail_level(sign, armed.best, 100), "on time it stands where it stands"
+    assert moved(narrow, armed).stop == arithmetic.trail_level(sign, armed.best, 100), "on time it stands where it stands"

@@ -1,19 +1,24 @@
 """A trail that moves with ATR at a desk: the resting stop follows the hours, tightens without a new best price and is never loosened."""
 
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from qtkit.core import arithmetic
 from qtkit.core.book import Book, fold_all
+from qtkit.core.context import MarketData
 from qtkit.core.describe import describe_trail
 from qtkit.core.distance import InAtr, InBps
 from qtkit.core.events import Ratcheted
-from qtkit.core.model import Bps, Side
+from qtkit.core.model import ONE, Bar, Bps, Side, Ticks
 from qtkit.core.policy import ExitPolicy, TrailRule
 from qtkit.core.shape import moving_callback
 from qtkit.paper.faults import Fault, FaultKind, Match, Verb
-from tests.story.rig import Rig, World, desk, judged
+from qtkit.venue.gateway import Nudge, Unavailable
+from tests.story.rig import PRICES, Rig, World, desk, e8, judged
 
 SYMBOL = "AVAXUSDT"
 MOVES = InAtr(3_000, least=Bps(50), most=Bps(500), fallback=Bps(250))
@@ -96,7 +101,8 @@ async def test_a_restart_goes_on_with_the_same_callback_and_writes_nothing(tmp_p
     async with desk(world, tmp_path / "desk", bars=bars, adopted=CHANDELIER) as rig:
         await rig.passes(60)  # two minutes: the hour is asked for anew, and is the same
         after = rig.monitor.applier.book.episodes[rig.key(SYMBOL)]
-        assert (after.plan, after.trail.stop, len(moves(rig))) == (before.plan, before.trail.stop, told)
+        assert (after.plan, len(moves(rig))) == (before.plan, told)
+        assert 0 <= side.sign * (after.trail.stop - before.trail.stop) <= 1, "a tick more where the bars, caught up, are rounded to one"
         market = await rig.monitor.market(SYMBOL)
         assert callback(rig) == moving_callback(MOVES, market)
         await rests(rig, side)
@@ -106,7 +112,8 @@ async def test_a_restart_goes_on_with_the_same_callback_and_writes_nothing(tmp_p
 
 
 @both
-async def test_an_hour_that_was_missed_does_not_sell(tmp_path: Path, side: Side) -> None:
+@pytest.mark.parametrize("past", [1, 10], ids=["back a minute after the hour", "back ten minutes after the hour"])
+async def test_hours_that_were_missed_do_not_sell(tmp_path: Path, side: Side, past: int) -> None:
     """The desk was away while ATR fell: the level that it would ask for lies beyond the price, and is clamped as one of a missed bar is."""
     world = World()
     async with desk(world, tmp_path / "desk", bars=True, adopted=CHANDELIER) as rig:
@@ -115,10 +122,147 @@ async def test_an_hour_that_was_missed_does_not_sell(tmp_path: Path, side: Side)
         await hours(rig, side, 1, 3.2, 3.2)
     for _ in range(20 * 60):
         world.move(SYMBOL, side, 1.5, ms=60_000)
-    world.move(SYMBOL, side, 1.5, ms=600_000)
+    world.move(SYMBOL, side, 1.5, ms=past * 60_000)
     async with desk(world, tmp_path / "desk", bars=True, adopted=CHANDELIER) as rig:
         await rig.passes(3)
         assert world.held(SYMBOL, side) > 0 and callback(rig) < 150
+        assert {move.reason for move in moves(rig)[1:]} == {"ATR of a missed hour"}
+        await rests(rig, side)
+    judged(world)
+
+
+@both
+@follows
+async def test_hours_that_could_not_be_read_do_not_sell_once_they_can(tmp_path: Path, side: Side, bars: bool) -> None:
+    """The desk was there, but was told no hour for twenty of them; then one within the first minute of the next."""
+    world = World()
+    async with desk(world, tmp_path / "desk", bars=bars, adopted=CHANDELIER) as rig:
+        world.stranger(SYMBOL, side, "100")
+        await rig.passes(2)
+        await hours(rig, side, 1, 3.2, 3.2)
+        world.faults.add(Fault(kind=FaultKind.TIMEOUT, match=Match(verb=Verb.BARS), times=None))
+        await hours(rig, side, 20, 1.5)
+        assert len(moves(rig)) <= 1
+        world.faults.clear()
+        world.move(SYMBOL, side, 1.5, ms=60_000)
+        await rig.passes(3)
+        assert world.held(SYMBOL, side) > 0 and callback(rig) < 150
+        await rests(rig, side)
+    judged(world)
+
+
+@both
+async def test_a_callback_that_moves_as_the_position_turns_over_says_nothing_of_the_other_side(tmp_path: Path, side: Side) -> None:
+    """The other side is planned before ATR is told, in the same pass: what its trail would follow are not the prices of the first."""
+    world = World()
+    async with desk(world, tmp_path / "desk", bars=False, adopted=CHANDELIER) as rig:
+        world.stranger(SYMBOL, side, "100")
+        await rig.passes(2)
+        await hours(rig, side, 2, 3.2, 3.1)
+        answers = [Unavailable("not yet"), replace(await rig.monitor.market(SYMBOL), atr=e8("0.01"))]
+
+        async def market(symbol: str) -> MarketData:
+            if isinstance(answer := answers.pop(0), MarketData):
+                return answer
+            raise answer
+
+        rig.monitor.market = market  # type: ignore[method-assign]
+        other = Side(-side.value)
+        world.move(SYMBOL, side, 3.1, ms=60_000)
+        world.flips(SYMBOL, side, "100")
+        await rig.passes(1)
+        episode = rig.monitor.applier.book.episodes[rig.key(SYMBOL)]
+        assert not answers and callback(rig) == MOVES.least
+        assert episode.side is other and episode.trail.stop == episode.plan.stop
+        await rests(rig, other)
+        assert world.held(SYMBOL, other) > 0
+    judged(world)
+
+
+@both
+@follows
+async def test_a_desk_killed_between_the_move_and_its_order_places_it_when_it_is_back(tmp_path: Path, side: Side, bars: bool) -> None:
+    world = World()
+    async with desk(world, tmp_path / "desk", bars=bars, adopted=CHANDELIER) as rig:
+        world.stranger(SYMBOL, side, "100")
+        await rig.passes(2)
+        await hours(rig, side, 1, 0, 3.2, 3.2)
+        before = stop(rig)
+        while stop(rig) == before:
+            world.move(SYMBOL, side, 3.1, ms=58_000)
+            await rig.passes(1)
+        moved = stop(rig)
+        tick = rig.paper.instruments[SYMBOL].tick
+        assert side.sign * (moved - before) > 0
+        assert {row.trigger for row in world.stops(SYMBOL, side)} == {before * tick}, "nothing was sent yet"
+    async with desk(world, tmp_path / "desk", bars=bars, adopted=CHANDELIER) as rig:
+        await rig.passes(1)
+        assert 0 <= side.sign * (stop(rig) - moved) <= 1, "a tick more, as above"
+        await rests(rig, side)
+    judged(world)
+
+
+@both
+@pytest.mark.parametrize("wrong", ["out of order", "nothing", "no price"])
+async def test_hours_that_make_no_sense_keep_no_other_position_without_its_stop(tmp_path: Path, side: Side, wrong: str) -> None:
+    world = World()
+    async with desk(world, tmp_path / "desk", bars=True, adopted=CHANDELIER) as rig:
+        world.stranger(SYMBOL, side, "100")
+        await rig.passes(2)
+        read, kept = rig.paper.bars, callback(rig)
+
+        async def bars(symbol: str, *, minutes: int = 1, **more: Any) -> tuple[Bar, ...]:
+            rows = await read(symbol, minutes=minutes, **more)
+            if minutes == 1:
+                return rows
+            first, zero = rows[0], Ticks(0)
+            times = (first.time_ms - count * 3_600_000 for count in range(30, 0, -1))
+            empty = tuple(replace(first, time_ms=at, open=zero, high=zero, low=zero, close=zero) for at in times)
+            return {"out of order": rows[::-1], "nothing": (), "no price": (*empty, *rows)}[wrong]
+
+        rig.paper.bars = bars  # type: ignore[method-assign]
+        await hours(rig, side, 2, 0.5)
+        world.stranger("SOLUSDT", side, "10")
+        await rig.passes(3)
+        assert rig.gaps() == {} and world.stops("SOLUSDT", side) and callback(rig) == kept
+        assert rig.monitor.health.fault is None
+        await rests(rig, side)
+    judged(world)
+
+
+@both
+@follows
+async def test_bars_that_are_owed_are_still_folded_after_a_callback_moved(tmp_path: Path, side: Side, bars: bool) -> None:
+    """Deaf for some minutes in which the best price came; the minutes cannot be read at first, the hours can."""
+    world = World()
+    async with desk(world, tmp_path / "desk", bars=bars, adopted=CHANDELIER) as rig:
+        world.stranger(SYMBOL, side, "100")
+        await rig.passes(2)
+        await hours(rig, side, 1, 3.2, 3.2)
+        read = rig.paper.bars
+
+        async def only_hours(symbol: str, *, minutes: int = 1, **more: Any) -> tuple[Bar, ...]:
+            if minutes == 1:
+                raise Unavailable("no minutes")
+            return await read(symbol, minutes=minutes, **more)
+
+        rig.paper.bars = only_hours  # type: ignore[method-assign]
+        for percent in (4.2, 4.0):
+            world.move(SYMBOL, side, percent, ms=60_000)
+        rig.deaf()
+        rig.monitor.hear(Nudge(symbol=None))
+        moved = len(moves(rig))
+        for _ in range(61):
+            world.move(SYMBOL, side, 4.0, ms=58_000)
+            rig.deaf()
+            await rig.passes(1)
+        assert len(moves(rig)) > moved
+        rig.paper.bars = read  # type: ignore[method-assign]
+        rig.monitor.hear(Nudge(symbol=None))
+        await rig.passes(2)
+        tick = rig.paper.instruments[SYMBOL].tick
+        best = rig.monitor.applier.book.episodes[rig.key(SYMBOL)].trail.best * tick
+        assert side.sign * (best - Decimal(PRICES[SYMBOL]) * ONE * (1000 + side.sign * 41) / 1000) > 0, "the best price was 4.2 % away"
         await rests(rig, side)
     judged(world)
 
