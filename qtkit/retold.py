@@ -12,7 +12,7 @@ from qtkit.apply import Applier
 from qtkit.core import arithmetic
 from qtkit.core.book import Book, fold_all, step
 from qtkit.core.decide import Desk, decide
-from qtkit.core.events import EpisodeClosed, Event, IntentMade, Ratcheted, StopSet
+from qtkit.core.events import ATR_MISSED, EpisodeClosed, Event, IntentMade, Ratcheted, StopSet
 from qtkit.core.ids import parse_client_order_id
 from qtkit.core.model import E8, Bar, Key, PolicyError, Position, Scope, Snapshot, Ticks
 from qtkit.core.plan import ExitPlan
@@ -163,9 +163,12 @@ class _Retold:
         while self.next_row < len(self.rows) and self.rows[self.next_row].at_ms <= at_ms:
             event = self.rows[self.next_row].event
             self.next_row += 1
-            if isinstance(event, Ratcheted) and event.callback is not None and event.key in self.applier.book.episodes:
-                self.trails.move(event.key, event.callback, None)
-            if isinstance(event, StopSet) and (episode := self.applier.book.episodes.get(event.key)) is not None:
+            episode = self.applier.book.episodes.get(getattr(event, "key", None))  # type: ignore[arg-type]
+            if episode is not None and isinstance(event, Ratcheted) and event.callback is not None:
+                # Where the price of then clamped it, the best price began anew there; where not, one at the best price clamps nothing.
+                mark = E8(event.trail.best * episode.plan.tick) if event.reason == ATR_MISSED else None
+                self.trails.move(event.key, event.callback, mark)
+            if episode is not None and isinstance(event, StopSet):
                 sign = episode.side.sign
                 stops = [o for o in self.shadow.of(event.key) if o.kind in STOPS and o.trigger is not None]
                 tighter = tuple(o.client_id for o in stops if arithmetic.reached(sign, o.trigger or 0, event.stop + sign))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from qtkit.core.distance import InAtr, InBps
-from qtkit.core.events import Event, Ratcheted
+from qtkit.core.events import ATR_MISSED, Event, Ratcheted
 from qtkit.core.ids import parse_client_order_id
 from qtkit.core.model import ONE, Bps, Scope, Side, TriggerBy
 from qtkit.core.policy import RANGE, SCALED_TP, STAGED, TRAILING_TP, ExitPolicy, TrailRule
@@ -22,6 +22,7 @@ from qtkit.desk import EVENT_TYPES
 from qtkit.hindsight import Hindsight, Outcome, in_words
 from qtkit.operate import PlanAnew, SetStop, operate
 from qtkit.paper.exchange import Rules
+from qtkit.paper.faults import Fault, FaultKind, Match, Verb
 from qtkit.retold import look_back
 from qtkit.store.journal import Journal, JournalReader
 from qtkit.store.tape import Tape, TapeReader
@@ -220,6 +221,22 @@ async def through_calm_hours(s: Session) -> None:
     await s.walk(2, 1.5, 1, 0.5)
 
 
+async def through_calm_hours_unread(s: Session) -> None:
+    """No hour can be read while ATR falls: what the trail would ask for then has been passed, and is clamped to the price of then."""
+    assert s.rig is not None
+    await s.walk(1, 2, 3.2)
+    s.world.faults.add(Fault(kind=FaultKind.TIMEOUT, match=Match(verb=Verb.BARS), times=None))
+    for _ in range(14 * 180):
+        s.world.move(SYMBOL, s.side, 1.8, ms=18_000)
+        await s.passes()
+    s.world.faults.clear()
+    for _ in range(31):
+        s.world.move(SYMBOL, s.side, 1.8, ms=0)
+        await s.passes()
+    assert any(isinstance(row.event, Ratcheted) and row.event.reason == ATR_MISSED for row in s.rig.journal.events())
+    await s.walk(1.9, 1.5, 1, 0.5)
+
+
 CALM = TrailRule(activation=InBps(Bps(200)), callback=InAtr(3_000, Bps(50), Bps(500), Bps(250)), share=Bps(10_000), moves=True)
 CHANDELIER = ExitPolicy(name="chandelier", stop=InBps(Bps(400)), trail=CALM)
 
@@ -229,6 +246,7 @@ STORIES: dict[str, tuple[Play, ExitPolicy, str]] = {
     "stage": (to_the_stage, STAGED, "stage 2"),
     "trail": (to_the_trail, STAGED, "trail"),
     "callback moved": (through_calm_hours, CHANDELIER, "trail"),
+    "callback moved late": (through_calm_hours_unread, CHANDELIER, "trail"),
     "targets": (to_the_targets, SCALED_TP, "trail"),
     "break-even after a target": (to_break_even_after_a_target, EVEN, "break-even"),
     "all targets at once": (through_all_targets_at_once, TRAILING_TP, "trail"),
