@@ -65,10 +65,16 @@ def test_the_five_shorts_are_all_planned_with_stop_and_trail(symbol: str, entry:
     assert arithmetic.reached(-1, made.start, made.trail.activation) == (float(profit) >= 2.5)
 
 
+CHANDELIER = ExitPolicy(
+    name="chandelier",
+    trail=TrailRule(activation=InR(1_000), callback=InAtr(3_000, Bps(5), Bps(400), Bps(200)), share=Bps(10_000), moves=True),
+)
+
+
 # --- totality and safety ----------------------------------------------------------------------------------------------------------
 
 
-@given(any_position(), st.sampled_from([*POLICIES.values(), None]), st.booleans(), st.data())
+@given(any_position(), st.sampled_from([*POLICIES.values(), CHANDELIER, None]), st.booleans(), st.data())
 def test_every_position_gets_a_plan_that_does_no_harm(
     pair: tuple[Instrument, Position], policy: ExitPolicy | None, adopted: bool, data: st.DataObject
 ) -> None:
@@ -90,13 +96,15 @@ def test_every_position_gets_a_plan_that_does_no_harm(
         parts = split(pos.lots, shares, rules.min_lots)
         assert sum(parts) == pos.lots
         assert all(part >= rules.min_lots for part in parts) or len([part for part in parts if part]) == 1
+    if policy is CHANDELIER and made.trail is not None:
+        assert made.trail.moves is not None and made.trail.moves.least <= made.trail.callback <= made.trail.moves.most
     assert describe_plan(made)
 
 
 @given(
     st.integers(1, 10**6),
     st.integers(-3_000, 3_000),
-    st.sampled_from([*POLICIES.values()]),
+    st.sampled_from([*POLICIES.values(), CHANDELIER]),
     st.booleans(),
     st.one_of(st.none(), st.integers(10, 9_000)),
 )

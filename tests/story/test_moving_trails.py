@@ -13,11 +13,12 @@ from qtkit.core.context import MarketData
 from qtkit.core.describe import describe_trail
 from qtkit.core.distance import InAtr, InBps
 from qtkit.core.events import Ratcheted
-from qtkit.core.model import ONE, Bar, Bps, Side, Ticks
+from qtkit.core.model import ONE, Bar, Bps, Order, Side, Ticks
 from qtkit.core.policy import ExitPolicy, TrailRule
 from qtkit.core.shape import moving_callback
 from qtkit.paper.faults import Fault, FaultKind, Match, Verb
-from qtkit.venue.gateway import Nudge, Unavailable
+from qtkit.venue.budget import _asking
+from qtkit.venue.gateway import Ack, Nudge, Unavailable
 from tests.story.rig import PRICES, Rig, World, desk, e8, judged
 
 SYMBOL = "AVAXUSDT"
@@ -278,4 +279,76 @@ async def test_hours_that_cannot_be_read_leave_the_callback_as_it_is(tmp_path: P
         world.faults.add(Fault(kind=FaultKind.TIMEOUT, match=Match(verb=Verb.BARS), times=None))
         await hours(rig, side, 2, 3.1)
         assert callback(rig) == kept and rig.gaps() == {}
+    judged(world)
+
+
+@both
+async def test_hours_are_asked_for_once_a_minute_after_what_protects_and_out_of_what_it_leaves(tmp_path: Path, side: Side) -> None:
+    """An exchange that does not tell them is not asked in every pass, and the reserve of the request budget stays with the stops."""
+    world = World()
+    async with desk(world, tmp_path / "desk", bars=True, adopted=CHANDELIER) as rig:
+        world.stranger(SYMBOL, side, "100")
+        await rig.passes(2)
+        read, place, done = rig.paper.bars, rig.paper.place, list[tuple[str, str]]()
+
+        async def bars(symbol: str, *, minutes: int = 1, **more: Any) -> tuple[Bar, ...]:
+            if (symbol, minutes) != (SYMBOL, 60):
+                return await read(symbol, minutes=minutes, **more)
+            done.append(("asked", "in reserve" if _asking.get() is None else "if there is room"))
+            raise Unavailable("no hours")
+
+        async def placed(order: Order) -> Ack:
+            done.append(("placed", order.symbol))
+            return await place(order)
+
+        rig.paper.bars, rig.paper.place = bars, placed  # type: ignore[method-assign]
+        await rig.passes(90)
+        assert done in ([("asked", "if there is room")] * 3, [("asked", "if there is room")] * 4)
+        done.clear()
+        world.pass_time(60_000)
+        world.stranger("SOLUSDT", side, "10")
+        await rig.passes(1)
+        assert done[-1][0] == "asked" and ("placed", "SOLUSDT") in done and [what for what, _ in done].count("asked") == 1
+    judged(world)
+
+
+@both
+@follows
+async def test_a_trail_that_stays_is_not_moved_and_nothing_is_asked_for_it(tmp_path: Path, side: Side, bars: bool) -> None:
+    stays = replace(CHANDELIER, trail=replace(CHANDELIER.trail, moves=False))  # type: ignore[type-var]
+    world = World()
+    async with desk(world, tmp_path / "desk", bars=bars, adopted=stays) as rig:
+        world.stranger(SYMBOL, side, "100")
+        await rig.passes(2)
+        planned, read, asked = callback(rig), rig.paper.bars, list[int]()
+
+        async def counted(symbol: str, *, minutes: int = 1, **more: Any) -> tuple[Bar, ...]:
+            asked.append(minutes)
+            return await read(symbol, minutes=minutes, **more)
+
+        rig.paper.bars = counted  # type: ignore[method-assign]
+        await hours(rig, side, 2, 0.5)
+        assert callback(rig) == planned and moves(rig) == [] and 60 not in asked
+    judged(world)
+
+
+@follows
+async def test_in_hedge_mode_both_sides_move_each_from_its_own_best_price(tmp_path: Path, bars: bool) -> None:
+    world = World(hedge=True)
+    async with desk(world, tmp_path / "desk", bars=bars, adopted=CHANDELIER) as rig:
+        for side in Side:
+            world.stranger(SYMBOL, side, "100")
+        await rig.passes(2)
+        await hours(rig, Side.LONG, 1, 3.2)
+        await hours(rig, Side.LONG, 8, 0)
+        episodes = [rig.monitor.applier.book.episodes[rig.key(SYMBOL, world.slot(side))] for side in Side if world.held(SYMBOL, side)]
+        callbacks = {it.plan.trail.callback for it in episodes if it.plan.trail is not None}
+        market = await rig.monitor.market(SYMBOL)
+        assert callbacks == {moving_callback(MOVES, market)}
+        assert {move.key.position_side for move in moves(rig)} == {world.slot(side) for side in Side}
+        await rig.passes(2)
+        tick = rig.paper.instruments[SYMBOL].tick
+        for it in episodes:
+            assert {row.trigger for row in world.stops(SYMBOL, it.side)} == {it.trail.stop * tick}
+        assert fold_all(Book(), (row.event for row in rig.journal.events())) == rig.monitor.applier.book
     judged(world)
