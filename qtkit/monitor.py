@@ -267,7 +267,7 @@ class PositionMonitor:
     async def _learn_market(self, symbol: str) -> None:
         try:
             self._markets[symbol] = await asyncio.wait_for(self.market(symbol), MARKET_WITHIN_S)
-        except (GatewayError, TimeoutError, ValueError, ArithmeticError) as error:  # the last two: bars that make no sense
+        except (GatewayError, TimeoutError, ValueError, LookupError, ArithmeticError) as error:  # bars that make no sense, too
             self._markets[symbol] = MarketData()
             log.warning("market", symbol=symbol, outcome="unknown", why=str(error) or "no answer in time")
 

@@ -141,13 +141,17 @@ async def test_hours_that_could_not_be_read_do_not_sell_once_they_can(tmp_path: 
         world.stranger(SYMBOL, side, "100")
         await rig.passes(2)
         await hours(rig, side, 1, 3.2, 3.2)
-        world.faults.add(Fault(kind=FaultKind.TIMEOUT, match=Match(verb=Verb.BARS), times=None))
+        unread = [Fault(kind=FaultKind.TIMEOUT, match=Match(verb=verb), times=None) for verb in (Verb.ORDERS, Verb.BARS)]
+        for fault in unread:
+            world.faults.add(fault)
         await hours(rig, side, 20, 1.5)
         assert len(moves(rig)) <= 1
         world.faults.clear()
+        world.faults.add(unread[0])  # so that the newest lists are from before the price fell
         world.move(SYMBOL, side, 1.5, ms=60_000)
         await rig.passes(3)
         assert world.held(SYMBOL, side) > 0 and callback(rig) < 150
+        world.faults.clear()
         await rests(rig, side)
     judged(world)
 
@@ -191,8 +195,10 @@ async def test_a_desk_killed_between_the_move_and_its_order_places_it_when_it_is
         before = stop(rig)
         while stop(rig) == before:
             world.move(SYMBOL, side, 3.1, ms=58_000)
+            rig.monitor._wake.clear()
             await rig.passes(1)
         moved = stop(rig)
+        assert rig.monitor._wake.is_set() and rig.monitor.trails.tightened == [rig.key(SYMBOL)], "the next pass comes at once"
         tick = rig.paper.instruments[SYMBOL].tick
         assert side.sign * (moved - before) > 0
         assert {row.trigger for row in world.stops(SYMBOL, side)} == {before * tick}, "nothing was sent yet"
@@ -351,4 +357,53 @@ async def test_in_hedge_mode_both_sides_move_each_from_its_own_best_price(tmp_pa
         for it in episodes:
             assert {row.trigger for row in world.stops(SYMBOL, it.side)} == {it.trail.stop * tick}
         assert fold_all(Book(), (row.event for row in rig.journal.events())) == rig.monitor.applier.book
+    judged(world)
+
+
+async def narrower(rig: Rig, atr: str) -> None:
+    """ATR is this from now on."""
+    market = replace(await rig.monitor.market(SYMBOL), atr=e8(atr))
+
+    async def told(symbol: str) -> MarketData:
+        return market
+
+    rig.monitor.market = told  # type: ignore[method-assign]
+
+
+@both
+@follows
+async def test_an_hour_on_time_sells_what_lies_beyond_its_level(tmp_path: Path, side: Side, bars: bool) -> None:
+    """As the reference does: a chandelier stop that is narrower than the way back from the best price has been hit."""
+    world = World()
+    async with desk(world, tmp_path / "desk", bars=bars, adopted=CHANDELIER) as rig:
+        world.stranger(SYMBOL, side, "100")
+        await rig.passes(2)
+        await hours(rig, side, 2, 3.2, 1.9)
+        assert world.held(SYMBOL, side) > 0
+        await narrower(rig, "0.01")
+        world.move(SYMBOL, side, 1.9, ms=60_000)
+        await rig.passes(3)
+        assert world.held(SYMBOL, side) == 0 and moves(rig)[-1].reason == "ATR moved"
+    judged(world)
+
+
+@both
+async def test_a_narrower_callback_is_measured_from_the_best_price_that_was_seen(tmp_path: Path, side: Side) -> None:
+    """Every price counts, also one that was not enough for the next step of the stop and is in no journal."""
+    coarse = replace(CHANDELIER, trail=replace(CHANDELIER.trail, min_step=Bps(200)))  # type: ignore[type-var]
+    world = World()
+    async with desk(world, tmp_path / "desk", bars=False, adopted=coarse) as rig:
+        world.stranger(SYMBOL, side, "100")
+        await rig.passes(2)
+        await hours(rig, side, 1, 3.0)
+        written = rig.monitor.applier.book.episodes[rig.key(SYMBOL)].trail.best
+        world.move(SYMBOL, side, 3.3, ms=1_000)
+        rig.hear()
+        assert rig.monitor.applier.book.episodes[rig.key(SYMBOL)].trail.best == written
+        await narrower(rig, "0.05")
+        world.move(SYMBOL, side, 3.1, ms=58_000)
+        await rig.passes(2)
+        trail = rig.monitor.applier.book.episodes[rig.key(SYMBOL)].trail
+        assert len(moves(rig)) >= 1 and side.sign * (trail.best - written) > 0
+        await rests(rig, side)
     judged(world)
