@@ -372,8 +372,9 @@ async def narrower(rig: Rig, atr: str) -> None:
 
 @both
 @follows
-async def test_an_hour_on_time_sells_what_lies_beyond_its_level(tmp_path: Path, side: Side, bars: bool) -> None:
-    """As the reference does: a chandelier stop that is narrower than the way back from the best price has been hit."""
+@pytest.mark.parametrize("late", [0, 10], ids=["on time", "ten minutes late"])
+async def test_an_hour_on_time_sells_what_lies_beyond_its_level(tmp_path: Path, side: Side, bars: bool, late: int) -> None:
+    """As the reference does: a chandelier stop that is narrower than the way back from the best price has been hit. A late one has not."""
     world = World()
     async with desk(world, tmp_path / "desk", bars=bars, adopted=CHANDELIER) as rig:
         world.stranger(SYMBOL, side, "100")
@@ -381,9 +382,13 @@ async def test_an_hour_on_time_sells_what_lies_beyond_its_level(tmp_path: Path, 
         await hours(rig, side, 2, 3.2, 1.9)
         assert world.held(SYMBOL, side) > 0
         await narrower(rig, "0.01")
-        world.move(SYMBOL, side, 1.9, ms=60_000)
+        for _ in range(1 + late):
+            world.move(SYMBOL, side, 1.9, ms=58_000)
+            rig.hear()
+            world.pass_time(2_000)
         await rig.passes(3)
-        assert world.held(SYMBOL, side) == 0 and moves(rig)[-1].reason == "ATR moved"
+        assert (world.held(SYMBOL, side) == 0) is (late == 0)
+        assert moves(rig)[-1].reason == ("ATR of a missed hour" if late else "ATR moved")
     judged(world)
 
 
