@@ -87,7 +87,7 @@ def warm(*loops: str) -> None:
     for loop in loops or tasks:
         grid, kept = tasks[loop]
         _here.add(loop)
-        lab.sweep(bars, lab.every(bars), grid, costs=None, keep=kept, progress=False)  # type: ignore[arg-type]
+        lab.sweep(bars, lab.every(bars), grid, costs=None, keep=kept, progress=False)  # type: ignore[call-overload]
         (_folder(_digest()[0])[0] / f"{loop}.compiled").touch()
 
 

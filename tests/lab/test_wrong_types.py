@@ -136,7 +136,6 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
     "threads of text": (lambda: swept(threads="2"), "threads is a whole number of threads from 1, got '2'"),
     "half a thread": (lambda: swept(threads=1.5), "threads is a whole number of threads from 1, got 1.5"),
     "one at a time by word": (lambda: swept(one_at_a_time="no"), "one_at_a_time is True or False, got 'no'"),
-    "bars by symbol": (lambda: swept(bars={"A": W}), NO_BARS + "dict; of several symbols lab.portfolio takes them"),
     "a policy of float": (lambda: swept().trades(0.0), "there are 2 policies, numbered from 0; got 0.0"),
     "a policy of truth": (lambda: swept().trades(True), "there are 2 policies, numbered from 0; got True"),
     "a policy by name": (lambda: swept().equity("p0"), "there are 2 policies, numbered from 0; got 'p0'"),
