@@ -124,23 +124,24 @@ def grid(
     count = prod(map(len, axes.values()))
     if count > MOST:
         raise PolicyError(f"{count:,} policies are more than {MOST:,}; give fewer values to an axis")
-    policies = []
-    for number, (first, (callback, moves), arm, curve, ladder, after, steps, hold) in enumerate(
-        product(stops, callbacks, arms, curves, ladders, afters, raised, holds)
-    ):
-        left = Bps(WHOLE - sum(share for _, share in ladder))
-        rule = None
-        if callback is not None and left > 0:
-            step = _bps(step_bps, "step_bps")
-            rule = TrailRule(activation=arm, callback=callback, share=left, min_step=step, tightening=curve, moves=moves)
-        policies.append(
-            ExitPolicy(
-                name=f"p{number}", stop=first, targets=tuple(TargetRule(at=at, share=share) for at, share in ladder), trail=rule,
-                stages=steps, break_even_after=after, max_hold_ms=None if hold is None else hold * bar_ms,
-            )
-        )  # fmt: skip
+    step = _bps(step_bps, "step_bps") if any(it is not None for it, _ in callbacks) else Bps(0)
+    made = product(stops, callbacks, arms, curves, ladders, afters, raised, [None if it is None else it * bar_ms for it in holds])
+    policies = tuple(_policy(f"p{number}", step, *parts) for number, parts in enumerate(made))
     varied = {name: tuple(labels) for name, labels in axes.items() if len(labels) > 1}
-    return Grid(tuple(policies), varied or {"stop": tuple(axes["stop"])}, own_stop)
+    return Grid(policies, varied or {"stop": tuple(axes["stop"])}, own_stop)
+
+
+def _policy(
+    name: str, step: Bps, stop: InBps | InAtr, trail: tuple[InBps | InAtr | None, bool], arm: InBps | InR, curve: tuple[TightenRule, ...],
+    ladder: tuple[tuple[Distance, Bps], ...], after: int | None, stages: tuple[StageRule, ...], hold_ms: int | None,
+) -> ExitPolicy:  # fmt: skip
+    """One combination; what the targets leave is trailed."""
+    (callback, moves), left = trail, Bps(WHOLE - sum(share for _, share in ladder))
+    rule = None
+    if callback is not None and left > 0:
+        rule = TrailRule(activation=arm, callback=callback, share=left, min_step=step, tightening=curve, moves=moves)
+    targets = tuple(TargetRule(at=at, share=share) for at, share in ladder)
+    return ExitPolicy(name=name, stop=stop, targets=targets, trail=rule, stages=stages, break_even_after=after, max_hold_ms=hold_ms)
 
 
 def _many(values: object) -> list:  # type: ignore[type-arg]
