@@ -28,7 +28,7 @@ import numba as _numba
 
 for _name, _thing in list(globals().items()):
     if type(_thing).__name__ == "function" and _thing.__module__ == __name__:
-        _inner = not _name.startswith("sweep") and _name != "trail_table"
+        _inner = not _name.startswith("sweep") and _name not in ("trail_table", "find_moving")
         globals()[_name] = _numba.njit(nogil=True, cache=CACHE, error_model="numpy", _nrt=False, forceinline=_inner)(_thing)
 """
 

@@ -133,28 +133,31 @@ def stretch_of(until, bar):
     return low
 
 
-def first_moved(scan, side, sign, best, level, moved, until, hour, step, curve, start, end):
-    """First bar from ``start`` to ``end`` that hits a trail whose callback moves, and the stop there; ``level`` is the stop until then.
+def first_moved(scan, side, sign, best, moved, until, hour, step, curve, start, end):
+    """First bar from ``start`` to ``end`` that hits a trail whose callback moves, and the stop there.
 
-    Of each ``hour`` ``moved`` is the callback and ``until`` the last bar. Blocks are skipped as in ``first_trailed``, within an hour.
+    Of each ``hour`` ``moved`` is the callback and ``until`` the last bar; the first is the one in which ``best`` was. Where it ends, both
+    callbacks have asked for a stop: the narrower one counts. Blocks are skipped as in ``first_trailed``, within an hour.
     """
-    bar = start
+    bar, level, fresh = start, np.int64(-NEVER), True
     while bar <= end:
+        callback = moved[hour]
         if bar > until[hour]:
-            hour += 1
-            level = max(level, trailed(sign, best, moved[hour], step, curve))
+            hour, fresh = hour + 1, True
+            callback = min(callback, moved[hour])
+        if fresh:
+            level, fresh = max(level, trailed(sign, best, callback, step, curve)), False
         if bar & 15 == 0 and bar + 15 <= until[hour]:
-            high = scan.high[0][side, bar >> 4]
-            raised = level if high <= best else max(level, trailed(sign, high, moved[hour], step, curve))
+            high = max(best, scan.high[0][side, bar >> 4])
+            raised = max(level, trailed(sign, high, moved[hour], step, curve))
             if scan.low[0][side, bar >> 4] > raised:
-                best, level = max(best, high), raised
+                best, level = high, raised
                 bar += 16
                 continue
         if scan.adverse[side, bar] <= level:
             return bar, level
         if scan.favour[side, bar] > best:
-            best = scan.favour[side, bar]
-            level = max(level, trailed(sign, best, moved[hour], step, curve))
+            best, fresh = scan.favour[side, bar], True
         bar += 1
     return NEVER, level
 
@@ -270,17 +273,14 @@ def find_moving(grid, far, it, scan, tick, acts, curve, ends):
         step = arithmetic.stop_step(it.price // tick, grid.moving[m, 2])
         at = armed if (armed > it.bar) | it.inside else it.start  # an entry at its bar's close knows the callback of the next
         hour = stretch_of(grid.until, min(at, it.end))
-        level = trailed(it.sign, peak, moved[hour], step, steps)
         if it.inside and armed == it.bar and peak == it.begin:  # armed at the entry: the rest of its own bar counts
+            level = trailed(it.sign, peak, moved[hour], step, steps)
             if it.own_low <= level:
                 ends.bar[line], ends.level[line] = it.bar, level
                 continue
             peak = max(peak, it.own_high)
-            level = max(level, trailed(it.sign, peak, moved[hour], step, steps))
         start = max(it.start, armed + 1)
-        ends.bar[line], ends.level[line] = first_moved(
-            scan, it.side, it.sign, peak, level, moved, grid.until, hour, step, steps, start, it.end
-        )
+        ends.bar[line], ends.level[line] = first_moved(scan, it.side, it.sign, peak, moved, grid.until, hour, step, steps, start, it.end)
 
 
 def find_targets(grid, far, it, scan, funding, costs, tick, targets):
