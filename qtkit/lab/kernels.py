@@ -480,7 +480,7 @@ def settle_whole(grid, it, costs, ends, out):
 def settle(grid, far, it, costs, best_first, busy, targets, ends, ended, made, out, sums):
     """Every policy of one entry, ladder by ladder: what follows from an end and a ladder is reckoned once, for all that share both."""
     kept, costly, alone = len(out.bar) > 0, len(out.fees) > 0, len(busy) > 0
-    at_row, counted = it.row if kept else 0, costly or not kept
+    at_row, counted, per = it.row if kept else 0, costly or not kept, 100.0 / it.price
     for ladder in range(len(grid.ladder)):
         even, stamp = grid.ladder[ladder, 2], it.row * len(grid.ladder) + ladder + 1
         for k in range(grid.ladder[ladder, 3], grid.ladder[ladder, 4]):
@@ -502,7 +502,7 @@ def settle(grid, far, it, costs, best_first, busy, targets, ends, ended, made, o
             else:
                 net = made.gross[end] - made.fee[end] - made.paid[end]
                 stop_bps = far[grid.stop[grid.base[b, 0]]] if len(far) else 0
-                tally(sums, p, it, made.bar[end], made.why[end], made.gross[end], net, stop_bps)
+                tally(sums, p, it, per, made.bar[end], made.why[end], made.gross[end], net, stop_bps)
 
 
 def climb(grid, ladder, end, it, costs, best_first, counted, targets, ends, made):
@@ -533,9 +533,9 @@ def climb(grid, ladder, end, it, costs, best_first, counted, targets, ends, made
     made.fee[end], made.paid[end] = fees, funded
 
 
-def points_of(money, price):
-    """Money of one unit (1e-12) as hundredths of a bp of the price (E8), rounded down: divided as floats, and put right."""
-    points = np.int64(np.floor(money * 100.0 / price))
+def points_of(money, price, per):
+    """Money of one unit (1e-12) as hundredths of a bp of the price (E8), rounded down: by floats (``per`` = 100 / price), put right."""
+    points = np.int64(np.floor(money * per))
     whole = points // 100
     rest = (money - whole * price) * 100 - (points - whole * 100) * price
     if rest < 0:
@@ -543,16 +543,16 @@ def points_of(money, price):
     return points + 1 if rest >= price else points
 
 
-def tally(sums, policy, it, bar, why, gross, net, stop_bps):
+def tally(sums, policy, it, per, bar, why, gross, net, stop_bps):
     """Add one outcome to the statistics of its policy."""
-    points = points_of(net, it.price)
+    points = points_of(net, it.price, per)
     sums.entries[policy] += 1
     sums.points[policy] += points
     sums.squares[policy] += points * points
     sums.risks[policy] += points * 100 // stop_bps if stop_bps else 0
     sums.wins[policy] += 1 if net > 0 else 0
     sums.bars[policy] += bar - it.bar
-    sums.gross[policy] += points_of(gross, it.price)
+    sums.gross[policy] += points_of(gross, it.price, per)
     sums.best[policy] = max(sums.best[policy], points)
     sums.worst[policy] = min(sums.worst[policy], points)
     sums.whys[policy, why] += 1
@@ -565,17 +565,17 @@ def tally(sums, policy, it, bar, why, gross, net, stop_bps):
 # added at that corner alone, and the table is summed up once, at the end.
 
 
-def put(cell, it, paid_in, row, ends):
+def put(cell, it, per, paid_in, row, ends):
     """Add one outcome at a corner."""
     gross = WHOLE * ends.gross[row]
     net = gross - paid_in - WHOLE * (ends.fee[row] + ends.paid[row])
-    points = points_of(net, it.price)
+    points = points_of(net, it.price, per)
     cell[0] += 1
     cell[1] += points
     cell[2] += points * points
     cell[3] += 1 if net > 0 else 0
     cell[4] += ends.bar[row] - it.bar
-    cell[5] += points if net == gross else points_of(gross, it.price)
+    cell[5] += points if net == gross else points_of(gross, it.price, per)
     cell[6] = max(cell[6], points)
     cell[7] = min(cell[7], points)
 
@@ -584,7 +584,7 @@ def settle_crossed(grid, it, scan, watch, funding, costs, tick, ends, cross):
     """Every stop, every trail and the time stop of one entry, each at its corner; those that end nothing are not filled."""
     stops, trails, time = len(grid.stop), len(grid.trail), len(grid.why)
     last, paid_in = ends.bar[time], WHOLE * arithmetic.fee_e8(it.price, costs.taker)
-    in_time, done, beaten = 0, 0, 0
+    in_time, done, beaten, per = 0, 0, 0, 100.0 / it.price
     while in_time < stops and ends.bar[in_time] <= last:
         in_time += 1
     for t in range(trails):
@@ -595,17 +595,17 @@ def settle_crossed(grid, it, scan, watch, funding, costs, tick, ends, cross):
             ends.bar[beaten] < ends.bar[row] or (ends.bar[beaten] == ends.bar[row] and ends.level[beaten] >= ends.level[row])
         ):
             fill_stop(beaten, it, scan, watch, funding, costs, tick, ends)
-            put(cross.stop[beaten, t], it, paid_in, beaten, ends)
+            put(cross.stop[beaten, t], it, per, paid_in, beaten, ends)
             beaten += 1
         fill_stop(row, it, scan, watch, funding, costs, tick, ends)
-        put(cross.trail[t, beaten], it, paid_in, row, ends)
+        put(cross.trail[t, beaten], it, per, paid_in, row, ends)
         done = t + 1
     while beaten < in_time:
         fill_stop(beaten, it, scan, watch, funding, costs, tick, ends)
-        put(cross.stop[beaten, done], it, paid_in, beaten, ends)
+        put(cross.stop[beaten, done], it, per, paid_in, beaten, ends)
         beaten += 1
     if in_time < stops and done < trails:
-        put(cross.time[ends.why[time], in_time, done], it, paid_in, time, ends)
+        put(cross.time[ends.why[time], in_time, done], it, per, paid_in, time, ends)
 
 
 def add_crossed(grid, cross, sums):
