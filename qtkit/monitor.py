@@ -189,10 +189,10 @@ class PositionMonitor:
             self.observer.due(action.key.symbol for action in decision.actions if not isinstance(action, Lookup))
             if changed:
                 self._wake.set()
-            await self._move_trails()
             self.observer.due(key.symbol for key, episode in self.applier.book.episodes.items() if episode.flat_since_ms is not None)
             self._tell(decision, now_ms)
             self.trails.watch.follow(self.applier.book.episodes.values())
+            await self._move_trails()
             return decision.coverage
 
     async def preview(self, events: Iterable[BookEvent] = (), plan: ExitPlan | None = None) -> Decision:
@@ -279,7 +279,7 @@ class PositionMonitor:
         return self._asked[symbol][1]
 
     async def _move_trails(self) -> None:
-        """Once a minute, bring trails that move to the ATR of the newest full hour. What protects does not wait for it."""
+        """Once a minute, bring trails that move to the ATR of the newest full hour: last in a pass, for what protects does not wait."""
         minute, episodes = self.applier.clock_ms() // MINUTE_MS, self.applier.book.episodes
         moving = [(key, it.plan.trail) for key, it in episodes.items() if it.opened and it.plan.trail is not None and it.plan.trail.moves]
         if minute == self._moved_minute or not moving:

@@ -172,6 +172,7 @@ class Trails:
         _, after = moved(episode.plan, seen or episode.trail, callback, targets_done=episode.targets_done, price=price)
         reason = ATR_MOVED if price is None else "ATR of a missed hour"
         self.applier.record([Ratcheted(key=key, trail=after, reason=reason, callback=callback)])
+        self.watch.follow(self.applier.book.episodes.values())
         log.info(f"{key.symbol}: ATR moved -> trail {callback / 100:g}%", key=str(key))
         if after.stop != episode.trail.stop:
             self.tightened.append(key)

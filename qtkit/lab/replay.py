@@ -60,7 +60,9 @@ class Leg:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """A position from its entry to its end: plan, fills, the stop in force after each bar (ticks), and money of one unit in 1e-12."""
+    """A position from its entry to its end: plan (as it was then), fills, the stop in force after each bar (ticks), and money of one unit
+    in 1e-12.
+    """
 
     plan: ExitPlan
     legs: tuple[Leg, ...]
