@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from qtkit import lab, market
+from qtkit import lab
 from qtkit.bars import BarsError
-from qtkit.core.model import Bar, PolicyError, Ticks
+from qtkit.core.model import PolicyError
 from qtkit.core.policy import TREND, named
 from qtkit.lab import plots, sheets
 from qtkit.picture import Picture
@@ -244,15 +244,6 @@ def test_breakouts_look_back_and_never_ahead() -> None:
         assert bars.close[bar] > bars.high[past].max() if sign > 0 else bars.close[bar] < bars.low[past].min()
     with pytest.raises(BarsError, match="no bar closes beyond"):
         lab.breakouts(bars, bars_back=len(bars))
-
-
-def test_the_range_is_what_the_desk_would_have_known() -> None:
-    bars = lab.example(2, 3)
-    rows = zip(bars.time_ms.tolist(), bars.open.tolist(), bars.high.tolist(), bars.low.tolist(), bars.close.tolist(), strict=True)
-    plain = [Bar(time_ms=at, open=Ticks(o), high=Ticks(h), low=Ticks(lo), close=Ticks(c)) for at, o, h, lo, c in rows]
-    entries = lab.with_atr(bars, lab.every(bars, "long", step=251))
-    for bar, atr in zip(entries.bar.tolist(), entries.atr.tolist(), strict=True):
-        assert atr == (market.atr(market.resample(plain[: bar + 1]), bars.tick) or 0)  # type: ignore[arg-type]
 
 
 def test_what_is_given_are_files_or_the_example(tmp_path: Path) -> None:
