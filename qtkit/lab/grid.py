@@ -22,7 +22,7 @@ MINUTE_MS = 60_000
 MOST = 1_000_000  # policies are made one by one: more take minutes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Grid:
     """Policies to be compared, and the axes that they were made from.
 
@@ -44,6 +44,9 @@ class Grid:
 
     def __len__(self) -> int:
         return len(self.policies)
+
+    def __repr__(self) -> str:
+        return f"{len(self):,} policies: {' x '.join(f'{len(labels):,} of {name}' for name, labels in self.axes.items())}"
 
     @property
     def shape(self) -> tuple[int, ...]:

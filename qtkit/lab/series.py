@@ -44,7 +44,7 @@ def _summed(how: np.ufunc, values: Small, size: int) -> Small:
     return np.ascontiguousarray(how.reduceat(values, starts, axis=1))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Bars:
     """Bars of one symbol. ``time_ms`` is the open time; prices are whole ticks of ``tick`` (E8); ``step_ms`` is the length of a bar.
 
@@ -66,6 +66,14 @@ class Bars:
 
     def __len__(self) -> int:
         return len(self.time_ms)
+
+    def __repr__(self) -> str:
+        said = f"{len(self):,} bars of {self.symbol}"
+        if not len(self):
+            return said
+        first, last = (self.slice(at, at + 1).frame()["time"][0] for at in (0, len(self) - 1))
+        has = ", with a trigger" * (self.trigger is not None) + ", with funding" * (self.funding is not None)
+        return f"{said} of {self.step_ms / 1000:g} s, {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC, tick {self.price(1):.10g}{has}"
 
     @cached_property
     def scan(self) -> Scan:
