@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import islice, product
 from math import prod
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ B = TypeVar("B")
 Rung = tuple[str | int, int | float]
 """A target: its distance (``"1R"``, ``"2.5%"``, or bps) and its share of the position in percent."""
 MINUTE_MS = 60_000
+ABSENT = ("none", "never")
 MOST = 1_000_000  # policies are made one by one: more take minutes
 
 
@@ -127,23 +128,33 @@ def grid(
     count = prod(map(len, axes.values()))
     if count > MOST:
         raise PolicyError(f"{count:,} policies are more than {MOST:,}; give fewer values to an axis")
-    policies = []
+    policies, step = [], _bps(step_bps, "step_bps")
     for number, (first, (callback, moves), arm, curve, ladder, after, steps, hold) in enumerate(
         product(stops, callbacks, arms, curves, ladders, afters, raised, holds)
     ):
         left = Bps(WHOLE - sum(share for _, share in ladder))
-        rule = None
-        if callback is not None and left > 0:
-            step = _bps(step_bps, "step_bps")
-            rule = TrailRule(activation=arm, callback=callback, share=left, min_step=step, tightening=curve, moves=moves)
-        policies.append(
-            ExitPolicy(
-                name=f"p{number}", stop=first, targets=tuple(TargetRule(at=at, share=share) for at, share in ladder), trail=rule,
-                stages=steps, break_even_after=after, max_hold_ms=None if hold is None else hold * bar_ms,
-            )
-        )  # fmt: skip
+        rule, name = None, f"p{number}"
+        try:
+            if callback is not None and left > 0:
+                rule = TrailRule(activation=arm, callback=callback, share=left, min_step=step, tightening=curve, moves=moves)
+            policies.append(
+                ExitPolicy(
+                    name=name, stop=first, targets=tuple(TargetRule(at=at, share=share) for at, share in ladder), trail=rule,
+                    stages=steps, break_even_after=after, max_hold_ms=None if hold is None else hold * bar_ms,
+                )
+            )  # fmt: skip
+        except PolicyError as error:  # there is no grid yet in which its number would say anything
+            why = str(error).removeprefix(f"{name}: ").replace(name, "this policy")
+            raise PolicyError(f"{_combination(axes, number)}: {why}") from None
     varied = {name: tuple(labels) for name, labels in axes.items() if len(labels) > 1}
     return Grid(tuple(policies), varied or {"stop": tuple(axes["stop"])}, own_stop)
+
+
+def _combination(axes: dict[str, list[str]], number: int) -> str:
+    """One of the policies that were asked for, by what it is made of."""
+    labels = next(islice(product(*axes.values()), number, None))
+    told = [f"{name} {label}" for (name, many), label in zip(axes.items(), labels, strict=True) if len(many) > 1 or label not in ABSENT]
+    return ", ".join(told)
 
 
 def _many(values: object) -> list:  # type: ignore[type-arg]

@@ -234,6 +234,8 @@ def _fundings(bars: Bars, source: Path | str | pl.DataFrame) -> pl.DataFrame:
     refuse_columns(frame.schema, name, wanted)
     if "symbol" in wanted:
         known = frame["symbol"].unique().drop_nulls().sort().to_list()
+        if not known:
+            raise BarsError(f"{name} holds no funding; give the file of these bars, or none to leave funding out")
         if bars.symbol not in known:
             raise BarsError(f"{name} has no funding of {bars.symbol or 'bars without a symbol'}: {suggestion(bars.symbol, known)}")
         frame = frame.filter(pl.col("symbol") == bars.symbol)
