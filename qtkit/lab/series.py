@@ -71,9 +71,15 @@ class Bars:
         said = f"{len(self):,} bars of {self.symbol}"
         if not len(self):
             return said
-        first, last = (self.slice(at, at + 1).frame()["time"][0] for at in (0, len(self) - 1))
-        has = ", with a trigger" * (self.trigger is not None) + ", with funding" * (self.funding is not None)
-        return f"{said} of {self.step_ms / 1000:g} s, {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC, tick {self.price(1):.10g}{has}"
+        has = ", with a trigger" * (self.trigger is not None)
+        if self.funding is not None:  # where it ends before the bars do, nothing is paid from then on
+            paid = np.flatnonzero(np.diff(self.funding))
+            has += f", with funding of {self._from_to(paid[0] + 1, paid[-1] + 1)}" if len(paid) else ", with funding of nothing"
+        return f"{said} of {self.step_ms / 1000:g} s, {self._from_to(0, -1)} UTC, tick {self.price(1):.10g}{has}"
+
+    def _from_to(self, first: int, last: int) -> str:
+        times = pl.Series(self.time_ms[[first, last]]).cast(pl.Datetime("ms"))
+        return " to ".join(times.dt.strftime("%Y-%m-%d %H:%M"))
 
     @cached_property
     def scan(self) -> Scan:

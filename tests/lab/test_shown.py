@@ -17,7 +17,8 @@ def bars() -> lab.Bars:
 def test_bars_entries_and_grids_say_in_a_line_what_they_are(bars: lab.Bars) -> None:
     entries = lab.breakouts(bars, bars_back=240)
     longs, shorts = (int((entries.sign == sign).sum()) for sign in (1, -1))
-    assert repr(bars) == "28,800 bars of EXAMPLEUSDT of 60 s, 2024-01-01 00:00 to 2024-01-20 23:59 UTC, tick 0.1, with funding"
+    told = "28,800 bars of EXAMPLEUSDT of 60 s, 2024-01-01 00:00 to 2024-01-20 23:59 UTC, tick 0.1"
+    assert repr(bars) == f"{told}, with funding of 2024-01-01 08:00 to 2024-01-20 16:00"
     plain = replace(bars, funding=None, trigger=bars)
     assert repr(plain).endswith("tick 0.1, with a trigger") and repr(replace(plain, trigger=None)).endswith("tick 0.1")
     assert repr(bars.slice(0, 0)) == "0 bars of EXAMPLEUSDT"
