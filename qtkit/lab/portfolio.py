@@ -44,6 +44,16 @@ class Portfolio:
     def __len__(self) -> int:
         return len(self.grid)
 
+    def __repr__(self) -> str:
+        from qtkit.lab import sheets
+
+        return repr(sheets.together(self))
+
+    def _repr_html_(self) -> str:
+        from qtkit.lab import sheets
+
+        return sheets.together(self)._repr_html_()
+
     @cached_property
     def days(self) -> Ints:
         """The days from the first bar of any symbol to the last, counted since 1970."""
@@ -104,14 +114,16 @@ class Portfolio:
             }
         )
 
-    def table(self, *, joint: int = 2) -> pl.DataFrame:
+    def table(self, *, joint: int | None = None) -> pl.DataFrame:
         """A row a policy, the best first: entries, net a day, worst day, greatest drawdown, joint stop-outs, effective entries.
 
-        ``joint_stops`` are the days on which at least ``joint`` symbols were stopped, ``joint_expected`` how many there would be if the
-        symbols were stopped as often, each independently of the others. ``effective`` counts overlapping entries of a symbol for as much
-        as they have for themselves (average uniqueness: López de Prado, *Advances in Financial Machine Learning*, 2018, ch. 4);
-        ``effective_at_least`` takes all symbols for one. How many independent entries there really were lies between the two.
+        ``joint_stops`` are the days on which at least ``joint`` symbols were stopped (by default two, if there are two), ``joint_expected``
+        how many there would be if the symbols were stopped as often, each independently of the others. ``effective`` counts overlapping
+        entries of a symbol for as much as they have for themselves (average uniqueness: López de Prado, *Advances in Financial Machine
+        Learning*, 2018, ch. 4); ``effective_at_least`` takes all symbols for one. How many independent entries there really were lies
+        between the two.
         """
+        joint = min(2, len(self.results)) if joint is None else joint
         if not 1 <= joint <= len(self.results):
             raise PolicyError(f"joint={joint}: stop-outs of 1 to {len(self.results)} symbols can be joint here")
         total = np.cumsum(self.daily_net, axis=0)

@@ -274,3 +274,10 @@ def test_the_code_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert names["bars"].symbol == "BTCUSDT" and len(names["result"]) == 42
     notebooks = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
     assert all((Path(__file__).parents[2] / "notebooks" / f"{name}.ipynb").is_file() for name in notebooks) and len(notebooks) >= 4
+
+
+@pytest.mark.parametrize("names", [["a"], ["a stop of 2 %, a trail of 1.5 % and half at 3 %"]])
+def test_an_equity_curve_is_no_wider_than_a_page(names: list[str]) -> None:
+    """What is wider loses its label in a report."""
+    drawn = re.search(r'<svg [^>]*width="([\d.]+)"', plots.equity(swept(), [0], names=names).svg)
+    assert drawn is not None and float(drawn[1]) <= 940
