@@ -89,6 +89,8 @@ def test_what_is_written_is_read_back_equal(policy: ExitPolicy, provenance: dict
 def test_every_preset_can_be_a_file(tmp_path: Path, name: str) -> None:
     file = PolicyFile(policy=POLICIES[name], provenance={"created": date(2026, 11, 27), "at": datetime(2026, 11, 27, tzinfo=UTC)})
     save(tmp_path / "one.toml", file)
+    save(str(tmp_path / "other.toml"), file)
+    assert load(str(tmp_path / "other.toml")) == load(tmp_path / "other.toml") == load(tmp_path / "one.toml")
     assert load(tmp_path / "one.toml") == file
 
 

@@ -12,6 +12,8 @@ import typer
 from qtkit.commands.look import ACCOUNT, JSON, seconds_of
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from qtkit.lab.parity import Parity
 
 MINUTE = "%Y-%m-%d %H:%M"
@@ -42,7 +44,7 @@ def parity(
     paid = None if funding is None else lab.funding_paid(funding)
     it = lab.parity(**day, trades=None if trades is None else lab.fills(trades), funding=paid)
     if day["prices"].is_empty() or it.frame.is_empty():
-        raise _nothing(account, begin, end)
+        raise _nothing(account, begin, end, day["prices"]["at"])
     if as_json:
         print(json.dumps(_row(it), indent=1, default=str))
     else:
@@ -67,11 +69,15 @@ def _window(since: str, until: str) -> tuple[datetime, datetime]:
     from qtkit.apply import wall_ms
     from qtkit.core.model import PolicyError
 
-    now = datetime.fromtimestamp(wall_ms() / 1000, UTC)
+    now = _time(wall_ms())
     begin, end = _at(since, "--since", now), _at(until, "--until", now, end=True) if until else now
     if end <= begin:
         raise PolicyError(f"--until lies before --since: {end:{MINUTE}} before {begin:{MINUTE}} UTC")
     return begin, end
+
+
+def _time(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
 
 
 def _at(text: str, option: str, now: datetime, *, end: bool = False) -> datetime:
@@ -87,7 +93,7 @@ def _at(text: str, option: str, now: datetime, *, end: bool = False) -> datetime
         raise PolicyError(f"{option} is {said}, got '{text}'") from None
 
 
-def _nothing(account: str, begin: datetime, end: datetime) -> Exception:
+def _nothing(account: str, begin: datetime, end: datetime, priced: "pl.Series") -> Exception:
     """Why there is nothing to tell again, and when there would be something."""
     from qtkit.core.events import EpisodeOpened, Event
     from qtkit.core.model import PolicyError
@@ -98,7 +104,14 @@ def _nothing(account: str, begin: datetime, end: datetime) -> Exception:
     path = Paths.here().of(account).journal
     reader: JournalReader[Event] = Journal.read(path, EVENT_TYPES, account=account)
     with reader:
-        opened = [datetime.fromtimestamp(row.at_ms / 1000, UTC) for row in reader.events() if isinstance(row.event, EpisodeOpened)]
+        opened = [_time(row.at_ms) for row in reader.events() if isinstance(row.event, EpisodeOpened)]
+    within = [at for at in opened if begin <= at < end]
+    if within and len(priced):
+        prices = f"{_time(priced[0]):{MINUTE}} to {_time(priced[-1]):{MINUTE}}"
+        return PolicyError(
+            f"of account {account} positions were opened from {within[0]:{MINUTE}} to {within[-1]:{MINUTE}}, but the prices on its tape "
+            f"are of {prices} UTC; a paper exchange at another speed than that of the clock cannot be told again: let it run at --speed 1"
+        )
     held = (
         f"the positions of its journal were opened from {opened[0]:{MINUTE}} to {opened[-1]:{MINUTE}}" if opened else "its journal has none"
     )

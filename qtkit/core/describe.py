@@ -57,7 +57,7 @@ def _held(plan: ExitPlan) -> tuple[str, ...]:
 def describe_plan(plan: ExitPlan, episode: Episode | None = None) -> tuple[str, ...]:
     """Lines for a preview: stop, floor, targets, trail, stages, break-even, time stop, warnings; money before fees.
 
-    With the ``episode`` that lives by the plan, the stop is the one in force, and the money that of what is left of the position.
+    With the ``episode`` that lives by the plan, stop and callback are those in force, and the money that of what is left of the position.
     """
     shares = [target.share for target in plan.targets] + ([plan.trail.share] if plan.trail else [])
     sizes = split(plan.lots, shares)
@@ -70,9 +70,10 @@ def describe_plan(plan: ExitPlan, episode: Episode | None = None) -> tuple[str, 
     for number, (target, lots) in enumerate(zip(plan.targets, sizes[: len(plan.targets)], strict=True), start=1):
         part = f"{decimal(lots * plan.lot, 8)} ({decimal(target.share, 2)} %)"
         lines.append(f"target {number} {_level(plan, target.price)}, {part}, {_money(plan, target.price, lots)}")
-    if plan.trail is not None:
-        lines.append(f"trail by {decimal(plan.trail.callback, 2)} % from {_level(plan, plan.trail.activation)}{_moving(plan.trail)}")
-        lines += [f"trail by {decimal(step.callback, 2)} % from {_level(plan, step.at)}" for step in plan.trail.tightening]
+    trail = plan.trail if episode is None else episode.plan.trail
+    if trail is not None:
+        lines.append(f"trail by {decimal(trail.callback, 2)} % from {_level(plan, trail.activation)}{_moving(trail)}")
+        lines += [f"trail by {decimal(step.callback, 2)} % from {_level(plan, step.at)}" for step in trail.tightening]
     lines += [f"at {_level(plan, stage.at)} stop to {_level(plan, stage.to)}" for stage in plan.stages]
     if plan.break_even_after is not None:
         lines.append(f"after target {plan.break_even_after} stop to break-even {_level(plan, plan.break_even)}")

@@ -24,6 +24,7 @@ from qtkit.lab.significance import BestOfMany, Comparison, compare, deflated_sha
 from qtkit.lab.sizes import Size
 from qtkit.lab.slippage import Slippage, fit_slippage, slips
 from qtkit.lab.sweep import sweep
+from qtkit.lab.tape import from_trades
 from qtkit.lab.walkforward import WalkForward, walk_forward
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "first_lookahead",
     "fit_hints",
     "fit_slippage",
+    "from_trades",
     "funding_paid",
     "given",
     "grid",

@@ -6,9 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from qtkit.bars import BarsError
 from qtkit.core.model import PolicyError
 from qtkit.core.policy import ExitPolicy
 from qtkit.lab.arguments import Ints
+from qtkit.lab.asked import kind_of
 from qtkit.lab.bridge import high_first
 from qtkit.lab.costs import Costs
 from qtkit.lab.entries import Entries
@@ -46,10 +48,12 @@ def bands(
     lets in entries that another passes over. Means are then of different entries, so that ``sampled`` can lie outside of the other two
     and ``best`` below ``worst``; the share of outcomes and of pnl is of the entries that the worst order takes.
 
-    ``resolve`` are bars of a finer step of the same symbol, or a function of (from, until) in ms that gives them: where they are all of an
-    ambiguous bar the order is read from them (``resolved`` outcomes), and what is still open is what their own order leaves open. Raises
-    as ``sweep`` does, and ``BarsError`` for finer bars that do not fit.
+    ``resolve`` are bars of a finer step of the same symbol (of recorded trades: ``from_trades``), or a function of (from, until) in ms that
+    gives them: where they are all of an ambiguous bar the order is read from them (``resolved`` outcomes), and what is still open is what
+    their own order leaves open. Raises as ``sweep`` does, and ``BarsError`` for finer bars that do not fit.
     """
+    if resolve is not None and not isinstance(resolve, Bars) and not callable(resolve):
+        raise BarsError(f"resolve are finer bars (lab.load, lab.from_trades) or a function that gives them; got {kind_of(resolve)}")
     if samples < 1:
         raise PolicyError(f"samples is how often the order inside the bars is drawn, at least once; got {samples}")
     worst, best = (_swept(bars, entries, grid, costs, fill) for fill in ("worst", "best"))

@@ -28,7 +28,7 @@ import numba as _numba
 
 for _name, _thing in list(globals().items()):
     if type(_thing).__name__ == "function" and _thing.__module__ == __name__:
-        _inner = not _name.startswith("sweep") and _name != "trail_table"
+        _inner = not _name.startswith("sweep") and _name not in ("trail_table", "find_moving")
         globals()[_name] = _numba.njit(nogil=True, cache=CACHE, error_model="numpy", _nrt=False, forceinline=_inner)(_thing)
 """
 
@@ -87,7 +87,7 @@ def warm(*loops: str) -> None:
     for loop in loops or tasks:
         grid, kept = tasks[loop]
         _here.add(loop)
-        lab.sweep(bars, lab.every(bars), grid, costs=None, keep=kept, progress=False)  # type: ignore[arg-type]
+        lab.sweep(bars, lab.every(bars), grid, costs=None, keep=kept, progress=False)  # type: ignore[call-overload]
         (_folder(_digest()[0])[0] / f"{loop}.compiled").touch()
 
 

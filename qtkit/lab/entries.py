@@ -20,7 +20,7 @@ NONE = -1
 HIGHEST = 1e10  # above, a number does not fit 64 bits in 1e-8
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Entries:
     """Positions to be left. Arrays of one length, ordered by bar.
 
@@ -42,6 +42,9 @@ class Entries:
 
     def __len__(self) -> int:
         return len(self.bar)
+
+    def __repr__(self) -> str:
+        return f"{len(self):,} entries, {int((self.sign > 0).sum()):,} long, {int((self.sign < 0).sum()):,} short"
 
     def take(self, rows: Ints | slice | npt.NDArray[np.bool_]) -> "Entries":
         """Some of the entries."""

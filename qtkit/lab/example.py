@@ -94,7 +94,7 @@ def breakouts(bars: Bars, *, bars_back: int = DAY, side: Literal["long", "short"
         if side in (name, "both"):
             before = broke.cast(pl.Int8).rolling_max(bars_back, min_samples=1).shift(1).fill_null(0)
             sign[(broke & (before == 0)).to_numpy()] = SIDES[name]
-    bar = np.flatnonzero(sign[:-1])
+    bar = np.flatnonzero(sign)
     if not len(bar):
         raise BarsError(f"{bars.source}: no bar closes beyond the {bars_back} before it; give more bars, or look back over fewer")
     return at_close(bars, bar, sign[bar])

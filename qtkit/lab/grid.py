@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import islice, product
 from math import prod
 from typing import TypeVar
 
@@ -19,10 +19,11 @@ B = TypeVar("B")
 Rung = tuple[str | int, int | float]
 """A target: its distance (``"1R"``, ``"2.5%"``, or bps) and its share of the position in percent."""
 MINUTE_MS = 60_000
+ABSENT = ("none", "never")
 MOST = 1_000_000  # policies are made one by one: more take minutes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Grid:
     """Policies to be compared, and the axes that they were made from.
 
@@ -44,6 +45,9 @@ class Grid:
 
     def __len__(self) -> int:
         return len(self.policies)
+
+    def __repr__(self) -> str:
+        return f"{len(self):,} policies: {' x '.join(f'{len(labels):,} of {name}' for name, labels in self.axes.items())}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -124,23 +128,38 @@ def grid(
     count = prod(map(len, axes.values()))
     if count > MOST:
         raise PolicyError(f"{count:,} policies are more than {MOST:,}; give fewer values to an axis")
+    step = _bps(step_bps, "step_bps")
+    made = product(stops, callbacks, arms, curves, ladders, afters, raised, [None if it is None else it * bar_ms for it in holds])
     policies = []
-    for number, (first, (callback, moves), arm, curve, ladder, after, steps, hold) in enumerate(
-        product(stops, callbacks, arms, curves, ladders, afters, raised, holds)
-    ):
-        left = Bps(WHOLE - sum(share for _, share in ladder))
-        rule = None
-        if callback is not None and left > 0:
-            step = _bps(step_bps, "step_bps")
-            rule = TrailRule(activation=arm, callback=callback, share=left, min_step=step, tightening=curve, moves=moves)
-        policies.append(
-            ExitPolicy(
-                name=f"p{number}", stop=first, targets=tuple(TargetRule(at=at, share=share) for at, share in ladder), trail=rule,
-                stages=steps, break_even_after=after, max_hold_ms=None if hold is None else hold * bar_ms,
-            )
-        )  # fmt: skip
+    for number, parts in enumerate(made):
+        name = f"p{number}"
+        try:
+            policies.append(_policy(name, step, *parts))
+        except PolicyError as error:  # there is no grid yet in which its number would say anything
+            why = str(error).removeprefix(f"{name}: ").replace(name, "this policy")
+            raise PolicyError(f"{_combination(axes, number)}: {why}") from None
     varied = {name: tuple(labels) for name, labels in axes.items() if len(labels) > 1}
     return Grid(tuple(policies), varied or {"stop": tuple(axes["stop"])}, own_stop)
+
+
+def _policy(
+    name: str, step: Bps, stop: InBps | InAtr, trail: tuple[InBps | InAtr | None, bool], arm: InBps | InR, curve: tuple[TightenRule, ...],
+    ladder: tuple[tuple[Distance, Bps], ...], after: int | None, stages: tuple[StageRule, ...], hold_ms: int | None,
+) -> ExitPolicy:  # fmt: skip
+    """One combination; what the targets leave is trailed."""
+    (callback, moves), left = trail, Bps(WHOLE - sum(share for _, share in ladder))
+    rule = None
+    if callback is not None and left > 0:
+        rule = TrailRule(activation=arm, callback=callback, share=left, min_step=step, tightening=curve, moves=moves)
+    targets = tuple(TargetRule(at=at, share=share) for at, share in ladder)
+    return ExitPolicy(name=name, stop=stop, targets=targets, trail=rule, stages=stages, break_even_after=after, max_hold_ms=hold_ms)
+
+
+def _combination(axes: dict[str, list[str]], number: int) -> str:
+    """One of the policies that were asked for, by what it is made of."""
+    labels = next(islice(product(*axes.values()), number, None))
+    told = [f"{name} {label}" for (name, many), label in zip(axes.items(), labels, strict=True) if len(many) > 1 or label not in ABSENT]
+    return ", ".join(told)
 
 
 def _many(values: object) -> list:  # type: ignore[type-arg]

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from qtkit.bars import PRICES, BarsError
-from qtkit.core.distance import InBps, InR, bps_of
+from qtkit.core.distance import InBps, InR, bps_of, format_distance
 from qtkit.core.hints import HintRow, HintTable, digest_of
 from qtkit.core.model import E8, ONE, Bps, PolicyError
 from qtkit.core.plan import WHOLE
@@ -44,8 +44,13 @@ def hinted(policy: ExitPolicy, hint: Hint) -> ExitPolicy:
     Raises ``PolicyError`` for a policy whose distances no hint replaces (by ATR, at a price), or that is shaped by confidence (hybrid).
     """
     sl, tp, trail = hint
-    if policy.name == "hybrid" or not isinstance(policy.stop, InBps):
-        raise PolicyError(f"{policy.name}: hints are fitted on a policy whose stop is in percent, and not on the hybrid; choose another")
+    if policy.name == "hybrid":
+        raise PolicyError("hybrid: it is shaped by confidence and not by a table of hints; fit them on another policy")
+    if not isinstance(policy.stop, InBps):
+        raise PolicyError(
+            f"{policy.name}: hints move a stop in percent and its stop is {format_distance(policy.stop)}; fit them on a policy file with "
+            'stop = "2.5%", or a policy of lab.grid(stop_bps=...)'
+        )
     stop = policy.stop if sl is None else InBps(Bps(min(max(sl, STOP_CLAMP[0]), STOP_CLAMP[1])))
     targets = policy.targets
     if tp is not None and targets:

@@ -133,28 +133,31 @@ def stretch_of(until, bar):
     return low
 
 
-def first_moved(scan, side, sign, best, level, moved, until, hour, step, curve, start, end):
-    """First bar from ``start`` to ``end`` that hits a trail whose callback moves, and the stop there; ``level`` is the stop until then.
+def first_moved(scan, side, sign, best, moved, until, hour, step, curve, start, end):
+    """First bar from ``start`` to ``end`` that hits a trail whose callback moves, and the stop there.
 
-    Of each ``hour`` ``moved`` is the callback and ``until`` the last bar. Blocks are skipped as in ``first_trailed``, within an hour.
+    Of each ``hour`` ``moved`` is the callback and ``until`` the last bar; the first is the one in which ``best`` was. Where it ends, both
+    callbacks have asked for a stop: the narrower one counts. Blocks are skipped as in ``first_trailed``, within an hour.
     """
-    bar = start
+    bar, level, fresh = start, np.int64(-NEVER), True
     while bar <= end:
+        callback = moved[hour]
         if bar > until[hour]:
-            hour += 1
-            level = max(level, trailed(sign, best, moved[hour], step, curve))
+            hour, fresh = hour + 1, True
+            callback = min(callback, moved[hour])
+        if fresh:
+            level, fresh = max(level, trailed(sign, best, callback, step, curve)), False
         if bar & 15 == 0 and bar + 15 <= until[hour]:
-            high = scan.high[0][side, bar >> 4]
-            raised = level if high <= best else max(level, trailed(sign, high, moved[hour], step, curve))
+            high = max(best, scan.high[0][side, bar >> 4])
+            raised = max(level, trailed(sign, high, moved[hour], step, curve))
             if scan.low[0][side, bar >> 4] > raised:
-                best, level = max(best, high), raised
+                best, level = high, raised
                 bar += 16
                 continue
         if scan.adverse[side, bar] <= level:
             return bar, level
         if scan.favour[side, bar] > best:
-            best = scan.favour[side, bar]
-            level = max(level, trailed(sign, best, moved[hour], step, curve))
+            best, fresh = scan.favour[side, bar], True
         bar += 1
     return NEVER, level
 
@@ -270,17 +273,14 @@ def find_moving(grid, far, it, scan, tick, acts, curve, ends):
         step = arithmetic.stop_step(it.price // tick, grid.moving[m, 2])
         at = armed if (armed > it.bar) | it.inside else it.start  # an entry at its bar's close knows the callback of the next
         hour = stretch_of(grid.until, min(at, it.end))
-        level = trailed(it.sign, peak, moved[hour], step, steps)
         if it.inside and armed == it.bar and peak == it.begin:  # armed at the entry: the rest of its own bar counts
+            level = trailed(it.sign, peak, moved[hour], step, steps)
             if it.own_low <= level:
                 ends.bar[line], ends.level[line] = it.bar, level
                 continue
             peak = max(peak, it.own_high)
-            level = max(level, trailed(it.sign, peak, moved[hour], step, steps))
         start = max(it.start, armed + 1)
-        ends.bar[line], ends.level[line] = first_moved(
-            scan, it.side, it.sign, peak, level, moved, grid.until, hour, step, steps, start, it.end
-        )
+        ends.bar[line], ends.level[line] = first_moved(scan, it.side, it.sign, peak, moved, grid.until, hour, step, steps, start, it.end)
 
 
 def find_targets(grid, far, it, scan, funding, costs, tick, targets):
@@ -480,7 +480,7 @@ def settle_whole(grid, it, costs, ends, out):
 def settle(grid, far, it, costs, best_first, busy, targets, ends, ended, made, out, sums):
     """Every policy of one entry, ladder by ladder: what follows from an end and a ladder is reckoned once, for all that share both."""
     kept, costly, alone = len(out.bar) > 0, len(out.fees) > 0, len(busy) > 0
-    at_row, counted = it.row if kept else 0, costly or not kept
+    at_row, counted, per = it.row if kept else 0, costly or not kept, 100.0 / it.price
     for ladder in range(len(grid.ladder)):
         even, stamp = grid.ladder[ladder, 2], it.row * len(grid.ladder) + ladder + 1
         for k in range(grid.ladder[ladder, 3], grid.ladder[ladder, 4]):
@@ -502,7 +502,7 @@ def settle(grid, far, it, costs, best_first, busy, targets, ends, ended, made, o
             else:
                 net = made.gross[end] - made.fee[end] - made.paid[end]
                 stop_bps = far[grid.stop[grid.base[b, 0]]] if len(far) else 0
-                tally(sums, p, it, made.bar[end], made.why[end], made.gross[end], net, stop_bps)
+                tally(sums, p, it, per, made.bar[end], made.why[end], made.gross[end], net, stop_bps)
 
 
 def climb(grid, ladder, end, it, costs, best_first, counted, targets, ends, made):
@@ -533,9 +533,9 @@ def climb(grid, ladder, end, it, costs, best_first, counted, targets, ends, made
     made.fee[end], made.paid[end] = fees, funded
 
 
-def points_of(money, price):
-    """Money of one unit (1e-12) as hundredths of a bp of the price (E8), rounded down: divided as floats, and put right."""
-    points = np.int64(np.floor(money * 100.0 / price))
+def points_of(money, price, per):
+    """Money of one unit (1e-12) as hundredths of a bp of the price (E8), rounded down: by floats (``per`` = 100 / price), put right."""
+    points = np.int64(np.floor(money * per))
     whole = points // 100
     rest = (money - whole * price) * 100 - (points - whole * 100) * price
     if rest < 0:
@@ -543,16 +543,16 @@ def points_of(money, price):
     return points + 1 if rest >= price else points
 
 
-def tally(sums, policy, it, bar, why, gross, net, stop_bps):
+def tally(sums, policy, it, per, bar, why, gross, net, stop_bps):
     """Add one outcome to the statistics of its policy."""
-    points = points_of(net, it.price)
+    points = points_of(net, it.price, per)
     sums.entries[policy] += 1
     sums.points[policy] += points
     sums.squares[policy] += points * points
     sums.risks[policy] += points * 100 // stop_bps if stop_bps else 0
     sums.wins[policy] += 1 if net > 0 else 0
     sums.bars[policy] += bar - it.bar
-    sums.gross[policy] += points_of(gross, it.price)
+    sums.gross[policy] += points_of(gross, it.price, per)
     sums.best[policy] = max(sums.best[policy], points)
     sums.worst[policy] = min(sums.worst[policy], points)
     sums.whys[policy, why] += 1
@@ -565,17 +565,17 @@ def tally(sums, policy, it, bar, why, gross, net, stop_bps):
 # added at that corner alone, and the table is summed up once, at the end.
 
 
-def put(cell, it, paid_in, row, ends):
+def put(cell, it, per, paid_in, row, ends):
     """Add one outcome at a corner."""
     gross = WHOLE * ends.gross[row]
     net = gross - paid_in - WHOLE * (ends.fee[row] + ends.paid[row])
-    points = points_of(net, it.price)
+    points = points_of(net, it.price, per)
     cell[0] += 1
     cell[1] += points
     cell[2] += points * points
     cell[3] += 1 if net > 0 else 0
     cell[4] += ends.bar[row] - it.bar
-    cell[5] += points if net == gross else points_of(gross, it.price)
+    cell[5] += points if net == gross else points_of(gross, it.price, per)
     cell[6] = max(cell[6], points)
     cell[7] = min(cell[7], points)
 
@@ -584,7 +584,7 @@ def settle_crossed(grid, it, scan, watch, funding, costs, tick, ends, cross):
     """Every stop, every trail and the time stop of one entry, each at its corner; those that end nothing are not filled."""
     stops, trails, time = len(grid.stop), len(grid.trail), len(grid.why)
     last, paid_in = ends.bar[time], WHOLE * arithmetic.fee_e8(it.price, costs.taker)
-    in_time, done, beaten = 0, 0, 0
+    in_time, done, beaten, per = 0, 0, 0, 100.0 / it.price
     while in_time < stops and ends.bar[in_time] <= last:
         in_time += 1
     for t in range(trails):
@@ -595,17 +595,17 @@ def settle_crossed(grid, it, scan, watch, funding, costs, tick, ends, cross):
             ends.bar[beaten] < ends.bar[row] or (ends.bar[beaten] == ends.bar[row] and ends.level[beaten] >= ends.level[row])
         ):
             fill_stop(beaten, it, scan, watch, funding, costs, tick, ends)
-            put(cross.stop[beaten, t], it, paid_in, beaten, ends)
+            put(cross.stop[beaten, t], it, per, paid_in, beaten, ends)
             beaten += 1
         fill_stop(row, it, scan, watch, funding, costs, tick, ends)
-        put(cross.trail[t, beaten], it, paid_in, row, ends)
+        put(cross.trail[t, beaten], it, per, paid_in, row, ends)
         done = t + 1
     while beaten < in_time:
         fill_stop(beaten, it, scan, watch, funding, costs, tick, ends)
-        put(cross.stop[beaten, done], it, paid_in, beaten, ends)
+        put(cross.stop[beaten, done], it, per, paid_in, beaten, ends)
         beaten += 1
     if in_time < stops and done < trails:
-        put(cross.time[ends.why[time], in_time, done], it, paid_in, time, ends)
+        put(cross.time[ends.why[time], in_time, done], it, per, paid_in, time, ends)
 
 
 def add_crossed(grid, cross, sums):

@@ -8,12 +8,15 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
+from qtkit.bars import BarsError
 from qtkit.core.model import PolicyError
 from qtkit.lab.arguments import Ints
+from qtkit.lab.entries import NONE, Entries
 from qtkit.lab.series import Bars
 
 ROUNDING = 1e-9  # relative; sums of a shorter series may end in another last digit
 Row = dict[str, object]
+Make = Callable[[Bars], "pl.DataFrame | Entries"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +32,11 @@ class Lookahead:
         return f"the entry of {self.time} knows what came after {self.cut}: {self.was} until then, {self.became} with all bars"
 
 
-def first_lookahead(bars: Bars, make: Callable[[Bars], pl.DataFrame], *, cuts: int = 32) -> Lookahead | None:
-    """The first entry of ``make(bars)`` (a frame with ``time`` or ``bar``) that changes when the bars end earlier; None if none does.
+def first_lookahead(bars: Bars, make: Make, *, cuts: int = 32) -> Lookahead | None:
+    """The first entry of ``make(bars)`` that changes when the bars end earlier; None if none does.
+
+    ``make`` gives a frame with ``time`` or ``bar``, or what the lab makes: ``lab.first_lookahead(bars, lab.breakouts)``. On bars that are
+    too few it may raise ``BarsError``, which counts as no entry.
 
     The series is cut right after the bars of ``cuts`` entries, where knowing one bar more than there was shows, and at as many places
     evenly between; entries until each cut must be those of the whole series. An ``exit_at`` after the cut counts as none: an exit by
@@ -53,23 +59,39 @@ def _places(bars: Bars, whole: pl.DataFrame, cuts: int) -> list[int]:
     return [int(count) for count in np.unique([*mine, *even]) if 0 < count < len(bars)]
 
 
-def _changed(part: Bars, make: Callable[[Bars], pl.DataFrame], whole: pl.DataFrame) -> Lookahead | None:
+def _changed(part: Bars, make: Make, whole: pl.DataFrame) -> Lookahead | None:
     """The first entry until the end of ``part`` that is another one there than on the whole series."""
     cut = part.frame()["time"][-1] + timedelta(milliseconds=part.step_ms)
-    was, became = (_rows(frame, cut) for frame in (_timed(part, make(part), least=0), whole))
+    was, became = (_rows(frame, cut) for frame in (_timed(part, _made(part, make), least=0), whole))
     for key in sorted(was.keys() | became.keys()):
         if not _same(was.get(key), became.get(key)):
             return Lookahead(time=key[0], cut=cut, was=was.get(key), became=became.get(key))
     return None
 
 
-def _timed(bars: Bars, frame: pl.DataFrame, least: int = 1) -> pl.DataFrame:
+def _made(part: Bars, make: Make) -> "pl.DataFrame | Entries":
+    try:
+        return make(part)
+    except BarsError:
+        return pl.DataFrame(schema={"time": pl.Datetime("ms", "UTC")})
+
+
+def _timed(bars: Bars, made: "pl.DataFrame | Entries", least: int = 1) -> pl.DataFrame:
     """Entries with their time, by which those of two series are laid side by side."""
+    frame = _known(bars, made) if isinstance(made, Entries) else made
     if frame.height < least or not {"time", "bar"} & set(frame.columns):
         raise PolicyError("look-ahead is looked for in entries with a column 'time' or 'bar', at least one of them")
     if "time" in frame.columns:
         return frame
     return frame.with_columns(bars.frame()["time"][frame["bar"].to_numpy()].alias("time"))
+
+
+def _known(bars: Bars, made: Entries) -> pl.DataFrame:
+    """All that entries of the lab know."""
+    exits = pl.Series(bars.time_ms[np.maximum(made.last, 0)]).cast(pl.Datetime("ms", "UTC"))
+    frame = made.frame(bars).with_columns(inside=made.inside, stop=made.stop, atr=made.atr, exit_at=exits, left=made.last != NONE)
+    frame = frame.with_columns(exit_at=pl.when("left").then("exit_at")).drop("left")
+    return frame if made.size is None else frame.with_columns(size=made.size)
 
 
 def _rows(frame: pl.DataFrame, cut: datetime) -> dict[tuple[datetime, str, int], Row]:

@@ -163,9 +163,8 @@ class _Block:
             stop = _trailed(self.sign, peak, callback, step, curve)
             hit = own & (self.own_low[armed] <= stop)
             peak = np.where(own, np.maximum(peak, self.own_high[armed]), peak)
-            stop = np.where(own & ~hit, np.maximum(stop, _trailed(self.sign, peak, callback, step, curve)), stop)
             adverse, favour = self.task.watch.adverse[self.side], self.task.watch.favour[self.side]
-            found, there = _first_moved(adverse, favour, self.sign, peak, stop, by_bar, step, curve, first + 1, self.end[armed])
+            found, there = _first_moved(adverse, favour, self.sign, peak, callback, by_bar, step, curve, first + 1, self.end[armed])
             bar[armed, m], level[armed, m] = np.where(hit, self.bar[armed], found), np.where(hit, stop, there)
         return level, bar
 
@@ -341,25 +340,30 @@ def _first_trailed(
 
 
 def _first_moved(
-    adverse: npt.NDArray[Any], favour: npt.NDArray[Any], sign: int, peak: Ints, stop: Ints, callback: Ints, step: Ints,
+    adverse: npt.NDArray[Any], favour: npt.NDArray[Any], sign: int, peak: Ints, known: Ints, callback: Ints, step: Ints,
     curve: list[tuple[Ints, Ints]], start: Ints, end: Ints,
 ) -> tuple[Ints, Ints]:  # fmt: skip
-    """First bar that hits a trail whose ``callback`` [bars] moves, for each entry, ``NEVER`` if none, and the stop there."""
-    found, rows, offset, peak, stop = np.full(len(peak), NEVER, np.int64), np.flatnonzero(start <= end), 0, peak.copy(), stop.copy()
+    """First bar that hits a trail whose ``callback`` [bars] moves, for each entry, ``NEVER`` if none, and the stop there.
+
+    ``known`` is the callback when the best price was ``peak``. Between two bars both have asked for a stop: the narrower one counts.
+    """
+    found, stop = np.full(len(peak), NEVER, np.int64), np.full(len(peak), -NEVER, np.int64)
+    rows, offset, peak = np.flatnonzero(start <= end), 0, peak.copy()
+    narrow = np.minimum(callback, np.r_[callback[:1], callback[:-1]])
     while len(rows):
         bars = np.minimum(start[rows, None] + np.arange(offset, offset + WINDOW), len(adverse) - 1)
         after = np.maximum.accumulate(np.concatenate((peak[rows, None], favour[bars]), axis=1), axis=1)
-        each = [(at[rows, None], tighter[rows, None]) for at, tighter in curve]
-        asked = [_trailed(sign, after[:, :-1], callback[at], step[rows, None], each) for at in (bars, np.maximum(bars - 1, 0))]
-        asked[1][:, 0] = np.maximum(asked[1][:, 0], stop[rows]) if offset else stop[rows]  # until the first bar ``stop`` is all
-        level = np.maximum.accumulate(np.maximum(*asked), axis=1)
-        hit = adverse[bars] <= level
+        asked = narrow[bars]
+        if not offset:
+            asked[:, 0] = np.minimum(callback[bars[:, 0]], known[rows])
+        levels = _trailed(sign, after[:, :-1], asked, step[rows, None], [(at[rows, None], tighter[rows, None]) for at, tighter in curve])
+        levels = np.maximum(stop[rows, None], np.maximum.accumulate(levels, axis=1))
+        hit = adverse[bars] <= levels
         passed = np.where(hit.any(1), hit.argmax(1), WINDOW - 1)
         bar = start[rows] + offset + passed
         new = hit.any(1) & (bar <= end[rows])
         found[rows[new]] = bar[new]
-        stop[rows] = level[np.arange(len(rows)), passed]
-        peak[rows] = after[:, -1]
+        stop[rows], peak[rows] = levels[np.arange(len(rows)), passed], after[:, -1]
         offset += WINDOW
         rows = rows[(start[rows] + offset <= end[rows]) & (found[rows] == NEVER)]
     return found, stop

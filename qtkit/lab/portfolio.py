@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from math import inf
-from typing import Literal, assert_never
+from typing import Any, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,16 @@ class Portfolio:
 
     def __len__(self) -> int:
         return len(self.grid)
+
+    def __repr__(self) -> str:
+        from qtkit.lab import sheets
+
+        return repr(sheets.together(self))
+
+    def _repr_html_(self) -> str:
+        from qtkit.lab import sheets
+
+        return sheets.together(self)._repr_html_()
 
     @cached_property
     def days(self) -> Ints:
@@ -104,14 +114,16 @@ class Portfolio:
             }
         )
 
-    def table(self, *, joint: int = 2) -> pl.DataFrame:
+    def table(self, *, joint: int | None = None) -> pl.DataFrame:
         """A row a policy, the best first: entries, net a day, worst day, greatest drawdown, joint stop-outs, effective entries.
 
-        ``joint_stops`` are the days on which at least ``joint`` symbols were stopped, ``joint_expected`` how many there would be if the
-        symbols were stopped as often, each independently of the others. ``effective`` counts overlapping entries of a symbol for as much
-        as they have for themselves (average uniqueness: López de Prado, *Advances in Financial Machine Learning*, 2018, ch. 4);
-        ``effective_at_least`` takes all symbols for one. How many independent entries there really were lies between the two.
+        ``joint_stops`` are the days on which at least ``joint`` symbols were stopped (by default two, if there are two), ``joint_expected``
+        how many there would be if the symbols were stopped as often, each independently of the others. ``effective`` counts overlapping
+        entries of a symbol for as much as they have for themselves (average uniqueness: López de Prado, *Advances in Financial Machine
+        Learning*, 2018, ch. 4); ``effective_at_least`` takes all symbols for one. How many independent entries there really were lies
+        between the two.
         """
+        joint = min(2, len(self.results)) if joint is None else joint
         if not 1 <= joint <= len(self.results):
             raise PolicyError(f"joint={joint}: stop-outs of 1 to {len(self.results)} symbols can be joint here")
         total = np.cumsum(self.daily_net, axis=0)
@@ -175,21 +187,26 @@ def portfolio(
     entries: "pl.DataFrame | Of | str",
     grid: "Grid | ExitPolicy | list[ExitPolicy]",
     *,
+    trigger: Mapping[str, Bars] | None = None,
     costs: Costs | str | None = "account",
-    fill: Literal["worst", "best"] = "worst",
     one_at_a_time: bool = True,
     size: Size = "equal",
     risk_bps: float = 25,
+    **more: Any,
 ) -> Portfolio:
     """Sweep the same policies over several symbols, by default one position a symbol at a time.
 
-    ``entries`` are a frame with a column ``symbol``, or what ``sweep`` takes by symbol, or ``"every bar"``. Raises ``BarsError`` for a
-    symbol without bars, bars of different length, and what ``sweep`` refuses, naming the symbol.
+    ``entries`` are a frame with a column ``symbol``, or what ``sweep`` takes by symbol, or ``"every bar"``; ``trigger`` are mark-price bars
+    of some symbols or all. ``more`` is what ``sweep`` takes besides: ``fill``, ``leverage``, ``threads``, ``cluster``, ``progress``. Raises
+    ``BarsError`` for a symbol without bars, bars of different length, and what ``sweep`` refuses, naming the symbol.
     """
     refuse_words(size=(size, SIZES))
     if isinstance(risk_bps, bool) or not isinstance(risk_bps, int | float) or not 0 < risk_bps < inf:
         raise PolicyError(f"risk_bps is a number above zero, got {risk_bps!r}")
     _refuse_other(bars)
+    for symbol in trigger or ():
+        if symbol not in bars:
+            raise BarsError(f"trigger names {symbol}, of which there are no bars: {suggestion(symbol, bars)}")
     if len({it.step_ms for it in bars.values()}) != 1:
         lengths = ", ".join(f"{symbol} {it.step_ms // 1000} s" for symbol, it in bars.items())
         raise BarsError(f"bars of one length are needed for all symbols, got {lengths}; load all of one timeframe")
@@ -198,8 +215,9 @@ def portfolio(
     for symbol, part in _by_symbol(bars, entries):
         try:
             results[symbol] = sweep(
-                bars[symbol], part, asked, costs=paid, size=size, one_at_a_time=one_at_a_time, fill=fill, keep="outcomes"
-            )
+                bars[symbol], part, asked, trigger=(trigger or {}).get(symbol), costs=paid, size=size, one_at_a_time=one_at_a_time,
+                keep="outcomes", **more,
+            )  # fmt: skip
         except (BarsError, PolicyError) as error:
             raise type(error)(f"{symbol}: {error}") from None
     return Portfolio(results, size=size, risk_bps=risk_bps)

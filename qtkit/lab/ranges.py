@@ -12,25 +12,22 @@ from qtkit.core.distance import InAtr
 from qtkit.core.model import Bar
 from qtkit.core.shape import ATR_SANE
 from qtkit.lab.arguments import Ints
-from qtkit.lab.asked import refuse_count
 from qtkit.lab.cohorts import hours_of
 from qtkit.lab.entries import Entries, as_entries
 from qtkit.lab.series import Bars
 from qtkit.market import ATR_HOURS
 
 
-def with_atr(bars: Bars, entries: "pl.DataFrame | Entries | str", *, hours: int = 14) -> Entries:
-    """The entries with the hourly average true range known at each: Wilder's, as ``qtkit.market.atr`` counts it from the first bar on.
+def with_atr(bars: Bars, entries: "pl.DataFrame | Entries | str") -> Entries:
+    """The entries with ATR(14, 1h) as the desk would have measured it at each: Wilder's, of the newest full hours that it asks for.
 
     Entries before there are enough whole hours have none, and policies take the distance that they name for that case.
     """
-    refuse_count("hours", hours, "hours")
     made = as_entries(bars, entries)
     known = hours_of(bars)
-    averages = np.array(list(_wilder(known.bars, bars.tick, hours)), np.int64)
     last = made.bar - made.inside  # inside its bar an entry knows the bars before it alone
     count = np.where(last >= 0, known.closed[np.maximum(last, 0)], 0)
-    return replace(made, atr=averages[count])
+    return replace(made, atr=_newest(known.bars, bars.tick)[count])
 
 
 def _wilder(bars: tuple[Bar, ...], tick: int, n: int) -> Iterator[int]:

@@ -28,7 +28,7 @@ import polars as pl
 from qtkit.core import arithmetic
 from qtkit.core.context import ExitContext, MarketData
 from qtkit.core.distance import AtPrice, InAtr
-from qtkit.core.model import E8, Bps, Instrument, Lots, PolicyError, Position, PositionSide, Side, Ticks
+from qtkit.core.model import E8, ONE, Bps, Instrument, Lots, PolicyError, Position, PositionSide, Side, Ticks
 from qtkit.core.plan import WHOLE, ExitPlan, Trail
 from qtkit.core.planner import ExitPlanner
 from qtkit.core.policy import ExitPolicy
@@ -58,9 +58,11 @@ class Leg:
     rate: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Replayed:
-    """A position from its entry to its end: plan, fills, the stop in force after each bar (ticks), and money of one unit in 1e-12."""
+    """A position from its entry to its end: plan (as it was then), fills, the stop in force after each bar (ticks), and money of one unit
+    in 1e-12.
+    """
 
     plan: ExitPlan
     legs: tuple[Leg, ...]
@@ -68,6 +70,12 @@ class Replayed:
     gross: int
     fees: int
     paid: int
+
+    def __repr__(self) -> str:
+        tick, price = self.plan.tick / ONE, self.plan.entry / ONE
+        fills = ", ".join(f"{leg.share / 100:g} % at {leg.price * tick:.10g} ({leg.why}, bar {leg.bar})" for leg in self.legs)
+        net = (self.gross - self.fees - self.paid) / self.plan.entry
+        return f"{self.plan.side.name.lower()} at {price:.10g}: {fills}; {net:+.1f} bps net"
 
     @property
     def end(self) -> Leg:

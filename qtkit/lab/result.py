@@ -234,7 +234,11 @@ class Result:
 
     def trades(self, policy: int | None = None) -> pl.DataFrame:
         """A row a position: entry, exit, why, and what it brought; of all policies in one frame, told apart by ``policy``, their number
-        in the table, or of one policy alone. Entries that were passed over have no row."""
+        in the table, or of one policy alone. Entries that were passed over have no row.
+
+        ``time`` is when the bar of the entry opened, as entries name it, ``exit_time`` when that of the exit was over. ``exit_price`` is
+        the last fill, where targets took a part before; ``net_bps`` and what follows are of all fills.
+        """
         from qtkit.lab.trades import trades_of
 
         if policy is None:

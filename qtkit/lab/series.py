@@ -44,7 +44,7 @@ def _summed(how: np.ufunc, values: Small, size: int) -> Small:
     return np.ascontiguousarray(how.reduceat(values, starts, axis=1))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Bars:
     """Bars of one symbol. ``time_ms`` is the open time; prices are whole ticks of ``tick`` (E8); ``step_ms`` is the length of a bar.
 
@@ -66,6 +66,20 @@ class Bars:
 
     def __len__(self) -> int:
         return len(self.time_ms)
+
+    def __repr__(self) -> str:
+        said = f"{len(self):,} bars of {self.symbol}"
+        if not len(self):
+            return said
+        has = ", with a trigger" * (self.trigger is not None)
+        if self.funding is not None:  # where it ends before the bars do, nothing is paid from then on
+            paid = np.flatnonzero(np.diff(self.funding))
+            has += f", with funding of {self._from_to(paid[0] + 1, paid[-1] + 1)}" if len(paid) else ", with funding of nothing"
+        return f"{said} of {self.step_ms / 1000:g} s, {self._from_to(0, -1)} UTC, tick {self.price(1):.10g}{has}"
+
+    def _from_to(self, first: int, last: int) -> str:
+        times = pl.Series(self.time_ms[[first, last]]).cast(pl.Datetime("ms"))
+        return " to ".join(times.dt.strftime("%Y-%m-%d %H:%M"))
 
     @cached_property
     def scan(self) -> Scan:
@@ -226,6 +240,8 @@ def _fundings(bars: Bars, source: Path | str | pl.DataFrame) -> pl.DataFrame:
     refuse_columns(frame.schema, name, wanted)
     if "symbol" in wanted:
         known = frame["symbol"].unique().drop_nulls().sort().to_list()
+        if not known:
+            raise BarsError(f"{name} holds no funding; give the file of these bars, or none to leave funding out")
         if bars.symbol not in known:
             raise BarsError(f"{name} has no funding of {bars.symbol or 'bars without a symbol'}: {suggestion(bars.symbol, known)}")
         frame = frame.filter(pl.col("symbol") == bars.symbol)

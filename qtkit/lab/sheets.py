@@ -1,6 +1,7 @@
 """Tables of the lab as people read them: rounded, with units, the best on top."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from qtkit.table import BAD, GOOD, QUIET, Table, table
 
 if TYPE_CHECKING:
     from qtkit.lab.parity import Parity
+    from qtkit.lab.portfolio import Portfolio
     from qtkit.lab.result import Result
     from qtkit.lab.walkforward import WalkForward
 
@@ -107,6 +109,21 @@ def forward(**found: "WalkForward") -> Table:
         rows.append({"": head} | {column: "" if it is None else signed(sign * it, form) for column, it in told.items()})
     caption = "the chosen policies where they were chosen and on what followed; all of the grid, on average, on what followed"
     return table(rows, columns=("", *columns), right=columns, caption=caption)
+
+
+def walked(it: "WalkForward") -> Table:
+    """One walk-forward as it shows itself."""
+    made = forward(**{"anchored" if it.anchored else "rolling": it})
+    return replace(made, caption=str(it))
+
+
+def together(it: "Portfolio", most: int = TOP) -> Table:
+    """The best policies of several symbols together, as they show themselves."""
+    found = it.table().drop("policy")
+    left = f" ({len(it) - most:,} more in .table())" if len(it) > most else ""
+    caption = f"{_count(len(it), 'policy', 'policies')} on {_count(len(it.results), 'symbol', 'symbols')}, all of them together{left}"
+    names = {name: name.replace("_", " ") for name in found.columns}
+    return plain(found.head(most).rename(names), caption)
 
 
 def folds(result: "Result", found: "WalkForward") -> Table:

@@ -1,15 +1,16 @@
 """Every policy of a grid on every entry, exactly."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import polars as pl
 
+from qtkit.core.model import PolicyError
 from qtkit.core.policy import ExitPolicy
 from qtkit.lab import plain
 from qtkit.lab.arguments import CostsOf, Ints, Outcomes, Sums
@@ -29,6 +30,9 @@ from qtkit.lab.series import Bars, refuse_no_bars, triggered
 from qtkit.lab.sizes import SIZES, Size, refuse_unsized
 from qtkit.lab.tables import no_tables, tables_of
 
+if TYPE_CHECKING:
+    from qtkit.lab.portfolio import Portfolio
+
 Done = Callable[[int], None]
 FITS = 20_000_000  # outcomes; above, statistics are streamed instead of kept
 MEANWHILE = 2_000_000  # outcomes that numpy is done with sooner than a compiler
@@ -39,12 +43,40 @@ KEEPS = ("outcomes", "statistics")
 OTHER = {"worst": "best", "best": "worst"}  # order inside the bars
 
 
+@overload
 def sweep(
     bars: Bars,
     entries: "pl.DataFrame | Entries | str",
     grid: "Grid | ExitPolicy | Sequence[ExitPolicy]",
     *,
-    trigger: "Bars | pl.DataFrame | Path | str | None" = None,
+    trigger: "Bars | pl.DataFrame | Path | str | None" = ...,
+    costs: Costs | str | None = ...,
+    size: Size = ...,
+    one_at_a_time: bool = ...,
+    leverage: int | None = ...,
+    fill: Literal["worst", "best"] = ...,
+    keep: Literal["outcomes", "statistics"] | None = ...,
+    threads: int | None = ...,
+    cluster: Any = ...,
+    progress: bool | None = ...,
+) -> Result: ...
+
+
+@overload
+def sweep(
+    bars: Mapping[str, Bars], entries: "pl.DataFrame | Mapping[str, pl.DataFrame | Entries | str] | str",
+    grid: "Grid | ExitPolicy | Sequence[ExitPolicy]", *, trigger: Mapping[str, Bars] | None = ..., costs: Costs | str | None = ...,
+    size: Size = ..., one_at_a_time: bool = ..., leverage: int | None = ..., fill: Literal["worst", "best"] = ..., keep: None = ...,
+    threads: int | None = ..., cluster: Any = ..., progress: bool | None = ...,
+) -> "Portfolio": ...  # fmt: skip
+
+
+def sweep(
+    bars: "Bars | Mapping[str, Bars]",
+    entries: Any,
+    grid: "Grid | ExitPolicy | Sequence[ExitPolicy]",
+    *,
+    trigger: "Bars | pl.DataFrame | Path | str | Mapping[str, Bars] | None" = None,
     costs: Costs | str | None = "account",
     size: Size = "risk",
     one_at_a_time: bool = False,
@@ -54,7 +86,7 @@ def sweep(
     threads: int | None = None,
     cluster: Any = None,
     progress: bool | None = None,
-) -> Result:
+) -> "Result | Portfolio":
     """What became of every entry under every policy, by the rules of ``qtkit.lab.replay``, equal to it to the last digit.
 
     ``trigger`` are mark-price bars that fire stops, as ``load`` takes them; given there, they are aligned once for many sweeps. ``size``
@@ -68,8 +100,16 @@ def sweep(
     ``one_at_a_time`` one worker does all. ``progress`` is shown by default once a sweep takes more than two seconds, in a terminal or a
     notebook; True from the beginning, False never.
 
+    ``bars`` may be a dict by symbol: then the answer is a ``Portfolio``, and ``entries`` and ``trigger`` are by symbol too, as
+    ``lab.portfolio`` takes them.
+
     Raises ``PolicyError`` for a policy that the desk would refuse, ``BarsError`` for entries that do not fit the bars.
     """
+    if isinstance(bars, Mapping):
+        return _of_several(
+            bars, entries, grid, keep=keep, trigger=trigger, costs=costs, size=size, one_at_a_time=one_at_a_time, leverage=leverage,
+            fill=fill, threads=threads, cluster=cluster, progress=progress,
+        )  # fmt: skip
     refuse_words(fill=(fill, FILLS), size=(size, SIZES), keep=(keep, (None, *KEEPS)))
     refuse_unsure(one_at_a_time=one_at_a_time)
     if progress is not None:
@@ -77,7 +117,7 @@ def sweep(
     if threads is not None:
         refuse_count("threads", threads, "threads")
     refuse_no_bars(bars)
-    bars = bars if trigger is None else triggered(bars, trigger)
+    bars = bars if trigger is None else triggered(bars, trigger)  # type: ignore[arg-type]
     made = as_entries(bars, entries)
     asked = as_grid(grid)
     problem = Problem(bars, made, asked, costs_of(costs), checked(leverage))
@@ -87,6 +127,14 @@ def sweep(
     found = run(fill, streamed=streamed)
     outcomes, sums = (None, found) if isinstance(found, Sums) else (found, None)
     return Result(problem, outcomes, sums, fill=fill, other=partial(run, OTHER[fill], streamed=True), size=size)
+
+
+def _of_several(bars: "Mapping[str, Bars]", entries: Any, grid: Any, *, keep: str | None, **asked: Any) -> "Portfolio":
+    from qtkit.lab.portfolio import portfolio
+
+    if keep == "statistics":
+        raise PolicyError("keep='statistics' is for one symbol: what symbols do together is told from their outcomes; leave it out")
+    return portfolio(bars, entries, grid, **asked)
 
 
 def _swept(

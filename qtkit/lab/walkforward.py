@@ -23,7 +23,7 @@ COLUMNS = ("in_sample", "out_of_sample", "grid")
 SAMPLES = 2_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class WalkForward:
     """``folds``: a row a test, see ``walk_forward``. ``mean_bps``: mean net bps of all ``entries`` that chosen policies took in tests.
 
@@ -49,6 +49,16 @@ class WalkForward:
     def __str__(self) -> str:
         found = f"{self.mean_bps:+.1f} bps ({self.low_bps:+.1f} to {self.high_bps:+.1f}, 95 %) out of sample"
         return f"{found} on {self.entries} entries of {len(self.folds)} folds"
+
+    def __repr__(self) -> str:
+        from qtkit.lab import sheets
+
+        return repr(sheets.walked(self))
+
+    def _repr_html_(self) -> str:
+        from qtkit.lab import sheets
+
+        return sheets.walked(self)._repr_html_()
 
 
 @dataclass(frozen=True, slots=True)

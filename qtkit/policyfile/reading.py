@@ -19,9 +19,9 @@ LONGEST_DISTANCE = 1_000  # signs; Python refuses to read numbers of some thousa
 FORMS: Mapping[type, str] = {InBps: "2.5% or 250bps", InR: "2R", InAtr: "3atr", AtPrice: "@91000"}
 
 
-def load(path: Path) -> PolicyFile:
+def load(path: Path | str) -> PolicyFile:
     """The policy of a file. Raises ``PolicyError`` naming file, key and rule, ``OSError`` if it cannot be read at all."""
-    return read(content(path), str(path))
+    return read(content(Path(path)), str(path))
 
 
 def content(path: Path) -> bytes:

@@ -10,9 +10,9 @@ from qtkit.policyfile.words import ATR_KEYS, BREAK_EVEN, TRIGGERS, PolicyFile, k
 HEAD = "# Exit policy. Distances: 2.5%, 250bps, 2R, 3atr or @91000. Shares are parts of the position and make 100 % with the trail's.\n"
 
 
-def save(path: Path, file: PolicyFile) -> None:
+def save(path: Path | str, file: PolicyFile) -> None:
     """Write a policy file, over an older one of that name. Raises ``PolicyError`` for provenance that TOML cannot hold, and ``OSError``."""
-    path.write_text(write(file), encoding="utf-8")
+    Path(path).write_text(write(file), encoding="utf-8")
 
 
 def write(file: PolicyFile) -> str:

@@ -6,8 +6,9 @@ T1 is that of ``tests.bench.research``: an entry every 1,000 bars by turns long 
 after 1,000 bars. The scripts in ``QTKIT_BENCH_PEERS`` run it on other engines, each in an environment of its own that is kept in the
 user's cache. Here are the two quickest that run it whole; what is quicker than they lacks the initial stop beside the trail, the activation
 or shorts, or tells signals and no exits. nautilus_trader runs the 100 policies at once, on fewer bars, and plays a bar as open, high, low
-and close, so that a few of its exits are others. qtkit's are equal to the oracle of the scripts, or no speed is told. A peer's time is
-the part of the clock's in which its process ran; qtkit's is the clock's. So other work on the machine can only lessen the ratio.
+and close, so that a few of its exits are others. qtkit's are equal to the oracle of the scripts, or no speed is told. Times are those of
+the processor, so that other work on the machine counts for neither: of a peer's, which its script takes by the clock, the part in which
+its process ran.
 """
 
 import argparse
@@ -147,7 +148,7 @@ def figures_of(peer: Peer, scripts: Path, place: Path) -> list[Figure]:
     spent = slow["median_s"] * ran
     clock = f"median of {slow['runs']}, {slow['median_s']:.2f} s by the clock"
     note = f"{peer.bars:,} bars, {clock}, {slow['maxrss_mb']:,} MB; {said}".removesuffix("; ")
-    equal = f"{own['equal']:,} entry-policies equal to the oracle, one core, warm, median of {own['runs']} by the clock"
+    equal = f"{own['equal']:,} entry-policies equal to the oracle, one core, warm, median of {own['runs']}"
     return [
         Figure(f"{peer.name}, T1", spent, "s", note=note),
         Figure(f"qtkit, T1 on the bars of {peer.name}", own["median_s"] * 1e3, "ms", note=equal),

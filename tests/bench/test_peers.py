@@ -14,12 +14,7 @@ QUICK = Peer(name="quick", packages=("quick==1.0",), script="quick.py", argument
 
 SCRIPTS = {
     "common.py": """
-import json, statistics, time
-def runs(work, count, warm):
-    spent = []
-    for _ in range(count):
-        begun = time.perf_counter(); made = work(); spent.append(time.perf_counter() - begun)
-    return spent, made
+import json, statistics
 def report(name, spent, **more):
     print(json.dumps(dict(bench=name, median_s=statistics.median(spent), runs=len(spent), maxrss_mb=1, **more)))
 """,
@@ -68,7 +63,7 @@ def test_a_peer_and_qtkit_stand_side_by_side(scripts: Path) -> None:
     slow, own, ratio = peers.figures((QUICK,))
     assert slow.name == "quick, T1" and 0 < slow.value <= 9.0
     assert slow.note == "3,000 bars, median of 3, 9.00 s by the clock, 1 MB; oracle match: all"
-    assert own.note == "120 entry-policies equal to the oracle, one core, warm, median of 20 by the clock"
+    assert own.note == "120 entry-policies equal to the oracle, one core, warm, median of 40"
     assert ratio.kept and ratio.value == pytest.approx(1_000 * slow.value / own.value) and (ratio.bound, ratio.least) == (2.0, True)
 
 

@@ -90,7 +90,7 @@ WHOLE_LADDERS = ((("0.5R", 40), ("1.5R", 60)), ((90, 50), (150, 50)))
 def some_grid(seed: int, *, own_stop: bool = False) -> Grid:
     """A small random grid that has a bit of everything."""
     rng = random.Random(seed)
-    curves = ((), (("2R", 35), ("4R", 30)), ((400, 30),))
+    curves = ((), (("2R", 45), ("4R", 40)), ((400, 40),))  # wider than a tick of the cheapest series
     rises = ((), ((150, None), (300, 150)), ((100, 0),))
     bare = rng.random() < 0.25
     laddered = rng.random() < 0.6

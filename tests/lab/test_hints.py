@@ -77,7 +77,9 @@ def test_the_lab_tries_what_the_planner_makes_of_a_hint(policy: ExitPolicy, hint
     """The plan of the hinted policy is that of the policy with the hint: the same stop, targets and trail to the tick."""
     sl, tp, trail = (None if it is None else Bps(it) for it in hint)
     if not isinstance(policy.stop, InBps):
-        with pytest.raises(PolicyError, match="stop is in percent"):
+        with pytest.raises(
+            PolicyError, match=r"hints move a stop in percent and its stop is .*; fit them on a policy file|shaped by confidence"
+        ):
             hinted(policy, (sl, tp, trail))
         return
     bars = walk(1, 50, price=90_000)
@@ -99,7 +101,9 @@ def test_the_lab_tries_what_the_planner_makes_of_a_hint(policy: ExitPolicy, hint
 
 @pytest.mark.parametrize("policy", [HYBRID, replace(BASE, stop=InAtr(3_000, Bps(100), Bps(500), Bps(250)))], ids=["hybrid", "atr"])
 def test_what_no_hint_can_replace_is_refused(policy: ExitPolicy) -> None:
-    with pytest.raises(PolicyError, match="stop is in percent"):
+    with pytest.raises(
+        PolicyError, match=r"hints move a stop in percent and its stop is .*; fit them on a policy file|shaped by confidence"
+    ):
         hinted(policy, (100, None, None))
 
 

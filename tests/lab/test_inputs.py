@@ -162,6 +162,7 @@ FUNDINGS: dict[str, tuple[pl.DataFrame, str]] = {
     "NaN": (put(1, "rate", NAN, fundings()), "funding: rate is no fraction of the notional in row 1"),
     "percent": (put(2, "rate", 1.5, fundings()), "funding: rate is no fraction of the notional in row 2"),
     "unordered": (fundings()[[1, 0, 2]], "funding: time does not rise in row 1"),
+    "no row": (fundings(symbol=["X"] * 3)[:0], "funding holds no funding; give the file of these bars, or none to leave funding out"),
     "another symbol": (fundings(symbol=["ETHUSDT"] * 3), "funding has no funding of ETHUSD: did you mean 'ETHUSDT'?"),
 }  # fmt: skip
 
@@ -259,15 +260,25 @@ def test_entries_of_other_bars() -> None:
 GRIDS: dict[str, tuple[Callable[[], object], str]] = {
     "empty": (lambda: lab.grid(), "the grid is empty: give at least one value for each axis"),
     "an empty axis": (lambda: lab.grid(stop_bps=[], trail_bps=100), "the grid is empty"),
-    "shares over 100 %": (lambda: lab.grid(stop_bps=200, targets=[(("1R", 70), ("2R", 50))]), "p0: targets and trail close 120 %"),
+    "shares over 100 %": (
+        lambda: lab.grid(stop_bps=200, targets=[(("1R", 70), ("2R", 50))]),
+        "stop 2%, activation 1%, targets 70%@1R 50%@2R: targets and trail close 120 %",
+    ),
     "a share over 100 %": (lambda: lab.grid(stop_bps=200, targets=[(("1R", 150),)]), "a target takes more than 0 and at most 100 percent"),
     "a share of NaN": (lambda: lab.grid(stop_bps=200, targets=[(("1R", NAN),)]), "a target takes more than 0 and at most 100"),
     "one ladder for several": (lambda: lab.grid(stop_bps=200, targets=(("1R", 50), ("2R", 50))), "targets are a list of choices"),  # type: ignore[arg-type]
     "a stage for several": (lambda: lab.grid(stop_bps=200, stages=[(100, None)]), "stages are a list of choices"),  # type: ignore[list-item]
     "NaN": (lambda: lab.grid(stop_bps=NAN), "stop_bps is a whole number of basis points (250 is 2.5 %), got nan"),  # type: ignore[arg-type]
     "half a bp": (lambda: lab.grid(stop_bps=200, trail_bps=[90, 90.5]), "trail_bps is a whole number"),  # type: ignore[list-item]
-    "a stop beyond the price": (lambda: lab.grid(stop_bps=20_000), "p0: a stop must be nearer than 100 % of the price"),
-    "targets out of order": (lambda: lab.grid(stop_bps=200, trail_bps=90, targets=[(("2R", 20), ("1R", 20))]), "the targets of p0 must"),
+    "a stop beyond the price": (lambda: lab.grid(stop_bps=20_000), "stop 200%, activation 1%: a stop must be nearer than 100 %"),
+    "targets out of order": (
+        lambda: lab.grid(stop_bps=200, trail_bps=90, targets=[(("2R", 20), ("1R", 20))]),
+        "stop 2%, trail 0.9%, activation 1%, targets 20%@2R 20%@1R: the targets of this policy must",
+    ),
+    "one of many that is none": (
+        lambda: lab.grid(stop_bps=(200, 300), trail_bps=100, targets=[(("2R", 50),), ()], break_even_after=(None, 1), max_bars=60),
+        "stop 2%, trail 1%, activation 1%, targets none, break_even_after 1, max_bars 60: break-even after target 1, but there are 0",
+    ),
     "half a bar": (lambda: lab.grid(stop_bps=200, max_bars=2.5), "max_bars is a whole number of bars, got 2.5"),  # type: ignore[arg-type]
     "axes of another grid": (
         lambda: lab.Grid(lab.grid(stop_bps=(200, 300)).policies, {"stop": ("2%",)}),

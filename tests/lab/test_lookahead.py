@@ -173,3 +173,31 @@ def test_a_future_that_is_another_one_changes_nothing(sign: int) -> None:
     ended = one.outcomes.bar < cut
     assert ended.sum() > 100 and not np.array_equal(one.net, other.net)
     assert np.array_equal(one.outcomes.bar[ended], other.outcomes.bar[ended]) and np.array_equal(one.net[ended], other.net[ended])
+
+
+def test_the_entries_of_the_lab_pass_as_they_are() -> None:
+    bars = lab.example(days=20)
+    assert lab.first_lookahead(bars, lambda part: lab.breakouts(part, bars_back=240)) is None
+    assert lab.first_lookahead(bars, lambda part: lab.exit_at_opposite(part, lab.breakouts(part, bars_back=240))) is None
+    assert lab.first_lookahead(bars, lambda part: lab.breakouts(part, bars_back=240).frame(part)) is None, "before the first there is none"
+
+
+def test_a_peep_shows_in_all_that_entries_of_the_lab_know() -> None:
+    bars = lab.example(days=20)
+
+    def make(part: lab.Bars, of: Callable[[lab.Entries, lab.Bars], lab.Entries]) -> lab.Entries:
+        made = of(lab.breakouts(part, bars_back=240, side="long"), part)
+        return replace(made, size=np.ones(len(made)))
+
+    def stopped(made: lab.Entries, part: lab.Bars) -> lab.Entries:
+        return replace(made, stop=made.price * int(part.low.min()) // (2 * int(bars.high.max())))
+
+    def ranged(made: lab.Entries, part: lab.Bars) -> lab.Entries:
+        return replace(made, atr=np.full(len(made), int(part.close[-1])))
+
+    def left(made: lab.Entries, part: lab.Bars) -> lab.Entries:
+        return replace(made, last=np.minimum(made.bar + (5 if len(part) == len(bars) else 6), len(part) - 1))
+
+    assert lab.first_lookahead(bars, lambda part: make(part, lambda made, part: made)) is None
+    for of in (stopped, ranged, left):
+        assert lab.first_lookahead(bars, lambda part, of=of: make(part, of)) is not None

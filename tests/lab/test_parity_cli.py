@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from qtkit.core.events import EpisodeClosed, EpisodeOpened
 from qtkit.core.policy import STAGED
 from qtkit.desk import EVENT_TYPES
 from qtkit.home import AccountPaths, Paths
@@ -124,6 +125,22 @@ def test_a_window_without_positions(run: Run, home: AccountPaths, tmp_path: Path
     (tmp_path / "fills.csv").write_text("time,symbol,paid\n2025-11-21T00:00,BTCUSDT,abc\n")
     one_sentence(run("parity", *DAY, "--trades", str(tmp_path / "fills.csv")), "fills.csv: column 'paid' is not known")
     one_sentence(run("parity", *DAY, "--funding", str(tmp_path / "fills.csv")), "funding: row 0 has the paid 'abc'; it must be a number")
+
+
+def test_a_day_at_another_speed_is_not_told_again_and_says_why(run: Run, home: AccountPaths, played: Played) -> None:
+    """The prices of `qtkit paper --speed 60` have its time, the journal that of the computer."""
+    for file in home.folder.glob(f"{home.journal.name}*"):
+        file.unlink()
+    with Journal.open(home.journal, EVENT_TYPES, account="paper") as journal:
+        opened = next(event for _, event in played.day()["events"] if isinstance(event, EpisodeOpened))
+        begun, ended = START_MS - 7_200_000, START_MS - 7_100_000
+        journal.append([opened], begun)
+        journal.append([EpisodeClosed(key=opened.plan.key, at_ms=ended, reason="flat")], ended)
+    one_sentence(
+        run("parity", "--since", f"{BEGUN - timedelta(hours=3):%Y-%m-%dT%H:%M}", *DAY[2:]),
+        "of account paper positions were opened from 2025-11-20 22:00 to 2025-11-20 22:00, but the prices on its tape are of ",
+        "a paper exchange at another speed than that of the clock cannot be told again: let it run at --speed 1",
+    )
 
 
 def test_the_help_has_examples(run: Run) -> None:

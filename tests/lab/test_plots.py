@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from qtkit import lab, market
+from qtkit import lab
 from qtkit.bars import BarsError
-from qtkit.core.model import Bar, PolicyError, Ticks
+from qtkit.core.model import PolicyError
 from qtkit.core.policy import TREND, named
 from qtkit.lab import plots, sheets
 from qtkit.picture import Picture
@@ -246,15 +246,6 @@ def test_breakouts_look_back_and_never_ahead() -> None:
         lab.breakouts(bars, bars_back=len(bars))
 
 
-def test_the_range_is_what_the_desk_would_have_known() -> None:
-    bars = lab.example(2, 3)
-    rows = zip(bars.time_ms.tolist(), bars.open.tolist(), bars.high.tolist(), bars.low.tolist(), bars.close.tolist(), strict=True)
-    plain = [Bar(time_ms=at, open=Ticks(o), high=Ticks(h), low=Ticks(lo), close=Ticks(c)) for at, o, h, lo, c in rows]
-    entries = lab.with_atr(bars, lab.every(bars, "long", step=251))
-    for bar, atr in zip(entries.bar.tolist(), entries.atr.tolist(), strict=True):
-        assert atr == (market.atr(market.resample(plain[: bar + 1]), bars.tick) or 0)  # type: ignore[arg-type]
-
-
 def test_what_is_given_are_files_or_the_example(tmp_path: Path) -> None:
     bars, entries = lab.given(days=5)
     assert bars.symbol == "EXAMPLEUSDT" and len(bars) == 5 * 1440 and len(entries)
@@ -283,3 +274,10 @@ def test_the_code_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert names["bars"].symbol == "BTCUSDT" and len(names["result"]) == 42
     notebooks = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
     assert all((Path(__file__).parents[2] / "notebooks" / f"{name}.ipynb").is_file() for name in notebooks) and len(notebooks) >= 4
+
+
+@pytest.mark.parametrize("names", [["a"], ["a stop of 2 %, a trail of 1.5 % and half at 3 %"]])
+def test_an_equity_curve_is_no_wider_than_a_page(names: list[str]) -> None:
+    """What is wider loses its label in a report."""
+    drawn = re.search(r'<svg [^>]*width="([\d.]+)"', plots.equity(swept(), [0], names=names).svg)
+    assert drawn is not None and float(drawn[1]) <= 940

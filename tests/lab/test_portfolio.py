@@ -180,3 +180,18 @@ def test_buckets_and_funding_signs() -> None:
     said = OF_MARKET["funding"](replace(bars, funding=paid), entries).tolist()
     assert said == ["unknown"] * 2 + ["longs pay"] * 4 + ["shorts pay"] * 3
     assert set(OF_MARKET["funding"](bars, entries).tolist()) == {"unknown"}
+
+
+def test_a_sweep_of_a_dict_is_a_portfolio() -> None:
+    bars = {f"S{n}USDT": walk(n, 600) for n in range(3)}
+    entries = {symbol: some_entries(it, 7, 40) for symbol, it in bars.items()}
+    mark = {"S0USDT": bars["S0USDT"]}
+    them = sweep(bars, entries, GRID, one_at_a_time=True, size="equal", fill="best", trigger=mark)
+    assert isinstance(them, Portfolio)
+    assert them.table().equals(portfolio(bars, entries, GRID, fill="best", trigger=mark).table())
+    alone = sweep(bars["S1USDT"], entries["S1USDT"], GRID, one_at_a_time=True, fill="best")
+    assert (them.results["S1USDT"].net == alone.net).all()
+    with pytest.raises(PolicyError, match="keep='statistics' is for one symbol"):
+        sweep(bars, entries, GRID, keep="statistics")
+    with pytest.raises(BarsError, match="trigger names S9USDT, of which there are no bars"):
+        sweep(bars, entries, GRID, trigger={"S9USDT": bars["S0USDT"]})

@@ -106,7 +106,6 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
     "breakouts of a frame": (lambda: lab.breakouts(frame()), NO_BARS + "DataFrame"),
     "breakouts of nothing": (lambda: lab.breakouts(W, bars_back=0), "bars_back is a whole number of bars from 1, got 0"),
     "breakouts to no side": (lambda: lab.breakouts(W, side="lnog"), "there is no side='lnog': did you mean 'long'?"),
-    "an ATR of no hours": (lambda: lab.with_atr(W, "every bar", hours=0), "hours is a whole number of hours from 1, got 0"),
     "an hour of text": (lambda: lab.session_end(W, "every bar", "16"), "the hour of a session's end is 0 to 23 in UTC, got '16'"),
     "minutes of text": (
         lambda: lab.before_funding(replace(W, funding=W.open), "every bar", "5"),
@@ -136,7 +135,6 @@ CASES: dict[str, tuple[Callable[[], object], str]] = {
     "threads of text": (lambda: swept(threads="2"), "threads is a whole number of threads from 1, got '2'"),
     "half a thread": (lambda: swept(threads=1.5), "threads is a whole number of threads from 1, got 1.5"),
     "one at a time by word": (lambda: swept(one_at_a_time="no"), "one_at_a_time is True or False, got 'no'"),
-    "bars by symbol": (lambda: swept(bars={"A": W}), NO_BARS + "dict; of several symbols lab.portfolio takes them"),
     "a policy of float": (lambda: swept().trades(0.0), "there are 2 policies, numbered from 0; got 0.0"),
     "a policy of truth": (lambda: swept().trades(True), "there are 2 policies, numbered from 0; got True"),
     "a policy by name": (lambda: swept().equity("p0"), "there are 2 policies, numbered from 0; got 'p0'"),

@@ -27,7 +27,7 @@ UNITS = {
     "net_r": ("R, summed", "+,.1f", "R", "the same risk each"),
     "net_quote": ("money, summed", "+,.2f", "of the quote coin", "each of its own size"),
 }
-PAGE, NARROWEST, LETTER = 940, 460, 7  # pixels: of a page, of a picture beside long names, of a letter
+PAGE, NARROWEST, LETTER, AXIS = 940, 460, 7, 70  # pixels: of a page, of a picture beside long names, of a letter, of the left axis
 POINTS = 500  # of a line
 ROW, BINS = 62, 60  # pixels of a row of the distribution; columns across it
 
@@ -57,7 +57,7 @@ def equity(result: "Result", policies: Sequence[int], *, unit: str = "net_bps", 
     found = f"{said[top]} {how}: {brought[top]} in all" if len(policies) > 1 else f"{said[0]}: {brought[0]} in all"
     found = found[0].upper() + found[1:]
     under = f"{result.bars.symbol}, {len(result.entries):,} entries, {sized}, {after_what(result)}, at the time of exit"
-    width = max(NARROWEST, PAGE - LETTER * max(len(tag.text) for tag in tags))
+    width = max(NARROWEST, PAGE - AXIS - LETTER * max(len(tag.text) for tag in tags))
     return layered(title(found, [under]), [*layers, *labels(tags, y, x=width)], found, width=width)
 
 
