@@ -78,8 +78,8 @@ PATH_OF_A_STOP = re.compile(  # the exchanges that are only looked at (venue/*un
     r"core/(arithmetic|book|coverage|decide|desired|ids|ladder|model|plan|reconcile|roll|trail)\.py"
     r"|(apply|desk|monitor|observe|router|trailing)\.py|venue/(?!\w*unified)|store/(codec|disk|journal|lease|register|side)\.py"
 )
-GUARDS_POSITIONS = 5_117  # lines of code; 3,500 were meant (CHANGELOG, Design), and more than this is too many
-# 5,100 until callbacks moved with ATR: measuring them, journaling them and taking them up from the journal is on a stop's way
+GUARDS_POSITIONS = 5_123  # lines of code; 3,500 were meant (CHANGELOG, Design), and more than this is too many
+# 5,100 until callbacks moved with ATR (measured, journaled and taken up again), and a plan made anew kept the floor of the one before it
 
 
 def name_of(path: Path) -> str:

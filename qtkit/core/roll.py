@@ -7,7 +7,7 @@ from qtkit.core import arithmetic
 from qtkit.core.book import Book, Episode
 from qtkit.core.events import EntryFailed, EpisodeClosed, EpisodeOpened, Event, LegSeen, LegStatus, OrphansSeen, Resized, WentFlat
 from qtkit.core.ladder import split
-from qtkit.core.model import Bps, Key, Lots, Order, Position, Snapshot
+from qtkit.core.model import Bps, Key, Lots, Order, Position, Snapshot, Ticks
 from qtkit.core.plan import WHOLE, ExitPlan
 from qtkit.core.reconcile import STOPS
 from qtkit.core.trail import begin
@@ -41,13 +41,15 @@ def position_events(
     """
     episode = book.episodes.get(key)
     events: list[Event] = []
-    if episode is not None and _another(episode, position, resting, was_flat=was_flat):
+    another = episode is not None and _another(episode, position, resting, was_flat=was_flat)
+    if episode is not None and another:
         reason = "flipped" if episode.side is not position.side else "closed and opened again"
         events.append(EpisodeClosed(key=key, at_ms=snapshot.at_ms, reason=reason))
         episode = None
     if episode is None or not episode.opened:
         # The entry's plan was made before there was a position: now one is seen.
         plan = plan_for(key, position) if episode is None else replace(episode.plan, provisional=False, expires_ms=None)
+        plan = plan if another else _beside(plan, position, resting)
         trail = begin(plan) if episode is None else episode.trail
         ladder = cut(plan, position.lots, [False] * len(plan.targets))
         own = episode is not None or not plan.adopted
@@ -59,6 +61,14 @@ def position_events(
     if episode.flat_since_ms is not None or refuted:
         events.append(WentFlat(key=key, at_ms=None))
     return events
+
+
+def _beside(plan: ExitPlan, position: Position, resting: Sequence[Order]) -> ExitPlan:
+    """A plan made anew loosens no floor: that of ours which rests stays where it is tighter."""
+    sign, side = plan.side.sign, (position.side.closing, position.position_side)
+    rests = (o.trigger for o in resting if o.close_position and o.kind in STOPS and o.status.working and (o.side, o.position_side) == side)
+    floor = max((plan.floor, *(level for level in rests if level is not None)), key=lambda level: sign * level)
+    return plan if floor == plan.floor else replace(plan, floor=floor, stop=Ticks(arithmetic.tighter(sign, plan.stop, floor)))
 
 
 def _another(episode: Episode, position: Position, resting: Sequence[Order], *, was_flat: bool) -> bool:

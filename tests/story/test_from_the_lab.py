@@ -161,10 +161,11 @@ async def test_on_request_nothing_is_loosened(hedge: bool, side: Side) -> None:
     async with desk(world) as it:
         world.stranger(SYMBOL, side, 10)
         await passes(it)
-        rests = stop(world, SYMBOL, side)
+        rests, floor = stop(world, SYMBOL, side), [row.trigger for row in world.floors(SYMBOL, side)]
         said = await do(it, use(WIDE, SYMBOL, anew=True))
         await passes(it, 6)
         assert stop(world, SYMBOL, side) == rests and plan(it, SYMBOL, world, side) == "wide"
+        assert [row.trigger for row in world.floors(SYMBOL, side)] == floor
         tick = it.monitor.gateway.instruments[SYMBOL].tick
         assert f"then: stop {Decimal(rests) / 10**8:f}".rstrip("0") in said.text, (said.text, rests, tick)
         world.stranger(OTHER, side, 100)

@@ -245,7 +245,7 @@ async def test_a_plan_made_anew_never_loosens_the_stop(tmp_path: Path, side: Sid
         await rig.passes(3)
         world.move(SYMBOL, side, 1.6)  # the first stage: break-even
         await rig.passes(3)
-        before = rig.applier.book.episodes[rig.key(SYMBOL)]
+        before, floors = rig.applier.book.episodes[rig.key(SYMBOL)], [row.trigger for row in world.floors(SYMBOL, side)]
         foreseen = await say(rig, PlanAnew(symbol=SYMBOL, policy="trailing_tp", trail="2%"), dry_run=True)
         assert "planned anew by trailing_tp" in foreseen.text
         await say(rig, PlanAnew(symbol=SYMBOL, policy="trailing_tp", trail="2%"))
@@ -254,6 +254,7 @@ async def test_a_plan_made_anew_never_loosens_the_stop(tmp_path: Path, side: Sid
         assert after.plan.uid != before.plan.uid and after.plan.strategy_id == "trailing_tp"
         assert after.plan.trail is not None and after.plan.trail.callback == 200
         assert side.sign * (after.trail.stop - before.trail.stop) >= 0
+        assert [row.trigger for row in world.floors(SYMBOL, side)] == floors, "the floor neither"
         plan = rig.router.get_active_plan(SYMBOL)
         assert plan is not None and plan.uid == after.plan.uid
         judged(world)
