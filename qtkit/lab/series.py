@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from qtkit.lab.checks import FUNDING_RULES
 from qtkit.lab.gaps import FUNDING_STEP_MS
 from qtkit.lab.months import FUNDING
 from qtkit.lab.ticks import OffGrid, tick_of
+
+MOST_UNPAID_MS = 86_400_000  # funding comes at least three times a day
 
 UNNAMED = "bars"  # symbol of bars from a frame that nobody named
 FURTHEST = 1.25  # how many times as high as the last prices the mark may be in the middle of all bars
@@ -72,7 +75,7 @@ class Bars:
         if not len(self):
             return said
         has = ", with a trigger" * (self.trigger is not None)
-        if self.funding is not None:  # where it ends before the bars do, nothing is paid from then on
+        if self.funding is not None:
             paid = np.flatnonzero(np.diff(self.funding))
             has += f", with funding of {self._from_to(paid[0] + 1, paid[-1] + 1)}" if len(paid) else ", with funding of nothing"
         return f"{said} of {self.step_ms / 1000:g} s, {self._from_to(0, -1)} UTC, tick {self.price(1):.10g}{has}"
@@ -143,7 +146,8 @@ def load(
     ``tick`` is the price grid, by default the widest that every price lies on; a price off the told one is refused, or with
     ``off_grid="nearest"`` taken at its nearest tick. ``trigger`` are the mark-price bars, of which every
     minute of the bars is needed; ``funding`` has ``time`` and ``rate`` (fraction paid by longs; ``symbol`` where it holds several).
-    Raises ``BarsError`` that names file, row and rule: disorder, duplicates, nulls, high below low, prices off the grid.
+    Raises ``BarsError`` that names file, row and rule: disorder, duplicates, nulls, high below low, prices off the grid,
+    a day or more of the bars of which no funding is known.
     """
     frame, name = _read(source)
     symbol = symbol or name.rpartition("/")[2].partition("_")[0].removesuffix(".parquet")
@@ -256,4 +260,16 @@ def _fundings(bars: Bars, source: Path | str | pl.DataFrame) -> pl.DataFrame:
             f"{name} has no funding of {bars.symbol} between {bars.frame()['time'][0]} and {bars.frame()['time'][-1]}; "
             "give the file of that time, or none to leave funding out"
         )
+    _refuse_unpaid(bars, name, [first, *within["time"], last])
     return within
+
+
+def _refuse_unpaid(bars: Bars, name: str, known: list[int]) -> None:
+    """Where no funding is known it would be counted as free: ``known`` are its times (ms) between the first and the end of the bars."""
+    at = int(np.argmax(np.diff(known))) if len(known) > 2 else 0
+    if known[at + 1] - known[at] > MOST_UNPAID_MS:
+        begin, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in known[at : at + 2])
+        raise BarsError(
+            f"{name} has no funding of {bars.symbol} from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC, which would count as free; "
+            "give what is missing, cut the bars to what it covers, or give none to leave funding out"
+        )

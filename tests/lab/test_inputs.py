@@ -181,6 +181,22 @@ def test_funding_of_another_time_is_not_none() -> None:
     assert lab.load(frame(), symbol="X", funding=fundings()).funding is not None
 
 
+@pytest.mark.parametrize(
+    ("gone", "wanted"),
+    [
+        (lambda hour: hour < 40, "from 2024-01-02 12:00 to 2024-01-04 04:00 UTC"),
+        (lambda hour: 24 < hour < 72, "from 2024-01-03 12:00 to 2024-01-05 12:00 UTC"),
+        (lambda hour: hour > 48, "from 2024-01-04 12:00 to 2024-01-06 12:00 UTC"),
+    ],
+    ids=["before", "between", "behind"],
+)
+def test_funding_that_is_missing_for_a_day_is_not_counted_as_free(gone: Callable[[int], bool], wanted: str) -> None:
+    hours = [hour for hour in range(0, 96, 8)]
+    times = pl.Series([at(60 * hour) for hour in hours if not gone(hour)], dtype=pl.Datetime("ms", "UTC"))
+    with pytest.raises(BarsError, match=f"funding has no funding of X {wanted}, which would count as free; give what is missing, cut"):
+        lab.load(frame(96 * 60), symbol="X", funding=pl.DataFrame({"time": times, "rate": [0.0001] * len(times)}))
+
+
 # -- entries
 
 
