@@ -21,9 +21,10 @@ def given(data: str = "", entries: str = "", *, funding: str = "", seed: int = 7
     example (60 where it is 0), and of files takes the last so many. ``minutes`` puts the bars together to longer ones (0: as they are).
     The entries know the average true range, where there is one yet. Raises ``BarsError`` that names file, row and rule.
     """
-    bars = load(data, funding=funding or None) if data else example(seed, days or 60)
+    bars = load(data) if data else example(seed, days or 60)
     if data and days:
         bars = bars.slice(int(np.searchsorted(bars.time_ms, int(bars.time_ms[-1]) - days * DAY_MS, side="right")), len(bars))
+    bars = bars.with_funding(funding) if data and funding else bars
     bars = bars.coarser(minutes * MINUTE_MS) if minutes else bars
     if not entries:
         return bars, with_atr(bars, breakouts(bars, bars_back=max(2, FOUR_HOURS_MS // bars.step_ms)))

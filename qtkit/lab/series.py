@@ -115,6 +115,10 @@ class Bars:
         funding = None if self.funding is None else self.funding[part]
         return replace(self, **columns, trigger=trigger, funding=funding)
 
+    def with_funding(self, source: Path | str | pl.DataFrame) -> "Bars":
+        """The same with the funding of a file or frame (``time``, ``rate``), as ``load`` takes it: for bars that were cut to its time."""
+        return replace(self, funding=_paid(self, source))
+
     def coarser(self, step_ms: int) -> "Bars":
         """The same as bars of ``step_ms``, as they look to whoever has only those; they begin at whole multiples of it.
 
@@ -156,7 +160,7 @@ def load(
     if trigger is not None:
         bars = triggered(bars, trigger)
     if funding is not None:
-        bars = replace(bars, funding=_paid(bars, funding))
+        bars = bars.with_funding(funding)
     return bars
 
 
@@ -271,5 +275,5 @@ def _refuse_unpaid(bars: Bars, name: str, known: list[int]) -> None:
         begin, end = (datetime.fromtimestamp(ms / 1000, UTC) for ms in known[at : at + 2])
         raise BarsError(
             f"{name} has no funding of {bars.symbol} from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC, which would count as free; "
-            "give what is missing, cut the bars to what it covers, or give none to leave funding out"
+            "give what is missing, cut the bars to what it covers (bars.slice, then bars.with_funding), or leave funding out"
         )

@@ -256,6 +256,9 @@ def test_what_is_given_are_files_or_the_example(tmp_path: Path) -> None:
     assert lab.content(bars, entries) == lab.content(again, same)
     last, _ = lab.given(path, days=2)
     assert len(last) == 2 * 1440 and last.close[-1] == bars.close[-1]
+    paid = pl.DataFrame({"time": last.frame()["time"].gather_every(480), "rate": [0.0001] * (len(last) // 480)})
+    paid.write_parquet(f"{tmp_path}/paid.parquet")
+    assert lab.given(path, days=2, funding=f"{tmp_path}/paid.parquet")[0].funding is not None, "of the days that are asked for"
     told = f"{tmp_path}/entries.parquet"
     entries.frame(bars).select("time", "side").head(1).write_parquet(told)
     with pytest.raises(BarsError, match="last 2 days"):
