@@ -145,6 +145,8 @@ class Problem:
             raise PolicyError(f"{whose} is {far.min() / 100:g} % away, within noise and costs: at least {least / 100:g} %")
 
     def _refuse_narrow(self, name: str, callback: Ints | int, least: Ints) -> None:
+        if least.max(initial=0) <= min(np.min(callback, initial=WIDEST_CALLBACK), WIDEST_CALLBACK):
+            return
         far = np.broadcast_to(callback, least.shape)
         narrow = np.flatnonzero((far < least) | (least > WIDEST_CALLBACK))
         if len(narrow):
