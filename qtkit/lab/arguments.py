@@ -35,9 +35,9 @@ class Lines(NamedTuple):
     break-even. All stops are numbered through: initial, trailed, moving, staged, break-even; ``why`` of each; then come the time stops,
     then one that never is. ``stages`` lists the staged stops of each base; ``base`` [N, 5]: initial stop, first and last of its stages,
     trailed stop, time stop; ``rung`` [R]: targets, ``share`` [R] of each in bps; ``ladder`` [K, 5]: first and last rung, break-even stop
-    (or the one that never is), where its policies begin and end in ``order`` [P], the policies ladder by ladder; ``policy`` [P, 2]: base,
-    ladder. ``cross`` [S, T]: the policy of a stop and a trail where the policies are no more than their product, else empty. ``own_stop``
-    is 1 when each entry has its own. What numbers a row is unsigned: an index that cannot be negative is not looked at twice.
+    (or the one that never is), where its policies begin and end in ``order`` [P, 2], policy and base ladder by ladder; ``policy`` [P, 2]:
+    base, ladder. ``cross`` [S, T]: the policy of a stop and a trail where the policies are no more than their product, else empty.
+    ``own_stop`` is 1 when each entry has its own. What numbers a row is unsigned: an index that cannot be negative is not looked at twice.
     """
 
     stop: Ints

@@ -256,6 +256,22 @@ def find_trails(grid, far, it, scan, tick, acts, curve, tables, ends):
         before = t
 
 
+def look_trails_up(grid, it, tick, acts, tables, ends):
+    """``find_trails`` of a product, whose trails share activation and step: all of them from the tables, or none. Tells which."""
+    armed, slot, last = acts.bar[0], tables.begin[0], tables.begin[1]
+    if (armed <= it.bar) | (armed == NEVER) | (slot == last):
+        return False
+    step = arithmetic.stop_step(it.price // tick, grid.trail[0, 2])
+    while slot < last and (tables.step[slot] != step or tables.side[slot] != it.side):
+        slot += 1
+    if slot == last:
+        return False
+    for t in range(len(grid.trail)):
+        row, line = tables.begin[t] + slot, len(grid.stop) + t
+        ends.bar[line], ends.level[line] = tables.bar[row, armed], tables.level[row, armed]
+    return True
+
+
 def find_moving(grid, far, it, scan, tick, acts, curve, ends):
     """Trailed stops whose callback moves with ATR: the tightest of what each bar's extreme and each hour's callback have asked for."""
     first = len(grid.stop) + len(grid.trail)
@@ -441,7 +457,8 @@ def sweep_crossed(scan, watch, funding, entries, grid, distances, costs, tick, b
         it = entry_of(entries, row, scan, watch, tick, best_first)
         find_stops(grid, distances[0], entries.stop[row], it, watch, tick, ends)
         find_activations(grid, distances[0], it, watch, tick, acts)
-        find_trails(grid, distances[0], it, watch, tick, acts, curve, tables, ends)
+        if not look_trails_up(grid, it, tick, acts, tables, ends):
+            find_trails(grid, distances[0], it, watch, tick, acts, curve, tables, ends)
         fill_times(stops, entries, it, scan, funding, costs, tick, ends)
         settle_crossed(grid, it, scan, watch, funding, costs, tick, ends, room.cross)
     add_crossed(grid, room.cross, sums)
@@ -484,10 +501,9 @@ def settle(grid, far, it, costs, best_first, busy, targets, ends, ended, made, o
     for ladder in range(len(grid.ladder)):
         even, stamp = grid.ladder[ladder, 2], it.row * len(grid.ladder) + ladder + 1
         for k in range(grid.ladder[ladder, 3], grid.ladder[ladder, 4]):
-            p = grid.order[k]
+            p, b = grid.order[k, 0], grid.order[k, 1]
             if alone and it.bar < busy[p]:
                 continue
-            b = grid.policy[p, 0]
             end = sooner(ends.key, even, ended[b])
             if made.sure[end] != stamp:
                 made.sure[end] = stamp

@@ -123,7 +123,7 @@ class Drawn:
             share=_array([share for _, share in rungs]),
             ladder=_rows(self._ladders(ladders, breaks, np.bincount([number for _, number in policy])), 5),
             policy=_rows(policy, 2),
-            order=_rows(sorted(range(len(policy)), key=lambda p: policy[p][1])),
+            order=_rows([(p, policy[p][0]) for p in sorted(range(len(policy)), key=lambda p: policy[p][1])], 2),
             cross=self._cross(wanted),
             own_stop=int(own_stop),
         )
