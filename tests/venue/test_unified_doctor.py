@@ -128,4 +128,4 @@ def test_the_command_tells_it_as_json(venue: str, home: Path, capsys: pytest.Cap
     (home / "qtkit.toml").write_text(f'[accounts.main]\nvenue = "{venue}"\nkind = "live"\nbase_url = "http://127.0.0.1:9"\n')
     assert cli.main(["doctor", "--account", "main", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
-    assert "exchange" in told["sentence"] and len(told["findings"]) == 20
+    assert "exchange" in told["sentence"] and len(told["findings"]) == 21
