@@ -3,6 +3,7 @@
 By ``qtkit.market``, as the desk would have told them then: from the bars that were complete, so that no label knows what came later.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ class Hours(NamedTuple):
     closed: Ints
 
 
+@lru_cache(maxsize=2)
 def hours_of(bars: Bars) -> Hours:
     """``market.resample`` of every beginning of the series at once: an hour is closed by its last bar, or by a bar of a later hour."""
     hour = bars.time_ms // market.HOUR_MS

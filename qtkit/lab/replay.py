@@ -114,21 +114,17 @@ def plan_of(
     return plan if plan.trail is None or plan.trail.moves is None else plan.with_callback(callback_in(bars, plan.trail.moves, known))
 
 
-hours = lru_cache(maxsize=2)(hours_of)
-
-
 def callback_in(bars: Bars, moves: InAtr, bar: int) -> Bps:
     """The callback in force in a bar: that of the newest hour known at its open, of an older one where that has no ATR."""
-    return _callback(bars, moves, int(hours(bars).closed[bar - 1]) if bar else 0)
+    closed = int(hours_of(bars).closed[bar - 1]) if bar else 0
+    known = (found for count in range(closed, 0, -1) if (found := _measured(bars, moves, count)) is not None)
+    return next(known, moves.fallback)
 
 
-@lru_cache(maxsize=1 << 16)
-def _callback(bars: Bars, moves: InAtr, count: int) -> Bps:
-    """The callback once ``count`` hours of the series are closed."""
-    if count == 0:
-        return moves.fallback
-    known = market_data(hours(bars).bars[max(0, count - ATR_HOURS) : count], E8(bars.tick))
-    return moving_callback(moves, known) or _callback(bars, moves, count - 1)
+@lru_cache(maxsize=4_096)
+def _measured(bars: Bars, moves: InAtr, count: int) -> Bps | None:
+    """The callback that is measured once ``count`` hours of the series are closed, None where their ATR is not known."""
+    return moving_callback(moves, market_data(hours_of(bars).bars[max(0, count - ATR_HOURS) : count], E8(bars.tick)))
 
 
 def _instrument(bars: Bars, costs: Costs) -> Instrument:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from qtkit import lab
@@ -150,3 +151,20 @@ def test_a_callback_that_may_move_within_the_cost_of_a_round_trip_is_refused() -
         lab.sweep(bars, some_entries(bars, 1), narrow)
     with pytest.raises(PolicyError, match=r"moves down to 0\.05 %"):
         replay_one(bars, some_entries(bars, 1), 0, narrow, lab.Costs())
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+def test_a_market_that_stood_still_for_months_has_the_last_callback_that_was_known(side: str) -> None:
+    """More hours without a range than a stack is deep: the reference looks back as far as it has to."""
+    hours, moved = 1_500, 60
+    price = 90_000 + np.concatenate([np.arange(moved) % 7 * 40, np.zeros(hours, np.int64), np.arange(40) % 5 * 30]).astype(np.int64)
+    time_ms = np.arange(len(price)) * 3_600_000
+    bars = Bars(symbol="S", tick=10_000_000, step_ms=3_600_000, time_ms=time_ms, open=price, high=price + 1, low=price - 1, close=price)
+    still = slice(moved, moved + hours)
+    bars.high[still], bars.low[still] = price[still], price[still]
+    entries = lab.as_entries(bars, pl.DataFrame({"bar": [moved + hours - 2], "side": [side]}))
+    grid = lab.grid(stop_bps=500, moving_trail="3atr", activation_bps=1, max_bars=30, bar_ms=3_600_000)
+    result = lab.sweep(bars, entries, grid)
+    assert result.outcomes is not None
+    told = lab.replay(bars, entries, grid.policies[0])[0]
+    assert (told.end.bar, told.gross) == (result.outcomes.bar[0, 0], result.outcomes.gross[0, 0])
