@@ -72,9 +72,10 @@ def prepared(loop: str) -> bool:
 
 def keep(loop: str) -> None:
     """Remember that a loop is compiled, here and on disk."""
-    if loop not in _here:
-        _here.add(loop)
-        (_folder(_digest()[0])[0] / f"{loop}.compiled").touch()
+    _here.add(loop)
+    kept = Path(str(compiled().__file__)).with_name(f"{loop}.compiled")
+    if not kept.exists():
+        kept.touch()
 
 
 def warm(*loops: str) -> None:
@@ -88,7 +89,6 @@ def warm(*loops: str) -> None:
         grid, kept = tasks[loop]
         _here.add(loop)
         lab.sweep(bars, lab.every(bars), grid, costs=None, keep=kept, progress=False)  # type: ignore[call-overload]
-        (_folder(_digest()[0])[0] / f"{loop}.compiled").touch()
 
 
 def _digest() -> tuple[str, tuple[str, ...]]:

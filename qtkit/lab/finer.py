@@ -43,7 +43,7 @@ class FinerWalk(Walk):
             self._targets(bar, reach, None)
         if self.left and arithmetic.stop_hit(self.sign, worst, self.state.stop):
             price = min(max(self.state.stop, int(self.bars.low[bar])), int(self.bars.high[bar]))
-            self._leave(bar, price, self.left, level_of(self.plan, self.state), market=True)
+            self._leave(bar, price, self.left, level_of(self.plan, self.state, self.trailed), market=True)
         if self.left and not self.best_first:
             self._targets(bar, reach, None)
 

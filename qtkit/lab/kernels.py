@@ -229,17 +229,11 @@ def find_trails(grid, far, it, scan, tick, acts, curve, tables, ends):
             ends.bar[line], ends.level[line], before = NEVER, -NEVER, -1
             continue
         steps = curve[grid.trail[t, 3] : grid.trail[t, 4]]
-        for c in range(len(steps)):
-            row = grid.trail[t, 3] + c
-            steps[c, 0] = it.sign * max(1, arithmetic.target_level(it.sign, it.price, far[grid.curve[row, 0]], tick))
-            steps[c, 1] = far[grid.curve[row, 1]]
+        set_steps(grid, far, it, tick, grid.trail[t, 3], steps)
         if step_bps != stepped:
             step, stepped = arithmetic.stop_step(it.price // tick, step_bps), step_bps
         start = max(it.start, armed + 1)
-        slot = -1
-        for k in range(tables.begin[t], tables.begin[t + 1]):
-            if tables.step[k] == step and tables.side[k] == it.side:
-                slot = k
+        slot = table_of(tables, t, it.side, step)
         if slot >= 0 and armed > it.bar:
             ends.bar[line], ends.level[line], before = tables.bar[slot, armed], tables.level[slot, armed], -1
             continue
@@ -256,15 +250,29 @@ def find_trails(grid, far, it, scan, tick, acts, curve, tables, ends):
         before = t
 
 
+def set_steps(grid, far, it, tick, first, steps):
+    """Write the steps of a trail's curve, from row ``first`` of the grid's on, for one entry: from which signed price which callback."""
+    for c in range(len(steps)):
+        row = grid.curve[first + c]
+        steps[c, 0] = it.sign * max(1, arithmetic.target_level(it.sign, it.price, far[row[0]], tick))
+        steps[c, 1] = far[row[1]]
+
+
+def table_of(tables, trail, side, step):
+    """The table of a trail on a side that moves by a step, -1 if there is none."""
+    for k in range(tables.begin[trail], tables.begin[trail + 1]):
+        if (tables.step[k] == step) & (tables.side[k] == side):
+            return k
+    return -1
+
+
 def look_trails_up(grid, it, tick, acts, tables, ends):
     """``find_trails`` of a product, whose trails share activation and step: all of them from the tables, or none. Tells which."""
-    armed, slot, last = acts.bar[0], tables.begin[0], tables.begin[1]
-    if (armed <= it.bar) | (armed == NEVER) | (slot == last):
+    armed = acts.bar[0]
+    if (armed <= it.bar) | (armed == NEVER) | (len(tables.step) == 0):
         return False
-    step = arithmetic.stop_step(it.price // tick, grid.trail[0, 2])
-    while slot < last and (tables.step[slot] != step or tables.side[slot] != it.side):
-        slot += 1
-    if slot == last:
+    slot = table_of(tables, 0, it.side, arithmetic.stop_step(it.price // tick, grid.trail[0, 2]))
+    if slot < 0:
         return False
     for t in range(len(grid.trail)):
         row, line = tables.begin[t] + slot, len(grid.stop) + t
@@ -282,10 +290,7 @@ def find_moving(grid, far, it, scan, tick, acts, curve, ends):
             ends.bar[line], ends.level[line] = NEVER, -NEVER
             continue
         steps = curve[grid.moving[m, 3] : grid.moving[m, 4]]
-        for c in range(len(steps)):
-            row = grid.moving[m, 3] + c
-            steps[c, 0] = it.sign * max(1, arithmetic.target_level(it.sign, it.price, far[grid.curve[row, 0]], tick))
-            steps[c, 1] = far[grid.curve[row, 1]]
+        set_steps(grid, far, it, tick, grid.moving[m, 3], steps)
         step = arithmetic.stop_step(it.price // tick, grid.moving[m, 2])
         at = armed if (armed > it.bar) | it.inside else it.start  # an entry at its bar's close knows the callback of the next
         hour = stretch_of(grid.until, min(at, it.end))

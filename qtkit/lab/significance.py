@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from qtkit.core.model import PolicyError
 from qtkit.lab.arguments import Ints
+from qtkit.lab.asked import refuse_policy
 from qtkit.lab.portfolio import uniqueness
 from qtkit.lab.resampling import LEVEL, block_length, centring, drawn_means, flipped_means, interval, student, widening
 from qtkit.lab.result import Floats, Result
@@ -62,7 +63,7 @@ def compare(
     """
     policies = [a] if b is None else [a, b]
     for policy in policies:
-        _refuse_unknown(result, policy)
+        refuse_policy(policy, len(result))
     gain = result.net_bps[:, a] - (0.0 if b is None else result.net_bps[:, b])
     shared = np.flatnonzero(~np.isnan(gain))
     shared = shared if rows is None else np.intersect1d(shared, rows)
@@ -113,7 +114,7 @@ def reality_check(
     White's p greater. Raises ``PolicyError`` where a policy took under 20, for an unknown benchmark, or a block that is none.
     """
     if benchmark is not None:
-        _refuse_unknown(result, benchmark)
+        refuse_policy(benchmark, len(result))
     net = result.net_bps
     rows = np.flatnonzero(~np.isnan(net).all(1))
     took = ~np.isnan(net[rows])
@@ -173,7 +174,7 @@ def deflated_sharpe(result: Result, policy: int | None = None) -> float:
     mean, spread = np.nanmean(values, 0), np.nanstd(values, 0)
     ratios = np.divide(mean, spread, out=np.zeros_like(mean), where=spread > 0)
     chosen = int(ratios.argmax()) if policy is None else policy
-    _refuse_unknown(result, chosen)
+    refuse_policy(chosen, len(result))
     rows = np.flatnonzero(~np.isnan(values[:, chosen]))
     start, end = _spans(result, rows, np.array([chosen]))
     own = values[rows, chosen]
@@ -214,11 +215,6 @@ def _block(start: Ints, end: Ints, asked: float | None) -> float:
             f"a block is 1 to {len(start) // 2} of these {len(start)} entries long, got {asked}; leave it out to go by overlap"
         )
     return float(asked)
-
-
-def _refuse_unknown(result: Result, policy: int) -> None:
-    if policy not in range(len(result)):
-        raise PolicyError(f"there are {len(result)} policies, numbered from 0; got {policy}")
 
 
 def _refuse_few(count: int) -> None:

@@ -1,5 +1,7 @@
 """A trail that moves with ATR at a desk: the resting stop follows the hours, tightens without a new best price and is never loosened."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -40,6 +42,18 @@ async def hours(rig: Rig, side: Side, count: int, *percents: float) -> None:
             await rig.passes(1)
 
 
+@asynccontextmanager
+async def held(
+    world: World, folder: Path, side: Side, count: int = 0, *percents: float, bars: bool = True, adopted: ExitPolicy = CHANDELIER
+) -> AsyncIterator[Rig]:
+    """A desk that has adopted a stranger's position, after so many full hours."""
+    async with desk(world, folder / "desk", bars=bars, adopted=adopted) as rig:
+        world.stranger(SYMBOL, side, "100")
+        await rig.passes(2)
+        await hours(rig, side, count, *percents)
+        yield rig
+
+
 def stop(rig: Rig) -> int:
     return rig.monitor.applier.book.episodes[rig.key(SYMBOL)].trail.stop
 
@@ -66,9 +80,7 @@ async def rests(rig: Rig, side: Side) -> None:
 @follows
 async def test_the_stop_follows_a_falling_atr_and_stands_while_it_rises(tmp_path: Path, side: Side, bars: bool) -> None:
     world = World()
-    async with desk(world, tmp_path / "desk", bars=bars, adopted=CHANDELIER) as rig:
-        world.stranger(SYMBOL, side, "100")
-        await rig.passes(2)
+    async with held(world, tmp_path, side, bars=bars) as rig:
         planned = callback(rig)
         await hours(rig, side, 1, 0, 3.2, 3.2)
         armed, best = stop(rig), rig.monitor.applier.book.episodes[rig.key(SYMBOL)].trail.best
@@ -93,10 +105,7 @@ async def test_the_stop_follows_a_falling_atr_and_stands_while_it_rises(tmp_path
 @follows
 async def test_a_restart_goes_on_with_the_same_callback_and_writes_nothing(tmp_path: Path, side: Side, bars: bool) -> None:
     world = World()
-    async with desk(world, tmp_path / "desk", bars=bars, adopted=CHANDELIER) as rig:
-        world.stranger(SYMBOL, side, "100")
-        await rig.passes(2)
-        await hours(rig, side, 3, 3.1)
+    async with held(world, tmp_path, side, 3, 3.1, bars=bars) as rig:
         before = rig.monitor.applier.book.episodes[rig.key(SYMBOL)]
         told = len(moves(rig))
     async with desk(world, tmp_path / "desk", bars=bars, adopted=CHANDELIER) as rig:
@@ -117,10 +126,8 @@ async def test_a_restart_goes_on_with_the_same_callback_and_writes_nothing(tmp_p
 async def test_hours_that_were_missed_do_not_sell(tmp_path: Path, side: Side, past: int) -> None:
     """The desk was away while ATR fell: the level that it would ask for lies beyond the price, and is clamped as one of a missed bar is."""
     world = World()
-    async with desk(world, tmp_path / "desk", bars=True, adopted=CHANDELIER) as rig:
-        world.stranger(SYMBOL, side, "100")
-        await rig.passes(2)
-        await hours(rig, side, 1, 3.2, 3.2)
+    async with held(world, tmp_path, side, 1, 3.2, 3.2):
+        pass
     for _ in range(20 * 60):
         world.move(SYMBOL, side, 1.5, ms=60_000)
     world.move(SYMBOL, side, 1.5, ms=past * 60_000)
@@ -137,10 +144,7 @@ async def test_hours_that_were_missed_do_not_sell(tmp_path: Path, side: Side, pa
 async def test_hours_that_could_not_be_read_do_not_sell_once_they_can(tmp_path: Path, side: Side, bars: bool) -> None:
     """The desk was there, but was told no hour for twenty of them; then one within the first minute of the next."""
     world = World()
-    async with desk(world, tmp_path / "desk", bars=bars, adopted=CHANDELIER) as rig:
-        world.stranger(SYMBOL, side, "100")
-        await rig.passes(2)
-        await hours(rig, side, 1, 3.2, 3.2)
+    async with held(world, tmp_path, side, 1, 3.2, 3.2, bars=bars) as rig:
         unread = [Fault(kind=FaultKind.TIMEOUT, match=Match(verb=verb), times=None) for verb in (Verb.ORDERS, Verb.BARS)]
         for fault in unread:
             world.faults.add(fault)
@@ -160,10 +164,7 @@ async def test_hours_that_could_not_be_read_do_not_sell_once_they_can(tmp_path: 
 async def test_a_callback_that_moves_as_the_position_turns_over_says_nothing_of_the_other_side(tmp_path: Path, side: Side) -> None:
     """The other side is planned before ATR is told, in the same pass: what its trail would follow are not the prices of the first."""
     world = World()
-    async with desk(world, tmp_path / "desk", bars=False, adopted=CHANDELIER) as rig:
-        world.stranger(SYMBOL, side, "100")
-        await rig.passes(2)
-        await hours(rig, side, 2, 3.2, 3.1)
+    async with held(world, tmp_path, side, 2, 3.2, 3.1, bars=False) as rig:
         answers = [Unavailable("not yet"), replace(await rig.monitor.market(SYMBOL), atr=e8("0.01"))]
 
         async def market(symbol: str) -> MarketData:
@@ -188,10 +189,7 @@ async def test_a_callback_that_moves_as_the_position_turns_over_says_nothing_of_
 @follows
 async def test_a_desk_killed_between_the_move_and_its_order_places_it_when_it_is_back(tmp_path: Path, side: Side, bars: bool) -> None:
     world = World()
-    async with desk(world, tmp_path / "desk", bars=bars, adopted=CHANDELIER) as rig:
-        world.stranger(SYMBOL, side, "100")
-        await rig.passes(2)
-        await hours(rig, side, 1, 0, 3.2, 3.2)
+    async with held(world, tmp_path, side, 1, 0, 3.2, 3.2, bars=bars) as rig:
         before = stop(rig)
         while stop(rig) == before:
             world.move(SYMBOL, side, 3.1, ms=58_000)
@@ -213,9 +211,7 @@ async def test_a_desk_killed_between_the_move_and_its_order_places_it_when_it_is
 @pytest.mark.parametrize("wrong", ["out of order", "nothing", "no price"])
 async def test_hours_that_make_no_sense_keep_no_other_position_without_its_stop(tmp_path: Path, side: Side, wrong: str) -> None:
     world = World()
-    async with desk(world, tmp_path / "desk", bars=True, adopted=CHANDELIER) as rig:
-        world.stranger(SYMBOL, side, "100")
-        await rig.passes(2)
+    async with held(world, tmp_path, side) as rig:
         read, kept = rig.paper.bars, callback(rig)
 
         async def bars(symbol: str, *, minutes: int = 1, **more: Any) -> tuple[Bar, ...]:
@@ -242,10 +238,7 @@ async def test_hours_that_make_no_sense_keep_no_other_position_without_its_stop(
 async def test_bars_that_are_owed_are_still_folded_after_a_callback_moved(tmp_path: Path, side: Side, bars: bool) -> None:
     """Deaf for some minutes in which the best price came; the minutes cannot be read at first, the hours can."""
     world = World()
-    async with desk(world, tmp_path / "desk", bars=bars, adopted=CHANDELIER) as rig:
-        world.stranger(SYMBOL, side, "100")
-        await rig.passes(2)
-        await hours(rig, side, 1, 3.2, 3.2)
+    async with held(world, tmp_path, side, 1, 3.2, 3.2, bars=bars) as rig:
         read = rig.paper.bars
 
         async def only_hours(symbol: str, *, minutes: int = 1, **more: Any) -> tuple[Bar, ...]:
@@ -277,10 +270,7 @@ async def test_bars_that_are_owed_are_still_folded_after_a_callback_moved(tmp_pa
 @both
 async def test_hours_that_cannot_be_read_leave_the_callback_as_it_is(tmp_path: Path, side: Side) -> None:
     world = World()
-    async with desk(world, tmp_path / "desk", bars=True, adopted=CHANDELIER) as rig:
-        world.stranger(SYMBOL, side, "100")
-        await rig.passes(2)
-        await hours(rig, side, 1, 3.2, 3.2)
+    async with held(world, tmp_path, side, 1, 3.2, 3.2) as rig:
         kept = callback(rig)
         world.faults.add(Fault(kind=FaultKind.TIMEOUT, match=Match(verb=Verb.BARS), times=None))
         await hours(rig, side, 2, 3.1)
@@ -292,9 +282,7 @@ async def test_hours_that_cannot_be_read_leave_the_callback_as_it_is(tmp_path: P
 async def test_hours_are_asked_for_once_a_minute_after_what_protects_and_out_of_what_it_leaves(tmp_path: Path, side: Side) -> None:
     """An exchange that does not tell them is not asked in every pass, and the reserve of the request budget stays with the stops."""
     world = World()
-    async with desk(world, tmp_path / "desk", bars=True, adopted=CHANDELIER) as rig:
-        world.stranger(SYMBOL, side, "100")
-        await rig.passes(2)
+    async with held(world, tmp_path, side) as rig:
         read, place, done = rig.paper.bars, rig.paper.place, list[tuple[str, str]]()
 
         async def bars(symbol: str, *, minutes: int = 1, **more: Any) -> tuple[Bar, ...]:
@@ -323,9 +311,7 @@ async def test_hours_are_asked_for_once_a_minute_after_what_protects_and_out_of_
 async def test_a_trail_that_stays_is_not_moved_and_nothing_is_asked_for_it(tmp_path: Path, side: Side, bars: bool) -> None:
     stays = replace(CHANDELIER, trail=replace(CHANDELIER.trail, moves=False))  # type: ignore[type-var]
     world = World()
-    async with desk(world, tmp_path / "desk", bars=bars, adopted=stays) as rig:
-        world.stranger(SYMBOL, side, "100")
-        await rig.passes(2)
+    async with held(world, tmp_path, side, bars=bars, adopted=stays) as rig:
         planned, read, asked = callback(rig), rig.paper.bars, list[int]()
 
         async def counted(symbol: str, *, minutes: int = 1, **more: Any) -> tuple[Bar, ...]:
@@ -376,10 +362,7 @@ async def narrower(rig: Rig, atr: str) -> None:
 async def test_an_hour_on_time_sells_what_lies_beyond_its_level(tmp_path: Path, side: Side, bars: bool, late: int) -> None:
     """As the reference does: a chandelier stop that is narrower than the way back from the best price has been hit. A late one has not."""
     world = World()
-    async with desk(world, tmp_path / "desk", bars=bars, adopted=CHANDELIER) as rig:
-        world.stranger(SYMBOL, side, "100")
-        await rig.passes(2)
-        await hours(rig, side, 2, 3.2, 1.9)
+    async with held(world, tmp_path, side, 2, 3.2, 1.9, bars=bars) as rig:
         assert world.held(SYMBOL, side) > 0
         await narrower(rig, "0.01")
         for _ in range(1 + late):
@@ -397,10 +380,7 @@ async def test_a_narrower_callback_is_measured_from_the_best_price_that_was_seen
     """Every price counts, also one that was not enough for the next step of the stop and is in no journal."""
     coarse = replace(CHANDELIER, trail=replace(CHANDELIER.trail, min_step=Bps(200)))  # type: ignore[type-var]
     world = World()
-    async with desk(world, tmp_path / "desk", bars=False, adopted=coarse) as rig:
-        world.stranger(SYMBOL, side, "100")
-        await rig.passes(2)
-        await hours(rig, side, 1, 3.0)
+    async with held(world, tmp_path, side, 1, 3.0, bars=False, adopted=coarse) as rig:
         written = rig.monitor.applier.book.episodes[rig.key(SYMBOL)].trail.best
         world.move(SYMBOL, side, 3.3, ms=1_000)
         rig.hear()
